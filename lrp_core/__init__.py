@@ -1,0 +1,70 @@
+"""Which inputs does a neural network really need, and what does it save to drop the rest?
+
+    import lrp_core as lc
+    data = lc.load_dataset("mnist")
+    net = lc.fit(lc.build_model("mlp-300-100", data), data, seed=0)
+    relevance = lc.attribute(net, images, target=labels, composite="epsilon-plus")
+    ranking = lc.rank(net, data.train, criterion="lrp-0")
+    small = lc.prune_inputs(net, ranking.mask(keep=150))
+    lc.export(small, "out/", formats=("safetensors",))
+
+Names are imported when they are first used, so that the command line and the pages start at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load_dataset": "data",
+    "Dataset": "data",
+    "Split": "data",
+    "build_model": "models",
+    "Network": "models",
+    "fit": "training",
+    "evaluate": "training",
+    "Recipe": "training",
+    "attribute": "lrp",
+    "Explainer": "lrp",
+    "Composite": "lrp",
+    "PixelMask": "pruning",
+    "PrunedNetwork": "pruning",
+    "prune_inputs": "pruning",
+    "build_pruned": "pruning",
+    "rank": "ranking",
+    "Ranking": "ranking",
+    "measure_cost": "evaluation",
+    "Study": "study",
+    "preset": "study",
+    "run_study": "study",
+    "Ledger": "ledger",
+    "export": "exports",
+    "load_export": "exports",
+    "LrpError": "errors",
+}
+
+__all__ = [*_HOMES]
+
+if TYPE_CHECKING:
+    from .data import Dataset, Split, load_dataset
+    from .errors import LrpError
+    from .evaluation import measure_cost
+    from .exports import export, load_export
+    from .ledger import Ledger
+    from .lrp import Composite, Explainer, attribute
+    from .models import Network, build_model
+    from .pruning import PixelMask, PrunedNetwork, build_pruned, prune_inputs
+    from .ranking import Ranking, rank
+    from .study import Study, preset, run_study
+    from .training import Recipe, evaluate, fit
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

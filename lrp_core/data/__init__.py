@@ -1,0 +1,66 @@
+"""Named image data sets with train, validation and test splits, read through torchvision.
+
+MNIST ships with the project (`data/mnist`); its siblings load by name from a folder, or through torchvision's
+own download where there is a network.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from ..errors import check_choice
+from . import prepared
+from .archives import DATASETS, read_raw
+from .splits import Dataset, Split, to_images
+
+__all__ = ["DATASETS", "Dataset", "Split", "load_dataset", "to_images"]
+
+VALIDATION_SHARE = 1 / 6
+"""Share of the official training set that becomes the validation split: 10,000 of MNIST's 60,000."""
+
+
+@lru_cache(maxsize=2)
+def load_dataset(
+    name: str = "mnist", root: str | Path | None = None, *, split_seed: int = 0, download: bool = False
+) -> Dataset:
+    """Load a data set by name, with a stratified, seeded train / validation split.
+
+    `root` is a folder with the archives (`*.gz`, EMNIST's `gzip.zip`) or with torchvision's unpacked layout;
+    MNIST needs none. `download=True` lets torchvision fetch what is lacking. A given `root` is only read. Archives
+    are verified by MD5 and unpacked under `cache/data`, and the finished splits kept there: from then on all
+    processes share one copy in memory. The last two data sets asked for stay loaded.
+
+    Raises `InputError` for an unknown name and `StorageError` for a missing, truncated or altered file.
+    """
+    check_choice("data set", name, DATASETS)
+    folder = Path(root).expanduser().resolve() if root is not None else None
+    found = prepared.read(name, folder, split_seed)
+    if found is None:
+        found = _split(name, folder, split_seed, download)
+    return found
+
+
+def _split(name: str, root: Path | None, split_seed: int, download: bool) -> Dataset:
+    from sklearn.model_selection import train_test_split  # seconds to import, and rarely needed
+
+    raw = read_raw(name, root, download=download)
+    pixels, labels = raw.train
+    kept, held_out = train_test_split(
+        torch.arange(len(labels)).numpy(),
+        test_size=round(len(labels) * VALIDATION_SHARE),
+        stratify=labels.numpy(),
+        random_state=split_seed,
+    )
+    everything = Split(pixels, labels, torch.arange(len(labels)))
+    data = Dataset(
+        name,
+        raw.classes,
+        train=everything.take(torch.from_numpy(kept).sort().values),
+        validation=everything.take(torch.from_numpy(held_out).sort().values),
+        test=Split(*raw.test, torch.arange(len(raw.test[1]))),
+    )
+    prepared.write(data, root, split_seed, raw.files)
+    return data

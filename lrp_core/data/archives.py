@@ -1,0 +1,202 @@
+"""The files of the named data sets: found, verified by MD5, unpacked, and read through torchvision."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ..errors import StorageError, storage_errors
+from ..storage import PROJECT, cache_dir, write_atomic
+
+if TYPE_CHECKING:
+    from torchvision.datasets import MNIST
+
+
+@dataclass(frozen=True)
+class Source:
+    """How torchvision knows a data set: its class, arguments, how it counts labels and whether images lie on their side."""
+
+    cls_name: str
+    options: tuple[tuple[str, Any], ...] = ()
+    first_label: int = 0
+    transposed: bool = False
+
+    @property
+    def cls(self) -> type[MNIST]:
+        from torchvision import datasets  # takes seconds to import: only when data are read
+
+        found: type[MNIST] = getattr(datasets, self.cls_name)
+        return found
+
+    @property
+    def archives(self) -> dict[str, str]:
+        """File name and MD5 of every archive that the data set consists of."""
+        cls: Any = self.cls
+        if self.cls_name == "EMNIST":
+            return {"gzip.zip": cls.md5}
+        if self.cls_name == "QMNIST":
+            return {url.rsplit("/", 1)[1]: md5 for part in ("train", "test") for url, md5 in cls.resources[part]}
+        return dict(cls.resources)
+
+    def open(self, root: Path, *, train: bool, download: bool = False) -> MNIST:
+        return self.cls(str(root), train=train, download=download, **dict(self.options))
+
+
+DATASETS: dict[str, Source] = {
+    "mnist": Source("MNIST"),
+    "fashion-mnist": Source("FashionMNIST"),
+    "kmnist": Source("KMNIST"),
+    "qmnist": Source("QMNIST"),
+    "emnist-digits": Source("EMNIST", (("split", "digits"),), transposed=True),
+    "emnist-letters": Source("EMNIST", (("split", "letters"),), first_label=1, transposed=True),
+    "emnist-balanced": Source("EMNIST", (("split", "balanced"),), transposed=True),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """A data set as it was published: training and test images [n, 1, h, w] and labels [n].
+
+    `files` are the ones that it was read from.
+    """
+
+    classes: tuple[str, ...]
+    train: tuple[Tensor, Tensor]
+    test: tuple[Tensor, Tensor]
+    files: tuple[Path, ...]
+
+
+def read_raw(name: str, root: Path | None, *, download: bool = False) -> Raw:
+    """Find, verify, unpack and read a data set of the registry.
+
+    Raises `StorageError` for a missing, truncated or altered file.
+    """
+    source = DATASETS[name]
+    folder, files = _find_files(name, source, root, download)
+    try:
+        train, test = (source.open(folder, train=flag) for flag in (True, False))
+    except _UNREADABLE as error:
+        raise StorageError(f"the {name} files under {folder} cannot be read: they are truncated or altered") from error
+    classes = tuple(str(c).split(" - ")[0] for c in train.classes[source.first_label :])  # '7 - seven': 7 says it
+    return Raw(classes, _tensors(name, source, train), _tensors(name, source, test), files)
+
+
+_UNREADABLE = (RuntimeError, ValueError, AssertionError, TypeError, OSError, EOFError)
+"""What torchvision raises for files that are missing, truncated or something else."""
+
+
+def _tensors(name: str, source: Source, part: MNIST) -> tuple[Tensor, Tensor]:
+    """Pixels [n, 1, h, w] and labels [n] of one torchvision data set, upright and counted from zero."""
+    pixels, labels = part.data.unsqueeze(1), part.targets
+    if labels.ndim == 2:  # QMNIST: the class is the first of eight columns
+        labels = labels[:, 0]
+    if source.transposed:
+        pixels = pixels.transpose(2, 3)
+    labels = labels.long() - source.first_label
+    if len(pixels) != len(labels) or len(labels) == 0:
+        raise StorageError(f"the {name} files hold {len(pixels)} images but {len(labels)} labels: get them again")
+    n_classes = len(part.classes) - source.first_label
+    if int(labels.min()) < 0 or int(labels.max()) >= n_classes:
+        raise StorageError(f"the {name} label file holds a class outside 0..{n_classes - 1}: get it again")
+    return pixels.contiguous(), labels.contiguous()
+
+
+def _find_files(name: str, source: Source, root: Path | None, download: bool) -> tuple[Path, tuple[Path, ...]]:
+    """A torchvision root in which every file of `source` is unpacked and verified, and the files that it came from."""
+    cache = cache_dir("data")
+    raw = cache / source.cls_name / "raw"
+    if root is None and name == "mnist":
+        root = PROJECT / "data" / "mnist"
+    if root is not None and not root.is_dir():
+        raise StorageError(f"{root} is not a folder: name the one that holds the {name} files")
+    folders = [root / source.cls_name / "raw", root / "raw", root] if root else [raw]
+    archives = source.archives
+    for folder in folders:
+        found = {folder / archive: md5 for archive, md5 in archives.items()}
+        if all(path.is_file() for path in found):
+            _unpack(name, found, raw)
+            return cache, tuple(found)
+    for candidate in [root] if root else [cache]:
+        if _is_unpacked(source, candidate):
+            return candidate, tuple(sorted((candidate / source.cls_name / "raw").iterdir()))
+    if download:
+        _download(name, source, cache)
+        return cache, tuple(sorted(raw.iterdir()))
+    missing = [a for a in archives if not any((folder / a).is_file() for folder in folders)]
+    where = f"in {root}" if root else "here"
+    raise StorageError(
+        f"{name} is not complete {where}: {', '.join(missing)} missing; give the folder that holds what is missing, "
+        "or allow the download"
+    )
+
+
+def _is_unpacked(source: Source, root: Path) -> bool:
+    try:
+        source.open(root, train=True)
+        source.open(root, train=False)
+    except _UNREADABLE:
+        return False
+    return True
+
+
+def _download(name: str, source: Source, cache: Path) -> None:
+    try:
+        source.open(cache, train=True, download=True)
+        source.open(cache, train=False, download=True)
+    except _UNREADABLE as error:
+        reason = str(error).strip().splitlines()[0]
+        raise StorageError(f"{name} could not be downloaded ({reason}): give the folder that holds it") from error
+
+
+def _unpack(name: str, archives: dict[Path, str], raw: Path) -> None:
+    """Unpack verified `archives` (path -> MD5) into `raw`, unless that was done and nothing changed since."""
+    record = raw / "unpacked.json"
+    expected = {path.name: md5 for path, md5 in archives.items()}
+    if _matches(record, expected):
+        return
+    with storage_errors("unpack the data into", raw):
+        raw.mkdir(parents=True, exist_ok=True)
+        files: dict[str, str] = {}
+        with tempfile.TemporaryDirectory(dir=raw) as scratch:
+            for path, md5 in archives.items():
+                if _md5(path) != md5:
+                    raise StorageError(
+                        f"{path} is truncated or altered (its MD5 is not {md5}): get the {name} file again"
+                    )
+                for unpacked in _extract(path, Path(scratch)):
+                    files[unpacked.name] = _md5(unpacked)
+                    unpacked.replace(raw / unpacked.name)
+    write_atomic(record, json.dumps({"archives": expected, "files": files}, indent=1).encode())
+
+
+def _matches(record: Path, archives: dict[str, str]) -> bool:
+    try:
+        done = json.loads(record.read_text())
+        return bool(done["archives"] == archives) and all(
+            _md5(record.parent / name) == md5 for name, md5 in done["files"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _extract(archive: Path, into: Path) -> list[Path]:
+    if archive.suffix == ".zip":  # EMNIST: one zip of gzip files
+        shutil.unpack_archive(archive, into)
+        return [file for inner in into.rglob("*.gz") for file in _extract(inner, into)]
+    target = into / archive.stem
+    with gzip.open(archive) as packed, target.open("wb") as unpacked:
+        shutil.copyfileobj(packed, unpacked)
+    return [target]
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

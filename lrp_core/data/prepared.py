@@ -1,0 +1,62 @@
+"""Finished splits on disk: read in a moment, without torchvision, and mapped so that all processes share one copy.
+
+A prepared file is only used while the files that it was made from are there unchanged (by size and time of
+change) and while its own content has the digest that it was written with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from ..storage import cache_dir, write_atomic
+from .splits import Dataset, Split
+
+VERSION = 1
+"""Of the file format and of how splits are drawn."""
+
+_SPLITS = ("train", "validation", "test")
+_PARTS = ("pixels", "labels", "indices")
+
+
+def read(name: str, root: Path | None, split_seed: int) -> Dataset | None:
+    """The prepared data set, or None if there is none that still holds."""
+    path = _path(name, root, split_seed)
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = json.loads(file.metadata()["data"])
+            if any(_stamp(Path(source)) != stamp for source, stamp in meta["files"].items()):
+                return None
+            splits = (Split(*(file.get_tensor(f"{split}.{part}") for part in _PARTS)) for split in _SPLITS)
+            data = Dataset(name, tuple(meta["classes"]), *splits)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return None
+    return data if data.digest == meta["digest"] else None
+
+
+def write(data: Dataset, root: Path | None, split_seed: int, files: tuple[Path, ...]) -> None:
+    """Keep `data`, which was made from `files`."""
+    tensors = {f"{s}.{p}": getattr(getattr(data, s), p).contiguous() for s in _SPLITS for p in _PARTS}
+    stamps = {str(file): _stamp(file) for file in files}
+    meta = {"classes": data.classes, "digest": data.digest, "files": stamps}
+    write_atomic(_path(data.name, root, split_seed), save(tensors, metadata={"data": json.dumps(meta)}))
+
+
+def _path(name: str, root: Path | None, split_seed: int) -> Path:
+    place = hashlib.blake2b(json.dumps([VERSION, str(root), split_seed]).encode(), digest_size=6).hexdigest()
+    return cache_dir("data") / f"{name}-{place}.safetensors"
+
+
+def _stamp(file: Path) -> list[int]:
+    """Size and time of change: what tells whether a file is still the one that was read."""
+    try:
+        status = file.stat()
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]

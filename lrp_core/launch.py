@@ -1,0 +1,49 @@
+"""Long work in a process of its own: it outlives the page, the browser tab and the server that asked for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .errors import storage_errors
+from .ledger import Ledger
+from .storage import PROJECT
+
+
+def start_study(study: Any, ledger: Ledger, *, name: str = "study") -> bool:
+    """Run a `Study`, or go on with it, in a process of its own; False if one is at it already."""
+    return _start(study.key, "study", name, asdict(study), ["study", "--resume", study.key], ledger)
+
+
+def start_export(run: str, spec: dict[str, Any], ledger: Ledger) -> bool:
+    """Make the export that `spec` describes in a process of its own; False if one is at it already."""
+    return _start(run, "export", "export", spec, ["export", "--resume", run], ledger)
+
+
+def log_path(ledger: Ledger, run: str) -> Path:
+    """Where a process that was started here writes what it says."""
+    return ledger.folder / "logs" / f"{run}.log"
+
+
+def _start(run: str, kind: str, name: str, spec: dict[str, Any], command: Sequence[str], ledger: Ledger) -> bool:
+    if not ledger.announce(run, kind, name, spec, total=0):
+        return False
+    log = log_path(ledger, run)
+    with storage_errors("write the log", log):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
+            subprocess.Popen(
+                [sys.executable, "-m", "lrp_core", *command],
+                cwd=PROJECT,
+                env={**os.environ, "LRP_CACHE": str(ledger.folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    return True

@@ -1,0 +1,64 @@
+"""The two layers that torch lacks and that a convolutional network on a part of its inputs needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+class Scatter(nn.Module):
+    """Put kept pixels back into their places on a canvas: [n, k] -> [n, channels, height, width].
+
+    `positions` [k] are flat indices into the canvas; every other place holds `fill`.
+    """
+
+    positions: Tensor
+
+    def __init__(self, positions: Tensor, shape: Sequence[int], fill: float = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("positions", positions.clone(), persistent=False)
+        self.shape = tuple(shape)
+        self.fill = fill
+
+    def forward(self, kept: Tensor) -> Tensor:
+        canvas = kept.new_full((len(kept), *self.shape), self.fill)
+        canvas.view(len(kept), -1)[:, self.positions] = kept
+        return canvas
+
+    def gather(self, canvas: Tensor) -> Tensor:
+        """The kept places of a canvas: the adjoint of `forward`, [n, c, h, w] -> [n, k]."""
+        return canvas.reshape(len(canvas), -1)[:, self.positions]
+
+    def extra_repr(self) -> str:
+        return f"{len(self.positions)} pixels -> {self.shape}, fill={self.fill}"
+
+
+class Frame(nn.Module):
+    """Set a feature map into a larger one that is constant: [n, c, h, w] -> [n, c, H, W].
+
+    `surround` [c, H, W] holds the constant; the map goes to rows `top`.. and columns `left`... .
+    """
+
+    surround: Tensor
+
+    def __init__(self, surround: Tensor, top: int, left: int) -> None:
+        super().__init__()
+        self.register_buffer("surround", surround.clone())
+        self.top, self.left = top, left
+
+    def forward(self, features: Tensor) -> Tensor:
+        framed = self.surround.expand(len(features), *self.surround.shape).clone()
+        self._window(framed, features).copy_(features)
+        return framed
+
+    def crop(self, framed: Tensor, like: Tensor) -> Tensor:
+        """The part of `framed` where a map of the size of `like` was set in: the adjoint of `forward`."""
+        return self._window(framed, like)
+
+    def _window(self, framed: Tensor, like: Tensor) -> Tensor:
+        height, width = like.shape[-2:]
+        return framed[..., self.top : self.top + height, self.left : self.left + width]
+
+    def extra_repr(self) -> str:
+        return f"into {tuple(self.surround.shape)} at row {self.top}, column {self.left}"

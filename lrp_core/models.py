@@ -1,0 +1,167 @@
+"""A registry of architectures: name -> network, for any input shape and number of classes."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from .errors import InputError, check_choice
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything needed to build a network again: architecture, shape of one input, number of classes.
+
+    `shape` is (channels, height, width), or (features,) for networks on a flat vector. `dataset` names what
+    it was built for, if it was.
+    """
+
+    architecture: str
+    shape: tuple[int, ...]
+    n_classes: int
+    dataset: str | None = None
+
+
+class Network(nn.Sequential):
+    """A registered architecture; layers are named, and `spec` says how to build it again."""
+
+    def __init__(self, spec: ModelSpec, layers: Layers) -> None:
+        super().__init__(OrderedDict(layers))
+        self.spec = spec
+
+
+Layers = list[tuple[str, nn.Module]]
+
+
+class HasShape(Protocol):
+    """What `build_model` reads off a data set."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def classes(self) -> Sequence[str]: ...
+
+
+def build_model(
+    architecture: str,
+    data: HasShape | None = None,
+    *,
+    shape: Sequence[int] | None = None,
+    n_classes: int | None = None,
+    seed: int = 0,
+) -> Network:
+    """A freshly initialised network for `data`, or for inputs of `shape` and `n_classes` classes.
+
+    The same `seed` gives the same weights; torch's global random state is left as it was. Raises
+    `InputError` for an unknown architecture, or a shape that it cannot take.
+    """
+    build = ARCHITECTURES[check_choice("model", architecture, ARCHITECTURES)]
+    if data is not None:
+        shape, n_classes = shape or data.shape, n_classes or len(data.classes)
+    if shape is None or n_classes is None:
+        raise InputError("build_model needs a data set, or both shape and n_classes")
+    spec = ModelSpec(architecture, tuple(int(s) for s in shape), int(n_classes), data.name if data else None)
+    return build_from_spec(spec, seed=seed, builder=build)
+
+
+def build_from_spec(spec: ModelSpec, *, seed: int = 0, builder: Builder | None = None) -> Network:
+    """`build_model` for a spec that is already at hand."""
+    builder = builder or ARCHITECTURES[check_choice("model", spec.architecture, ARCHITECTURES)]
+    if not spec.shape or min(spec.shape) < 1:
+        raise InputError(f"cannot build a network for inputs of shape {spec.shape}: every size must be at least 1")
+    if spec.n_classes < 2:
+        raise InputError(f"cannot build a classifier for {spec.n_classes} classes: it needs at least 2")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Network(spec, builder(spec))
+
+
+Builder = Callable[[ModelSpec], Layers]
+
+
+def _mlp(*hidden: int) -> Builder:
+    def build(spec: ModelSpec) -> Layers:
+        layers: Layers = [("flatten", nn.Flatten())]
+        width = math.prod(spec.shape)
+        for i, n in enumerate(hidden, start=1):
+            layers += [(f"fc{i}", nn.Linear(width, n)), (f"relu{i}", nn.ReLU())]
+            width = n
+        return [*layers, ("logits", nn.Linear(width, spec.n_classes))]
+
+    return build
+
+
+def _lenet_5(spec: ModelSpec) -> Layers:
+    """LeCun et al. 1998 with ReLU and max-pooling: 6 and 16 maps of 5x5, then 120 and 84 units."""
+    channels, *size = _image_shape(spec)
+    first, size1 = _pool(size)
+    padding = tuple(0 if s >= 6 else 2 for s in size1)
+    second, size2 = _pool([s + 2 * p - 4 for s, p in zip(size1, padding, strict=True)])
+    return [
+        ("conv1", nn.Conv2d(channels, 6, 5, padding=2)),
+        ("relu1", nn.ReLU()),
+        ("pool1", first),
+        ("conv2", nn.Conv2d(6, 16, 5, padding=padding)),
+        ("relu2", nn.ReLU()),
+        ("pool2", second),
+        ("flatten", nn.Flatten()),
+        ("fc1", nn.Linear(16 * math.prod(size2), 120)),
+        ("relu3", nn.ReLU()),
+        ("fc2", nn.Linear(120, 84)),
+        ("relu4", nn.ReLU()),
+        ("logits", nn.Linear(84, spec.n_classes)),
+    ]
+
+
+def _cnn_32_64(spec: ModelSpec) -> Layers:
+    """Two blocks of 3x3 convolution, batch-norm, ReLU and max-pooling, then 128 units with dropout."""
+    channels, *size = _image_shape(spec)
+    layers: Layers = []
+    for i, maps in enumerate((32, 64), start=1):
+        pool, size = _pool(size)
+        layers += [
+            (f"conv{i}", nn.Conv2d(channels, maps, 3, padding=1)),
+            (f"bn{i}", nn.BatchNorm2d(maps)),
+            (f"relu{i}", nn.ReLU()),
+            (f"pool{i}", pool),
+        ]
+        channels = maps
+    return [
+        *layers,
+        ("flatten", nn.Flatten()),
+        ("fc1", nn.Linear(channels * math.prod(size), 128)),
+        ("relu3", nn.ReLU()),
+        ("dropout", nn.Dropout(0.5)),
+        ("logits", nn.Linear(128, spec.n_classes)),
+    ]
+
+
+def _image_shape(spec: ModelSpec) -> tuple[int, ...]:
+    if len(spec.shape) != 3:
+        raise InputError(
+            f"{spec.architecture} needs images (channels, height, width), not inputs of shape {spec.shape}"
+        )
+    return spec.shape
+
+
+def _pool(size: Sequence[int]) -> tuple[nn.Module, list[int]]:
+    """2x2 max-pooling and the size it leaves; an axis that is only one pixel long is not pooled."""
+    kernel = tuple(min(2, s) for s in size)
+    return nn.MaxPool2d(kernel), [s // k for s, k in zip(size, kernel, strict=True)]
+
+
+ARCHITECTURES: dict[str, Builder] = {
+    "softmax": _mlp(),
+    "mlp-300-100": _mlp(300, 100),
+    "mlp-1000": _mlp(1000),
+    "lenet-5": _lenet_5,
+    "cnn-32-64": _cnn_32_64,
+}

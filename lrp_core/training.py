@@ -1,0 +1,165 @@
+"""Fit one network, and evaluate one network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .data import Dataset, Split
+from .errors import InputError, LrpError
+
+Encode = Callable[[Tensor], Tensor]
+"""Turns images [n, c, h, w] into what a network takes; the kept pixels [n, k] for a pruned one."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: Adam with decoupled weight decay and a one-cycle learning rate.
+
+    `epochs` passes over the data, `batch_size` images a step, `lr` the highest learning rate.
+    """
+
+    epochs: int = 16
+    batch_size: int = 256
+    lr: float = 3e-3
+    weight_decay: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0 or self.batch_size < 1 or self.lr <= 0 or self.weight_decay < 0:
+            raise InputError(
+                f"cannot train with {self}: epochs and weight_decay must be 0 or more, batch_size at least 1, "
+                "lr above 0"
+            )
+
+
+RECIPES: dict[str, Recipe] = {}
+"""Recipes of the architectures for which the default is not the best found on validation data."""
+
+
+def recipe_for(architecture: str, **changes: int | float | None) -> Recipe:
+    """The default recipe of an architecture, with every change that is not None."""
+    return replace(RECIPES.get(architecture, Recipe()), **{k: v for k, v in changes.items() if v is not None})
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """`auto` takes CUDA, else Apple's MPS, else the CPU. Raises `InputError` for a device that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} is not available here: use auto or cpu") from error
+    return device
+
+
+def fit(
+    model: nn.Module,
+    data: Dataset | Split,
+    *,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    encode: Encode | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> nn.Module:
+    """A trained copy of `model`, on the CPU and in evaluation mode; `model` itself is not changed.
+
+    Trains on `data.train` (or the given split) with cross-entropy. `recipe` defaults to that of the model's
+    architecture; `encode` prepares the images (default: none); `on_epoch(epoch, mean loss)` is called after
+    each pass. The same seed, versions and thread count give the same weights.
+
+    Raises `LrpError` if the loss stops being finite.
+    """
+    spec = getattr(model, "spec", None)
+    recipe = recipe or recipe_for(spec.architecture if spec else "")
+    split = data.train if isinstance(data, Dataset) else data
+    target = pick_device(device)
+    network = copy.deepcopy(model).to(target).train()
+    if any(parameter.ndim == 4 for parameter in network.parameters()):
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    inputs = (encode(split.images) if encode else split.images).to(target)
+    labels = split.labels.to(target)
+    n_batches = -(-len(labels) // recipe.batch_size)
+    trained = [p for p in network.parameters() if p.requires_grad]
+    if recipe.epochs and trained:
+        optimizer = torch.optim.AdamW(trained, recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, recipe.lr, total_steps=recipe.epochs * n_batches, pct_start=0.2
+        )
+        random = torch.Generator().manual_seed(seed)
+        with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
+            torch.manual_seed(seed)
+            for epoch in range(1, recipe.epochs + 1):
+                order = torch.randperm(len(labels), generator=random).to(target)
+                x, y = inputs[order], labels[order]
+                total = torch.zeros((), device=target)
+                for start in range(0, len(y), recipe.batch_size):
+                    stop = start + recipe.batch_size
+                    loss = F.cross_entropy(network(x[start:stop]), y[start:stop])
+                    optimizer.zero_grad(set_to_none=True)
+                    loss.backward()
+                    optimizer.step()
+                    schedule.step()
+                    total += loss.detach()
+                mean_loss = float(total) / n_batches
+                if not np.isfinite(mean_loss):
+                    raise LrpError(f"training diverged in epoch {epoch}: lower the learning rate ({recipe.lr:g})")
+                if on_epoch:
+                    on_epoch(epoch, mean_loss)
+    return network.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a network does on one split: all shares in [0, 1].
+
+    `confidence` is the mean softmax probability of the predicted class, `per_class` the accuracy of each
+    class (NaN where the split has none of it), `correct` whether each image was classified right.
+    """
+
+    n: int
+    accuracy: float
+    loss: float
+    confidence: float
+    per_class: tuple[float, ...]
+    correct: np.ndarray
+
+
+def evaluate(
+    model: nn.Module, split: Split, *, device: str = "auto", encode: Encode | None = None, batch_size: int = 1000
+) -> Evaluation:
+    """Accuracy, cross-entropy, confidence and per-class accuracy of `model` on `split`; changes nothing."""
+    logits = predict_logits(
+        model, encode(split.images) if encode else split.images, device=device, batch_size=batch_size
+    )
+    log_p = logits.double().log_softmax(1)
+    correct = logits.argmax(1) == split.labels
+    hits, counts = (
+        torch.bincount(labels, minlength=logits.shape[1]).double() for labels in (split.labels[correct], split.labels)
+    )
+    return Evaluation(
+        n=len(split),
+        accuracy=float(correct.double().mean()),
+        loss=float(F.nll_loss(log_p, split.labels)),
+        confidence=float(log_p.amax(1).exp().mean()),
+        per_class=tuple((hits / counts).tolist()),
+        correct=correct.numpy(),
+    )
+
+
+def predict_logits(
+    model: nn.Module, inputs: Float[Tensor, n *shape], *, device: str = "auto", batch_size: int = 1000
+) -> Float[Tensor, "n classes"]:
+    """Logits of `inputs`, on the CPU, computed in batches in evaluation mode; the model is left as it was."""
+    target = pick_device(device)
+    network = copy.deepcopy(model).to(target).eval()
+    with torch.inference_mode():
+        return torch.cat([network(batch.to(target)).cpu() for batch in inputs.split(batch_size)]).clone()

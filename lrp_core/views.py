@@ -1,0 +1,248 @@
+"""What the pages show, computed: one call for each thing, plain arrays and tables out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from .data import Dataset, load_dataset
+from .errors import InputError, check_choice
+from .evaluation import Cost, Interval, mean_interval, measure_cost
+from .ledger import Ledger
+from .lrp import Explainer
+from .models import ModelSpec, build_from_spec
+from .pruning import build_pruned
+from .study import Mode, Study, base_network, plan, trial_at, trial_ranking
+
+MARGIN = 0.005
+"""How much accuracy the headline allows to lose: half a point."""
+
+_MEASURES = ("accuracy", "confidence", "loss")
+_COSTS = ("macs", "flops", "parameters", "bytes", "input_bytes")
+
+
+def study_trials(study: Study, ledger: Ledger) -> pd.DataFrame:
+    """The finished trials of a study, one row each, baselines included; empty as long as there are none."""
+    data = load_dataset(study.dataset, study.root)
+    return ledger.trials([trial.key for trial in plan(study, data)])
+
+
+def curve(trials: pd.DataFrame, n_inputs: int, part: str = "validation") -> pd.DataFrame:
+    """Mean over seeds with 95 % intervals, one row for each criterion, mode and keep; the best-known columns first.
+
+    `part` is "validation", for choosing, or "test", for final figures. Rows of the baseline (criterion
+    "none") stand first; a lone seed has no interval (NaN).
+    """
+    check_choice("part", part, ("validation", "test"))
+    if trials.empty:
+        return pd.DataFrame(columns=["criterion", "mode", "keep", "removed", "seeds", "accuracy", "low", "high"])
+    rows = []
+    for (criterion, mode, keep), group in trials.groupby(["criterion", "mode", "keep"], sort=False):
+        interval = mean_interval(group[f"{part}_accuracy"].to_numpy())
+        row: dict[str, Any] = {
+            "criterion": criterion,
+            "mode": mode,
+            "keep": int(keep),
+            "removed": 1 - int(keep) / n_inputs,
+            "seeds": len(group),
+            "accuracy": interval.estimate,
+            "low": interval.low,
+            "high": interval.high,
+        }
+        row |= {name: float(group[f"{part}_{name}"].mean()) for name in _MEASURES if name != "accuracy"}
+        row |= {name: float(group[name].mean()) for name in _COSTS}
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    return table.sort_values(["criterion", "mode", "removed"], key=_baseline_first).reset_index(drop=True)
+
+
+def _baseline_first(column: pd.Series) -> pd.Series:
+    return column.map(lambda value: "" if value == "none" else value) if column.name == "criterion" else column
+
+
+def with_baseline(table: pd.DataFrame, criterion: str, mode: str) -> pd.DataFrame:
+    """One criterion's curve from no pixel removed on: the baseline row, then its own, by share removed."""
+    own = table[(table["criterion"] == criterion) & (table["mode"] == mode)]
+    return pd.concat([table[table["criterion"] == "none"], own]).sort_values("removed").reset_index(drop=True)
+
+
+def expected_accuracy(table: pd.DataFrame, criterion: str, mode: str, keep: int) -> Interval | None:
+    """Accuracy at any keep, interpolated linearly between the measured ones; None outside of what is measured."""
+    points = with_baseline(table, criterion, mode)
+    if points.empty or not points["keep"].min() <= keep <= points["keep"].max():
+        return None
+    points = points.sort_values("keep")
+    return Interval(*(float(np.interp(keep, points["keep"], points[name])) for name in ("accuracy", "low", "high")))
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What one position of the slider means.
+
+    `kept` is bool [height, width] (or [inputs] for flat data), `cost` that of the smaller network and
+    `full_cost` that of the network on all inputs, `accuracy` what the measured curve lets expect.
+    """
+
+    keep: int
+    n_inputs: int
+    kept: np.ndarray
+    cost: Cost
+    full_cost: Cost
+    accuracy: Interval | None
+    baseline: Interval | None
+
+    @property
+    def removed(self) -> float:
+        """Share of the inputs removed."""
+        return 1 - self.keep / self.n_inputs
+
+
+def threshold(study: Study, table: pd.DataFrame, *, criterion: str, mode: Mode, keep: int, seed: int) -> Threshold:
+    """The mask, the cost and the expected accuracy of a study at any keep; the mask is that of one seed."""
+    kept, cost, full_cost = _structure(study, criterion, mode, keep, seed)
+    n_inputs = load_dataset(study.dataset, study.root).n_inputs
+    return Threshold(
+        keep,
+        n_inputs,
+        kept,
+        cost,
+        full_cost,
+        expected_accuracy(table, criterion, mode, keep),
+        expected_accuracy(table, "none", "none", n_inputs),
+    )
+
+
+@lru_cache(maxsize=512)
+def _structure(study: Study, criterion: str, mode: Mode, keep: int, seed: int) -> tuple[np.ndarray, Cost, Cost]:
+    data = load_dataset(study.dataset, study.root)
+    trial = trial_at(study, data, criterion=criterion, keep=keep, mode=mode, seed=seed)
+    mask = trial_ranking(trial).mask(keep)
+    spec = ModelSpec(study.architecture, data.shape, len(data.classes), data.name)
+    small = build_pruned(spec, mask, structure="fresh" if mode == "scratch" else "sliced")
+    return mask.keep.any(0).numpy(), measure_cost(small), measure_cost(build_from_spec(spec))
+
+
+def mean_image(study: Study) -> np.ndarray:
+    """Mean of the training images, [height, width] in [0, 1]."""
+    return _mean_image(load_dataset(study.dataset, study.root))
+
+
+@lru_cache(maxsize=2)
+def _mean_image(data: Dataset) -> np.ndarray:
+    return data.train.pixels.float().mean((0, 1)).div(255).numpy()
+
+
+def importance(study: Study, criterion: str, seed: int) -> np.ndarray:
+    """The scores that a criterion ranks the inputs by, [height, width]."""
+    data = load_dataset(study.dataset, study.root)
+    trial = trial_at(study, data, criterion=criterion, keep=data.n_inputs, mode=study.modes[0], seed=seed)
+    return trial_ranking(trial).scores.view(data.shape).sum(0).numpy()
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The most inputs that a study found removable within `margin`, chosen on validation, and what the test set says.
+
+    `row` and `baseline` are rows of the test curve.
+    """
+
+    criterion: str
+    mode: str
+    margin: float
+    row: pd.Series
+    baseline: pd.Series
+
+
+def headline(trials: pd.DataFrame, n_inputs: int, criterion: str, margin: float = MARGIN) -> Headline | None:
+    """The study's finding in one row; None before there is a baseline and a keep within `margin` of it."""
+    table = curve(trials, n_inputs)
+    baseline = table[table["criterion"] == "none"]
+    own = table[table["criterion"] == criterion]
+    if baseline.empty or own.empty:
+        return None
+    good = own[own["accuracy"] >= float(baseline["accuracy"].iloc[0]) - margin]
+    if good.empty:
+        return None
+    best = good.sort_values("removed").iloc[-1]
+    final = curve(trials, n_inputs, "test")
+    chosen = final[
+        (final["criterion"] == criterion) & (final["mode"] == best["mode"]) & (final["keep"] == best["keep"])
+    ]
+    return Headline(criterion, best["mode"], margin, chosen.iloc[0], final[final["criterion"] == "none"].iloc[0])
+
+
+@dataclass(frozen=True)
+class ImageExplanation:
+    """One image explained.
+
+    `image` and `relevance` are [height, width]; `probabilities` [classes]; `layers` maps each layer to the
+    relevance at its output, [maps, height, width] or [units]; `balance` has one row for each layer with
+    weights: what arrived, what left, what was absorbed.
+    """
+
+    image: np.ndarray
+    label: int
+    target: int
+    probabilities: np.ndarray
+    logits: np.ndarray
+    relevance: np.ndarray
+    layers: dict[str, np.ndarray]
+    balance: pd.DataFrame
+
+
+def explain_image(
+    study: Study, *, seed: int, index: int, composite: str, start: str = "logit", target: int | None = None
+) -> ImageExplanation:
+    """Explain one test image with the baseline network of a study. Raises `InputError` for an index out of range."""
+    data = load_dataset(study.dataset, study.root)
+    if not 0 <= index < len(data.test):
+        raise InputError(f"there is no test image {index}: choose between 0 and {len(data.test) - 1}")
+    part = data.test.take(torch.tensor([index]))
+    explainer = _explainer(study, seed, composite)
+    found = explainer.explain(part.images, target, start)  # type: ignore[arg-type]
+    balance = pd.DataFrame(
+        {
+            "layer": [b.layer for b in found.balance],
+            "rule": [b.rule for b in found.balance],
+            "arrived": [float(b.arrived) for b in found.balance],
+            "left": [float(b.left) for b in found.balance],
+            "absorbed": [float(b.absorbed) for b in found.balance],
+        }
+    )
+    return ImageExplanation(
+        image=part.images[0].sum(0).numpy(),
+        label=int(part.labels[0]),
+        target=int(found.target[0]),
+        probabilities=found.logits[0].softmax(0).numpy(),
+        logits=found.logits[0].numpy(),
+        relevance=found.relevance[0].sum(0).numpy(),
+        layers={name: r[0].numpy() for name, r in found.layers.items()},
+        balance=balance,
+    )
+
+
+@lru_cache(maxsize=16)
+def _explainer(study: Study, seed: int, composite: str) -> Explainer:
+    data = load_dataset(study.dataset, study.root)
+    trial = plan(study, data)[study.seeds.index(seed)]
+    return Explainer(base_network(trial.base), composite)
+
+
+def baseline_is_ready(study: Study, seed: int, ledger: Ledger) -> bool:
+    """Whether the network of a seed on all inputs has been trained: its row is in the ledger."""
+    data = load_dataset(study.dataset, study.root)
+    trial = plan(study, data)[study.seeds.index(seed)]
+    return bool(ledger.recorded([trial.key]))
+
+
+def test_indices(study: Study, label: int | None = None) -> Sequence[int]:
+    """Positions of the test images, all of them or those of one class."""
+    labels = load_dataset(study.dataset, study.root).test.labels
+    chosen: list[int] = list(range(len(labels))) if label is None else (labels == label).nonzero().flatten().tolist()
+    return chosen
