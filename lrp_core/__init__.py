@@ -44,7 +44,33 @@ _HOMES = {
     "LrpError": "errors",
 }
 
-__all__ = [*_HOMES]
+__all__ = [
+    "Composite",
+    "Dataset",
+    "Explainer",
+    "Ledger",
+    "LrpError",
+    "Network",
+    "PixelMask",
+    "PrunedNetwork",
+    "Ranking",
+    "Recipe",
+    "Split",
+    "Study",
+    "attribute",
+    "build_model",
+    "build_pruned",
+    "evaluate",
+    "export",
+    "fit",
+    "load_dataset",
+    "load_export",
+    "measure_cost",
+    "preset",
+    "prune_inputs",
+    "rank",
+    "run_study",
+]
 
 if TYPE_CHECKING:
     from .data import Dataset, Split, load_dataset

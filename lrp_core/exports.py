@@ -1,4 +1,4 @@
-"""Export: a folder that holds the smaller network and a card that says what it is, read back before it is given away."""
+"""Export: a folder with the smaller network and a card that says what it is, read back before it is given away."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from .evaluation import measure_cost, wilson_interval
 from .ledger import Ledger
 from .models import Network
 from .pruning import PrunedNetwork
-from .study import Trial, base_data, trial_network
+from .stages import base_data
+from .study import Trial, trial_network
 from .training import evaluate, predict_logits
 from .weights import describe, load_network, save_network
 
@@ -203,7 +204,7 @@ def predict(folder: str | Path, images: Tensor) -> tuple[list[str], np.ndarray]:
         raise InputError("the images hold NaN or infinity: clean them first")
     if len(images) and not 0 <= float(images.min()) <= float(images.max()) <= 1:
         raise InputError(
-            f"pixels must lie between 0 and 1, not {float(images.min()):g}..{float(images.max()):g}: divide bytes by 255"
+            f"pixels must lie in [0, 1], not in [{float(images.min()):g}, {float(images.max()):g}]: divide bytes by 255"
         )
     encode = _encode(network)
     probabilities = predict_logits(network, encode(images) if encode else images).softmax(1)

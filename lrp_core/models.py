@@ -103,7 +103,7 @@ def _lenet_5(spec: ModelSpec) -> Layers:
     """LeCun et al. 1998 with ReLU and max-pooling: 6 and 16 maps of 5x5, then 120 and 84 units."""
     channels, *size = _image_shape(spec)
     first, size1 = _pool(size)
-    padding = tuple(0 if s >= 6 else 2 for s in size1)
+    padding = (0 if size1[0] >= 6 else 2, 0 if size1[1] >= 6 else 2)
     second, size2 = _pool([s + 2 * p - 4 for s, p in zip(size1, padding, strict=True)])
     return [
         ("conv1", nn.Conv2d(channels, 6, 5, padding=2)),

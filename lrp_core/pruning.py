@@ -77,18 +77,18 @@ class PixelMask:
         """bool array of shape [n_inputs], True where an input is kept, as scikit-learn's selectors give it."""
         return self.keep.flatten().numpy()
 
-    def apply(self, images: Shaped[Tensor, n *shape]) -> Shaped[Tensor, "n k"]:
+    def apply(self, images: Shaped[Tensor, n * shape]) -> Shaped[Tensor, "n k"]:
         """The kept pixels of each image. Raises `InputError` for images of another shape."""
         self._check(images)
         return images.flatten(1)[:, self.indices.to(images.device)]
 
-    def scatter(self, kept: Shaped[Tensor, "n k"], fill: float = 0.0) -> Shaped[Tensor, n *shape]:
+    def scatter(self, kept: Shaped[Tensor, "n k"], fill: float = 0.0) -> Shaped[Tensor, n * shape]:
         """Images with the kept pixels in their places and `fill` elsewhere: `scatter(apply(x)) == x * keep`."""
         if kept.ndim != 2 or kept.shape[1] != len(self):
             raise InputError(f"expected kept pixels of shape [n, {len(self)}], not {tuple(kept.shape)}")
-        return Scatter(self.indices.to(kept.device), self.shape, fill)(kept)
+        return Scatter(self.indices.to(kept.device), self.shape, fill).forward(kept)
 
-    def remove(self, images: Shaped[Tensor, n *shape], fill: float = 0.0) -> Shaped[Tensor, n *shape]:
+    def remove(self, images: Shaped[Tensor, n * shape], fill: float = 0.0) -> Shaped[Tensor, n * shape]:
         """The images with every removed pixel set to `fill`, in their full shape."""
         self._check(images)
         return torch.where(self.keep.to(images.device), images, fill)
@@ -127,7 +127,7 @@ class PrunedNetwork(nn.Module):
         logits: Tensor = self.body(kept)
         return logits
 
-    def encode(self, images: Float[Tensor, n *shape]) -> Float[Tensor, "n k"]:
+    def encode(self, images: Float[Tensor, n * shape]) -> Float[Tensor, "n k"]:
         """What the network takes, out of full images."""
         return self.mask.apply(images)
 
@@ -195,19 +195,20 @@ def _slice_dense(network: Network, mask: PixelMask, fill: float) -> nn.Sequentia
 
 def _take_columns(layer: nn.Linear, columns: Tensor, constant: Tensor) -> nn.Linear:
     """`layer` on some of its inputs, the other ones holding `constant` [inputs] for ever."""
-    small = nn.Linear(len(columns), layer.out_features, bias=layer.bias is not None or bool(constant.any()))
+    old_bias: Tensor | None = layer.bias
+    small = nn.Linear(len(columns), layer.out_features, bias=old_bias is not None or bool(constant.any()))
     rest = constant.to(layer.weight).index_fill(0, columns.to(layer.weight.device), 0)
     with torch.no_grad():
         small.weight = nn.Parameter(layer.weight[:, columns].clone())
         if small.bias is not None:
             shift = layer.weight @ rest
-            small.bias = nn.Parameter(shift if layer.bias is None else layer.bias + shift)
+            small.bias = nn.Parameter(shift if old_bias is None else old_bias + shift)
     return small
 
 
 @dataclass(frozen=True)
 class _Window:
-    """The part of a feature map that depends on the kept pixels: rows top..bottom, columns left..right, ends excluded."""
+    """What depends on the kept pixels in a feature map: `top` to before `bottom`, `left` to before `right`."""
 
     top: int
     bottom: int
@@ -215,7 +216,7 @@ class _Window:
     right: int
 
     def through(self, layer: nn.Conv2d | nn.MaxPool2d, size: Sequence[int]) -> tuple[_Window, _Window]:
-        """The window of the layer's outputs that depend on this one, and what they read: rows and columns of the padded input."""
+        """The window of the outputs of `layer` that depend on this one, and what they read of the padded input."""
         kernel, stride, padding = (_pair(v) for v in (layer.kernel_size, layer.stride, layer.padding))
         outputs, reads = [], []
         for axis, (first, end) in enumerate(((self.top, self.bottom), (self.left, self.right))):

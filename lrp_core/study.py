@@ -17,58 +17,44 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
-from joblib import Memory, Parallel, delayed
+from joblib import Parallel, delayed
 
-from .data import Dataset, Split, load_dataset
+from .data import Dataset, load_dataset
 from .errors import InputError, StorageError, check_choice
 from .evaluation import measure_cost
 from .ledger import Ledger
-from .models import ARCHITECTURES, Network, build_model
+from .models import ARCHITECTURES, Network
 from .pruning import PrunedNetwork, build_pruned, prune_inputs
 from .ranking import (
     CONTROLS,
     CRITERIA,
     STATISTICS,
     Ranking,
-    RelevanceStatistics,
     check_keep,
     keep_for_share,
-    measure_relevance,
     rank,
     ranking_from,
 )
-from .storage import cache_dir
+from .stages import (
+    STAGE_VERSION,
+    Base,
+    base_data,
+    base_network,
+    prepare_base,
+    relevance_statistics,
+    training_split,
+    trim_cache,
+)
 from .training import Recipe, evaluate, fit, recipe_for
 from .weights import load_network, save_network
 
 Mode = Literal["none", "fine-tune", "scratch"]
 MODES: tuple[Mode, ...] = ("none", "fine-tune", "scratch")
 
-STAGE_VERSION = 1
-"""Part of every cache key and trial key: raise it when a change makes results differ."""
-
-CACHE_LIMIT = 2 * 2**30
-"""Bytes that cached stages may take, and as many again for the weights of trials; the oldest go first."""
-
-
-@dataclass(frozen=True)
-class Base:
-    """What a trial starts from: data, architecture and training. Its baseline is the network trained on all inputs."""
-
-    dataset: str = "mnist"
-    root: str | None = None
-    digest: str = ""
-    n_train: int | None = None
-    architecture: str = "mlp-300-100"
-    recipe: Recipe = Recipe()
-    seed: int = 0
-
 
 @dataclass(frozen=True)
 class Trial:
-    """One small network. `criterion` "none" is the unpruned baseline; `rank_images` None ranks on all training images."""
+    """One small network. `criterion` "none" is the unpruned baseline; `rank_images` None: rank on all of the images."""
 
     base: Base
     criterion: str
@@ -149,7 +135,8 @@ class Study:
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Study:
         """A study from what `dataclasses.asdict` gave, after a way through JSON."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        known: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**known)
 
 
 REMOVED_SHARES = (0.15, 0.30, 0.50, 0.70, 0.80, 0.90, 0.95)
@@ -301,16 +288,12 @@ def make_network(trial: Trial) -> tuple[Network | PrunedNetwork, Any]:
     if trial.criterion == "none":
         return full, None
     mask = trial_ranking(trial).mask(trial.keep)
-    if trial.mode == "scratch":
-        small = build_pruned(full.spec, mask, seed=base.seed)
-    else:
+    if trial.mode == "none":
         small = prune_inputs(full, mask)
-    if trial.mode != "none":
-        fitted = fit(
-            small, training_split(base), recipe=trial.retrain, seed=base.seed, encode=small.encode, device="cpu"
-        )
-        assert isinstance(fitted, PrunedNetwork)
-        small = fitted
+    else:
+        start = build_pruned(full.spec, mask, seed=base.seed) if trial.mode == "scratch" else prune_inputs(full, mask)
+        split = training_split(base)
+        small = fit(start, split, recipe=trial.retrain, seed=base.seed, encode=start.encode, device="cpu")
     return small, small.encode
 
 
@@ -327,95 +310,6 @@ def trial_ranking(trial: Trial) -> Ranking:
 @lru_cache(maxsize=16)
 def _control_ranking(base: Base, criterion: str) -> Ranking:
     return rank(None, training_split(base), criterion=criterion, seed=base.seed)
-
-
-# Heavy stages, cached on disk by plain values
-
-
-def base_data(base: Base) -> Dataset:
-    """The data of a base. Raises `StorageError` if they are not the ones that the trial was planned for."""
-    data = load_dataset(base.dataset, base.root)
-    if base.digest and data.digest != base.digest:
-        raise StorageError(f"the {base.dataset} files are not the ones that this study was planned with")
-    return data
-
-
-@lru_cache(maxsize=2)
-def training_split(base: Base) -> Split:
-    """The training images of a base: all of them, or a stratified sample drawn with its seed."""
-    data = base_data(base)
-    return data.train if base.n_train is None else data.train.sample(base.n_train, seed=base.seed)
-
-
-def prepare_base(base: Base) -> None:
-    """Have the baseline of `base` trained and cached."""
-    base_network(base)
-
-
-@lru_cache(maxsize=8)
-def base_network(base: Base) -> Network:
-    """The network trained on all inputs, from the cache if it was trained before. Do not change it."""
-    data = base_data(base)
-    network = build_model(base.architecture, data, seed=base.seed)
-    weights = _memory().cache(_train_base, ignore=["root"])(**_plain(base))
-    network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
-    return network.eval()
-
-
-def relevance_statistics(base: Base, composite: str, start: str, n_images: int | None) -> RelevanceStatistics:
-    """Relevance over `n_images` of the training images (None: all) of a base, from the cache if measured before."""
-    measure = _memory().cache(_measure_relevance, ignore=["root"])
-    sums, counts = measure(composite=composite, start=start, n_images=n_images, **_plain(base))
-    return RelevanceStatistics(torch.from_numpy(np.array(sums)), torch.from_numpy(np.array(counts)))
-
-
-def _train_base(version: int, root: str | None, **values: Any) -> dict[str, np.ndarray]:
-    base = _from_plain(root, values)
-    network = fit(
-        build_model(base.architecture, base_data(base), seed=base.seed),
-        training_split(base),
-        recipe=base.recipe,
-        seed=base.seed,
-        device="cpu",
-    )
-    return {name: value.numpy() for name, value in network.state_dict().items()}
-
-
-def _measure_relevance(
-    version: int, root: str | None, composite: str, start: str, n_images: int | None, **values: Any
-) -> tuple[np.ndarray, np.ndarray]:
-    base = _from_plain(root, values)
-    split = training_split(base)
-    if n_images is not None and n_images < len(split):
-        split = split.sample(n_images, seed=base.seed)
-    statistics = measure_relevance(base_network(base), split, composite=composite, start=start)
-    return statistics.sums.numpy(), statistics.counts.numpy()
-
-
-def _plain(base: Base) -> dict[str, Any]:
-    values = asdict(base)
-    return {"version": STAGE_VERSION, **values, **values.pop("recipe")}
-
-
-def _from_plain(root: str | None, values: dict[str, Any]) -> Base:
-    recipe = Recipe(**{name: values[name] for name in asdict(Recipe())})
-    names = ("dataset", "digest", "n_train", "architecture", "seed")
-    return Base(root=root, recipe=recipe, **{name: values[name] for name in names})
-
-
-def _memory() -> Memory:
-    return Memory(cache_dir("stages"), verbose=0)
-
-
-def trim_cache() -> None:
-    """Drop the oldest cached stages and trial weights beyond `CACHE_LIMIT` bytes each."""
-    _memory().reduce_size(bytes_limit=CACHE_LIMIT)
-    files = sorted(cache_dir("weights").glob("*.safetensors"), key=lambda f: f.stat().st_mtime, reverse=True)
-    total = 0
-    for file in files:
-        total += file.stat().st_size
-        if total > CACHE_LIMIT:
-            file.unlink(missing_ok=True)
 
 
 def weights_path(ledger: Ledger, trial: Trial) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -39,11 +40,13 @@ class Recipe:
             )
 
 
+M = TypeVar("M", bound=nn.Module)
+
 RECIPES: dict[str, Recipe] = {}
 """Recipes of the architectures for which the default is not the best found on validation data."""
 
 
-def recipe_for(architecture: str, **changes: int | float | None) -> Recipe:
+def recipe_for(architecture: str, **changes: Any) -> Recipe:
     """The default recipe of an architecture, with every change that is not None."""
     return replace(RECIPES.get(architecture, Recipe()), **{k: v for k, v in changes.items() if v is not None})
 
@@ -61,7 +64,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def fit(
-    model: nn.Module,
+    model: M,
     data: Dataset | Split,
     *,
     recipe: Recipe | None = None,
@@ -69,7 +72,7 @@ def fit(
     device: str = "auto",
     encode: Encode | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
-) -> nn.Module:
+) -> M:
     """A trained copy of `model`, on the CPU and in evaluation mode; `model` itself is not changed.
 
     Trains on `data.train` (or the given split) with cross-entropy. `recipe` defaults to that of the model's
@@ -84,7 +87,7 @@ def fit(
     target = pick_device(device)
     network = copy.deepcopy(model).to(target).train()
     if any(parameter.ndim == 4 for parameter in network.parameters()):
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)
     inputs = (encode(split.images) if encode else split.images).to(target)
     labels = split.labels.to(target)
     n_batches = -(-len(labels) // recipe.batch_size)
@@ -105,7 +108,7 @@ def fit(
                     stop = start + recipe.batch_size
                     loss = F.cross_entropy(network(x[start:stop]), y[start:stop])
                     optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
+                    loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
                     schedule.step()
                     total += loss.detach()
@@ -114,7 +117,7 @@ def fit(
                     raise LrpError(f"training diverged in epoch {epoch}: lower the learning rate ({recipe.lr:g})")
                 if on_epoch:
                     on_epoch(epoch, mean_loss)
-    return network.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    return network.to(memory_format=torch.contiguous_format).cpu().eval()
 
 
 @dataclass(frozen=True)
@@ -156,10 +159,10 @@ def evaluate(
 
 
 def predict_logits(
-    model: nn.Module, inputs: Float[Tensor, n *shape], *, device: str = "auto", batch_size: int = 1000
+    model: nn.Module, inputs: Float[Tensor, n * shape], *, device: str = "auto", batch_size: int = 1000
 ) -> Float[Tensor, "n classes"]:
     """Logits of `inputs`, on the CPU, computed in batches in evaluation mode; the model is left as it was."""
     target = pick_device(device)
     network = copy.deepcopy(model).to(target).eval()
     with torch.inference_mode():
-        return torch.cat([network(batch.to(target)).cpu() for batch in inputs.split(batch_size)]).clone()
+        return torch.cat([network(batch.to(target)).cpu() for batch in torch.split(inputs, batch_size)]).clone()

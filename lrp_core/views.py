@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from .ledger import Ledger
 from .lrp import Explainer
 from .models import ModelSpec, build_from_spec
 from .pruning import build_pruned
-from .study import Mode, Study, base_network, plan, trial_at, trial_ranking
+from .stages import base_network
+from .study import Mode, Study, Trial, plan, trial_at, trial_ranking
 
 MARGIN = 0.005
 """How much accuracy the headline allows to lose: half a point."""
@@ -43,13 +45,14 @@ def curve(trials: pd.DataFrame, n_inputs: int, part: str = "validation") -> pd.D
     if trials.empty:
         return pd.DataFrame(columns=["criterion", "mode", "keep", "removed", "seeds", "accuracy", "low", "high"])
     rows = []
-    for (criterion, mode, keep), group in trials.groupby(["criterion", "mode", "keep"], sort=False):
+    for place, group in trials.groupby(["criterion", "mode", "keep"], sort=False):
+        criterion, mode, keep = place[0], place[1], int(str(place[2]))
         interval = mean_interval(group[f"{part}_accuracy"].to_numpy())
         row: dict[str, Any] = {
             "criterion": criterion,
             "mode": mode,
-            "keep": int(keep),
-            "removed": 1 - int(keep) / n_inputs,
+            "keep": keep,
+            "removed": 1 - keep / n_inputs,
             "seeds": len(group),
             "accuracy": interval.estimate,
             "low": interval.low,
@@ -205,7 +208,7 @@ def explain_image(
         raise InputError(f"there is no test image {index}: choose between 0 and {len(data.test) - 1}")
     part = data.test.take(torch.tensor([index]))
     explainer = _explainer(study, seed, composite)
-    found = explainer.explain(part.images, target, start)  # type: ignore[arg-type]
+    found = explainer.explain(part.images, target, start)
     balance = pd.DataFrame(
         {
             "layer": [b.layer for b in found.balance],
@@ -234,6 +237,11 @@ def _explainer(study: Study, seed: int, composite: str) -> Explainer:
     return Explainer(base_network(trial.base), composite)
 
 
+def export_folder(ledger: Ledger, trial: Trial) -> Path:
+    """Where the export of a trial that a page asked for lies once it is made."""
+    return ledger.folder / "exports" / trial.key
+
+
 def baseline_is_ready(study: Study, seed: int, ledger: Ledger) -> bool:
     """Whether the network of a seed on all inputs has been trained: its row is in the ledger."""
     data = load_dataset(study.dataset, study.root)
@@ -241,7 +249,7 @@ def baseline_is_ready(study: Study, seed: int, ledger: Ledger) -> bool:
     return bool(ledger.recorded([trial.key]))
 
 
-def test_indices(study: Study, label: int | None = None) -> Sequence[int]:
+def image_indices(study: Study, label: int | None = None) -> Sequence[int]:
     """Positions of the test images, all of them or those of one class."""
     labels = load_dataset(study.dataset, study.root).test.labels
     chosen: list[int] = list(range(len(labels))) if label is None else (labels == label).nonzero().flatten().tolist()

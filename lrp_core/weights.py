@@ -57,7 +57,7 @@ def load_network(path: Path) -> Network | PrunedNetwork:
     try:
         with safe_open(path, framework="pt") as file:
             description = json.loads((file.metadata() or {})[_META])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: no mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise StorageError(f"{path} ({size:,} bytes) is truncated, damaged or no network of this project") from error
     try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """How torchvision knows a data set: its class, arguments, how it counts labels and whether images lie on their side."""
+    """How torchvision knows a data set: class and arguments, the first label, whether images lie on their side."""
 
     cls_name: str
     options: tuple[tuple[str, Any], ...] = ()

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError
+from ..models import Network
 from ..pruning import PrunedNetwork
 
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer, for one input: `macs` multiply-accumulates, `parameters` weights and biases, `bytes` of all it stores."""
+    """One layer: `macs` multiply-accumulates for one input, `parameters` weights and biases, `bytes` stored."""
 
     name: str
     kind: str
@@ -63,7 +65,7 @@ def measure_cost(model: nn.Module, shape: Sequence[int] | None = None) -> Cost:
     A copy runs one input on the meta device: nothing is computed, and the model is not touched.
     """
     if shape is None:
-        shape = (len(model.mask),) if isinstance(model, PrunedNetwork) else model.spec.shape
+        shape = _own_shape(model)
     sizes = _output_sizes(model, shape)
     layers = tuple(
         LayerCost(
@@ -77,6 +79,15 @@ def measure_cost(model: nn.Module, shape: Sequence[int] | None = None) -> Cost:
         if not any(layer.children())
     )
     return Cost(layers, math.prod(shape))
+
+
+def _own_shape(model: nn.Module) -> Sequence[int]:
+    match model:
+        case PrunedNetwork():
+            return (len(model.mask),)
+        case Network():
+            return model.spec.shape
+    raise InputError(f"give the shape of one input: {type(model).__name__} does not say it")
 
 
 def _macs(layer: nn.Module, output: torch.Size) -> int:

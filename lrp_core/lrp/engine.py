@@ -7,7 +7,6 @@ require gradients or not.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Shaped
@@ -16,9 +15,9 @@ from torch import Tensor, nn
 from ..errors import InputError, check_choice
 from .composites import Composite, find_composite
 from .graph import Affine, trace
+from .rules import Propagate
 
-Start = Literal["logit", "contrast", "log-odds"]
-STARTS: tuple[Start, ...] = ("logit", "contrast", "log-odds")
+STARTS: tuple[str, ...] = ("logit", "contrast", "log-odds")
 
 Target = int | Tensor | None
 """The explained class: one for all images, one for each of them [n], or None for the predicted one."""
@@ -67,8 +66,8 @@ class Explainer:
     def __init__(self, model: nn.Module, composite: str | Composite = "epsilon-plus") -> None:
         self.composite = find_composite(composite)
         self.steps = trace(model)
-        self._propagate = {}
-        self._rule_names = {}
+        self._propagate: dict[int, Propagate] = {}
+        self._rule_names: dict[int, str] = {}
         for i, step in enumerate(self.steps):
             if isinstance(step.operation, Affine):
                 rule = self.composite.rule_for(step.operation, is_first=not self._propagate)
@@ -76,8 +75,8 @@ class Explainer:
                 self._rule_names[i] = str(rule)
 
     def relevance(
-        self, inputs: Shaped[Tensor, n *shape], target: Target = None, start: Start = "logit"
-    ) -> Float[Tensor, n *shape]:
+        self, inputs: Shaped[Tensor, n * shape], target: Target = None, start: str = "logit"
+    ) -> Float[Tensor, n * shape]:
         """Relevance of `inputs`, in their shape; intermediate relevance is not kept."""
         activations = self._forward(inputs)
         _, r = start_relevance(activations[-1], target, start)
@@ -85,7 +84,7 @@ class Explainer:
             r = self._back(i, activations, r)
         return r
 
-    def explain(self, inputs: Shaped[Tensor, n *shape], target: Target = None, start: Start = "logit") -> Explanation:
+    def explain(self, inputs: Shaped[Tensor, n * shape], target: Target = None, start: str = "logit") -> Explanation:
         """Relevance of `inputs` and of every layer, with the balance of what arrived and left."""
         activations = self._forward(inputs)
         chosen, r = start_relevance(activations[-1], target, start)
@@ -124,12 +123,12 @@ class Explainer:
 
 def attribute(
     model: nn.Module,
-    inputs: Shaped[Tensor, n *shape],
+    inputs: Shaped[Tensor, n * shape],
     *,
     target: Target = None,
     composite: str | Composite = "epsilon-plus",
-    start: Start = "logit",
-) -> Float[Tensor, n *shape]:
+    start: str = "logit",
+) -> Float[Tensor, n * shape]:
     """Relevance of every input for the class `target`: a tensor of the shape of `inputs`.
 
     `target` is one class, one for each image [n], or None for the predicted one. `start` is the relevance at
@@ -140,7 +139,7 @@ def attribute(
 
 
 @torch.no_grad()
-def start_relevance(logits: Tensor, target: Target, start: Start) -> tuple[Tensor, Tensor]:
+def start_relevance(logits: Tensor, target: Target, start: str) -> tuple[Tensor, Tensor]:
     """The explained class [n] and the relevance [n, classes] at the output.
 
     Each start is a function f of the logits, and the relevance of logit k is z_k df/dz_k: the logit itself

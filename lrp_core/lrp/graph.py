@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_input
 
 from ..errors import UnsupportedLayer
 from ..layers import Frame, Scatter
@@ -91,7 +92,10 @@ class Convolution(Affine):
         return F.conv2d(a, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     def pullback(self, s: Tensor, a: Tensor) -> Tensor:
-        return nn.grad.conv2d_input(a.shape, self.weight, s, self.stride, self.padding, self.dilation, self.groups)
+        pulled: Tensor = conv2d_input(  # type: ignore[no-untyped-call]
+            a.shape, self.weight, s, self.stride, self.padding, self.dilation, self.groups
+        )
+        return pulled
 
     def _replace(self, weight: Tensor, bias: Tensor | None) -> Convolution:
         return Convolution(weight, bias, self.stride, self.padding, self.dilation, self.groups)
@@ -149,7 +153,7 @@ class Scattering(Operation):
     layer: Scatter
 
     def __call__(self, a: Tensor) -> Tensor:
-        return self.layer(a)
+        return self.layer.forward(a)
 
     def relevance(self, a: Tensor, z: Tensor, r: Tensor) -> Tensor:
         return self.layer.gather(r)
@@ -162,7 +166,7 @@ class Framing(Operation):
     layer: Frame
 
     def __call__(self, a: Tensor) -> Tensor:
-        return self.layer(a)
+        return self.layer.forward(a)
 
     def relevance(self, a: Tensor, z: Tensor, r: Tensor) -> Tensor:
         return self.layer.crop(r, like=a)

@@ -74,7 +74,9 @@ class Zero:
 
 @dataclass(frozen=True)
 class Gamma:
-    """LRP-gamma (Montavon et al. 2019): R_j = sum_k a_j (w_jk + g w_jk+) / (sum_j a_j (w_jk + g w_jk+) + b_k + g b_k+) R_k.
+    """LRP-gamma (Montavon et al. 2019, sec. 10.2.3):
+
+    R_j = sum_k a_j (w_jk + g w_jk+) / (sum_j a_j (w_jk + g w_jk+) + b_k + g b_k+) R_k.
 
     Negative inputs are weighted by w_jk + g w_jk- instead (Andeol et al. 2021), so that in either case the
     contributions that raise z_k are the ones that count 1 + g times.

@@ -51,7 +51,7 @@ def pixel_variance(split: Split, batch_size: int = 5000) -> Tensor:
     n = torch.zeros((), dtype=torch.float64)
     total = torch.zeros(split.pixels[0].numel(), dtype=torch.float64)
     squares = torch.zeros_like(total)
-    for part in split.pixels.split(batch_size):
+    for part in torch.split(split.pixels, batch_size):
         x = part.flatten(1).double() / 255
         n, total, squares = n + len(x), total + x.sum(0), squares + x.square().sum(0)
     return (squares / n - (total / n).square()).clamp(min=0)

@@ -1,0 +1,37 @@
+"""The command line: the same functions as the pages.
+
+python -m lrp_core study --preset quick
+python -m lrp_core export --keep 150 --output small/
+python -m lrp_core predict small/ digit.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from ..errors import Cancelled, LrpError
+from .arguments import make_parser
+from .commands import Answer
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. The exit code is 0, 2 for a refusal (one sentence on stderr), or 130 when it was stopped."""
+    arguments = make_parser().parse_args(argv)
+    handler: Callable[[argparse.Namespace], Answer] = arguments.handler
+    try:
+        answer = handler(arguments)
+    except (Cancelled, KeyboardInterrupt):
+        print(f"{arguments.command}: stopped; what was done is kept, and the same command goes on", file=sys.stderr)
+        return 130
+    except LrpError as error:
+        print(f"{arguments.command}: {error}", file=sys.stderr)
+        return 2
+    try:
+        print(json.dumps(answer.values, indent=2) if arguments.json else answer.text, flush=True)
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

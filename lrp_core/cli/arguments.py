@@ -1,0 +1,162 @@
+"""The arguments of each command, with the help that a stranger reads."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from . import commands
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lrp_core",
+        description="Which inputs does a network need, and what does it save to drop the rest?",
+        epilog="'python -m lrp_core info' lists every data set, model, criterion and composite by name.",
+    )
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, handler, summary, groups in (
+        (
+            "train",
+            commands.train,
+            "train one network on all inputs and measure it",
+            (_data_arguments, _model_arguments, _train_arguments),
+        ),
+        (
+            "rank",
+            commands.rank,
+            "rank the inputs by relevance or a control",
+            (_data_arguments, _model_arguments, _criterion_arguments, _rank_arguments),
+        ),
+        (
+            "study",
+            commands.study,
+            "measure accuracy against the share of inputs removed",
+            (_data_arguments, _study_arguments),
+        ),
+        (
+            "export",
+            commands.export,
+            "make a smaller network and write it to a folder",
+            (_data_arguments, _model_arguments, _criterion_arguments, _export_arguments),
+        ),
+        ("predict", commands.predict, "classify images with an exported network", (_predict_arguments,)),
+        ("info", commands.info, "versions, cache, runs, and every name that can be used", ()),
+    ):
+        command = subparsers.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        command.set_defaults(handler=handler)
+        for group in groups:
+            group(command)
+        command.add_argument("--json", action="store_true", help="print the result as JSON, for machines")
+    return parser
+
+
+def _data_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--dataset", default="mnist", metavar="NAME", help="data set, by name")
+    _source_arguments(command)
+
+
+def _source_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--data-root", type=Path, metavar="FOLDER", help="folder with the data set's files; MNIST needs none"
+    )
+    command.add_argument("--download", action="store_true", help="let torchvision fetch files that are missing")
+
+
+def _model_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", default="mlp-300-100", metavar="NAME", help="architecture, by name")
+    command.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the weights, the order of images, and ties"
+    )
+    command.add_argument(
+        "--epochs", type=int, metavar="N", help="passes over the training images; default: the model's"
+    )
+    command.add_argument("--train-images", type=int, metavar="N", help="stratified sample to train on; default: all")
+
+
+def _train_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--batch-size", type=int, metavar="N", help="images a step; default: the model's")
+    command.add_argument("--learning-rate", type=float, metavar="X", help="highest learning rate; default: the model's")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    command.add_argument("--output", type=Path, metavar="FILE", help="write the weights to this .safetensors file")
+    command.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+
+
+def _criterion_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--criterion", default="lrp-0", metavar="NAME", help="an LRP composite, or random or variance")
+    command.add_argument(
+        "--statistic", default="mean-square", metavar="NAME", help="how relevance is aggregated over images"
+    )
+    command.add_argument("--start", default="log-odds", metavar="NAME", help="relevance at the output")
+    command.add_argument(
+        "--images", type=int, metavar="N", help="images to measure relevance on; default: all training images"
+    )
+
+
+def _rank_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="a network that 'train' wrote; default: train one, or take it from the cache",
+    )
+    command.add_argument("--top", type=int, default=10, metavar="N", help="how many inputs to print")
+    command.add_argument("--output", type=Path, metavar="FILE", help="write the whole ranking as JSON")
+
+
+def _study_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--preset",
+        default="quick",
+        metavar="NAME",
+        help="quick (under a minute) or full; every option below changes one part of it",
+    )
+    command.add_argument("--model", metavar="NAME", help="architecture, by name")
+    command.add_argument("--criteria", nargs="+", metavar="NAME", help="LRP composites and controls")
+    command.add_argument("--keeps", nargs="+", type=int, metavar="N", help="numbers of inputs to keep")
+    command.add_argument(
+        "--removed", nargs="+", type=float, metavar="PERCENT", help="the same, as per cent of the inputs removed"
+    )
+    command.add_argument("--modes", nargs="+", metavar="MODE", help="none (slice only), fine-tune, scratch")
+    command.add_argument("--seeds", nargs="+", type=int, metavar="N", help="one network for each")
+    command.add_argument("--train-images", type=int, metavar="N", help="stratified sample to train on")
+    command.add_argument("--images", type=int, metavar="N", help="images to measure relevance on")
+    command.add_argument("--statistic", metavar="NAME", help="how relevance is aggregated over images")
+    command.add_argument("--start", metavar="NAME", help="relevance at the output")
+    command.add_argument(
+        "--epochs", type=int, metavar="N", help="passes over the images when training on all inputs or from scratch"
+    )
+    command.add_argument("--retrain-epochs", type=int, metavar="N", help="passes over the images when fine-tuning")
+    command.add_argument(
+        "--jobs", type=int, metavar="N", help="processes of one thread each; default: one for each core"
+    )
+    command.add_argument(
+        "--resume", metavar="ID", help="go on with a study that was started before ('info' lists them)"
+    )
+
+
+def _export_arguments(command: argparse.ArgumentParser) -> None:
+    size = command.add_mutually_exclusive_group()
+    size.add_argument("--keep", type=int, metavar="N", help="number of inputs to keep")
+    size.add_argument(
+        "--removed", type=float, default=50, metavar="PERCENT", help="the same, as per cent of the inputs removed"
+    )
+    command.add_argument("--mode", default="fine-tune", metavar="MODE", help="none (slice only), fine-tune or scratch")
+    command.add_argument("--output", type=Path, metavar="FOLDER", help="folder to write; must not exist yet")
+    command.add_argument("--overwrite", action="store_true", help="replace an earlier export in FOLDER")
+    command.add_argument("--resume", metavar="ID", help=argparse.SUPPRESS)
+
+
+def _predict_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("export", type=Path, metavar="FOLDER", help="an exported network")
+    command.add_argument(
+        "images", type=Path, nargs="*", metavar="IMAGE", help="images (.png, .npy; bytes or values in [0, 1])"
+    )
+    command.add_argument("--dataset", metavar="NAME", help="classify test images of a data set instead")
+    command.add_argument("--limit", type=int, default=10_000, metavar="N", help="how many of them")
+    _source_arguments(command)

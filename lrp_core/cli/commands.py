@@ -1,0 +1,396 @@
+"""What each command does: parse nothing, print nothing, call the core, and answer."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ..errors import InputError, StorageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..data import Dataset
+    from ..ledger import Ledger, Run
+    from ..study import Study
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found: plain values for `--json`, and the text that a person reads."""
+
+    values: dict[str, Any]
+    text: str
+
+
+def train(arguments: argparse.Namespace) -> Answer:
+    from ..evaluation import measure_cost, wilson_interval
+    from ..models import build_model
+    from ..training import evaluate, fit, recipe_for
+    from ..weights import save_network
+
+    data = _data(arguments)
+    if arguments.output is not None and arguments.output.exists() and not arguments.overwrite:
+        raise StorageError(f"{arguments.output} exists already: choose another file, or say --overwrite")
+    recipe = recipe_for(
+        arguments.model, epochs=arguments.epochs, batch_size=arguments.batch_size, lr=arguments.learning_rate
+    )
+    split = data.train if arguments.train_images is None else data.train.sample(arguments.train_images)
+    network = build_model(arguments.model, data, seed=arguments.seed)
+    with _bar("training", recipe.epochs, "epoch") as advance:
+        network = fit(
+            network,
+            split,
+            recipe=recipe,
+            seed=arguments.seed,
+            device=arguments.device,
+            on_epoch=lambda _, loss: advance(f"loss {loss:.4f}"),
+        )
+    found = {part: evaluate(network, getattr(data, part)) for part in ("validation", "test")}
+    interval = wilson_interval(int(found["test"].correct.sum()), found["test"].n)
+    if arguments.output is not None:
+        save_network(network, arguments.output)
+    cost = measure_cost(network)
+    values = {
+        "model": arguments.model,
+        "dataset": data.name,
+        "seed": arguments.seed,
+        "training": asdict(recipe),
+        "training_images": len(split),
+        "validation_accuracy": found["validation"].accuracy,
+        "test_accuracy": found["test"].accuracy,
+        "test_interval_95": [interval.low, interval.high],
+        "test_loss": found["test"].loss,
+        "test_confidence": found["test"].confidence,
+        "macs": cost.macs,
+        "parameters": cost.parameters,
+        "bytes": cost.bytes,
+        "output": str(arguments.output) if arguments.output else None,
+    }
+    text = (
+        f"{arguments.model} on {data.name}, {len(split):,} images, {recipe.epochs} epochs, seed {arguments.seed}\n"
+        f"  validation accuracy  {found['validation'].accuracy:.2%}\n"
+        f"  test accuracy        {_percent(interval)}\n"
+        f"  cost of one image    {cost.macs:,} MACs, {cost.parameters:,} parameters, {cost.bytes:,} bytes of weights"
+    )
+    return Answer(values, text + (f"\n  written to {arguments.output}" if arguments.output else ""))
+
+
+def rank(arguments: argparse.Namespace) -> Answer:
+    from ..models import Network
+    from ..ranking import CONTROLS
+    from ..ranking import rank as rank_inputs
+    from ..stages import base_network
+    from ..storage import write_atomic
+    from ..study import plan
+    from ..weights import load_network
+
+    data = _data(arguments)
+    study = _study_of(arguments, data, keeps=(data.n_inputs,))
+    network = None
+    if arguments.criterion not in CONTROLS:
+        network = base_network(plan(study, data)[0].base) if not arguments.weights else load_network(arguments.weights)
+        if not isinstance(network, Network):
+            raise InputError(f"{arguments.weights} holds a pruned network: rank the inputs of a full one")
+        if network.spec.shape != data.shape:
+            raise InputError(
+                f"{arguments.weights} takes inputs of shape {network.spec.shape}, {data.name} has {data.shape}"
+            )
+    split = data.train if arguments.images is None else data.train.sample(arguments.images, seed=arguments.seed)
+    with _bar("relevance", len(split), "image") as advance:
+        ranking = rank_inputs(
+            network,
+            split,
+            criterion=arguments.criterion,
+            statistic=arguments.statistic,
+            start=arguments.start,
+            seed=arguments.seed,
+            on_batch=lambda done: advance("", done),
+        )
+    values: dict[str, Any] = {
+        "criterion": ranking.criterion,
+        "statistic": arguments.statistic,
+        "images": len(split),
+        "shape": list(ranking.shape),
+        "order": ranking.order.tolist(),
+        "scores": ranking.scores.tolist(),
+        "standard_error": [None if math.isnan(e) else e for e in ranking.standard_error.tolist()],
+    }
+    lines = [f"{ranking.criterion}, {len(split):,} images of {data.name}: most important inputs first"]
+    for place, position in enumerate(ranking.order[: arguments.top].tolist(), start=1):
+        row, column = divmod(position % (data.shape[1] * data.shape[2]), data.shape[2])
+        lines.append(f"  {place:>4}  row {row:>2}, column {column:>2}   score {ranking.scores[position]:.4g}")
+    if arguments.output is not None:
+        write_atomic(arguments.output, json.dumps(values).encode())
+        lines.append(f"whole ranking written to {arguments.output}")
+    return Answer(values, "\n".join(lines))
+
+
+def study(arguments: argparse.Namespace) -> Answer:
+    from ..ledger import Ledger
+    from ..study import Study, plan, preset, run_study
+    from ..views import curve, study_trials
+
+    ledger = Ledger()
+    name = arguments.preset
+    if arguments.resume:
+        run = _recorded(ledger, arguments.resume, "study")
+        study, name = Study.from_values(run.spec), run.name
+    else:
+        data = _data(arguments)
+        keeps = tuple(data.n_inputs - round(share / 100 * data.n_inputs) for share in arguments.removed or ())
+        study = preset(
+            arguments.preset,
+            data,
+            root=_root(arguments),
+            n_train=arguments.train_images,
+            architecture=arguments.model,
+            criteria=_tuple(arguments.criteria),
+            keeps=(_tuple(arguments.keeps) or ()) + keeps or None,
+            modes=_tuple(arguments.modes),
+            seeds=_tuple(arguments.seeds),
+            statistic=arguments.statistic,
+            start=arguments.start,
+            rank_images=arguments.images,
+            epochs=arguments.epochs,
+            retrain_epochs=arguments.retrain_epochs,
+        )
+    data = _data_of(study)
+    with _bar("study", len(plan(study, data)), "trial") as advance:
+        for done, _, trial in run_study(study, ledger, name=name, jobs=arguments.jobs):
+            advance(f"{trial.criterion} {trial.keep}", done)
+    trials = study_trials(study, ledger)
+    tables = {part: curve(trials, data.n_inputs, part) for part in ("validation", "test")}
+    values = {
+        "study": study.key,
+        "spec": asdict(study),
+        "trials": len(trials),
+        **{part: json.loads(table.to_json(orient="records")) for part, table in tables.items()},
+    }
+    return Answer(values, f"study {study.key}: {len(trials)} trials\n{_curve_text(tables)}")
+
+
+def _curve_text(tables: dict[str, pd.DataFrame]) -> str:
+    """The curve as a person reads it: shares in per cent, intervals in points."""
+    test = tables["test"]
+    table = tables["validation"][["criterion", "mode", "keep", "removed", "seeds", "accuracy"]].copy()
+    table["criterion"] = table["criterion"].replace("none", "all inputs")
+    table["test"] = test["accuracy"]
+    table["interval"] = (test["high"] - test["low"]) / 2
+    table["macs"] = test["macs"]
+    table.columns = pd.Index(["criterion", "mode", "kept", "removed", "seeds", "validation", "test", "+- 95 %", "MACs"])
+    percent = "{:.2%}".format
+    return table.to_string(
+        index=False,
+        na_rep="-",
+        formatters={
+            "removed": "{:.1%}".format,
+            "validation": percent,
+            "test": percent,
+            "+- 95 %": percent,
+            "MACs": "{:,.0f}".format,
+        },
+    )
+
+
+def export(arguments: argparse.Namespace) -> Answer:
+    from ..exports import export_trial
+    from ..ledger import Ledger
+    from ..study import Study, trial_at
+    from ..views import export_folder
+
+    ledger = Ledger()
+    overwrite = arguments.overwrite
+    if arguments.resume:
+        run = _recorded(ledger, arguments.resume, "export")
+        spec = run.spec
+        study = Study.from_values(spec["study"])
+        choice = {name: spec[name] for name in ("criterion", "keep", "mode", "seed")}
+        trial = trial_at(study, _data_of(study), **choice)
+        folder, overwrite = export_folder(ledger, trial), True
+        with ledger.running(run.id, "export", run.name, spec, total=1) as mine:
+            if not mine:
+                raise StorageError("this export is being made by another process")
+            ledger.report(run.id, "training, writing and reading back", 0)
+            made = export_trial(trial, folder, ledger, overwrite=overwrite)
+            ledger.report(run.id, "done", 1)
+    else:
+        if arguments.output is None:
+            raise InputError("say where to write the export: --output FOLDER")
+        data = _data(arguments)
+        keep = arguments.keep
+        if keep is None:
+            from ..ranking import keep_for_share
+
+            keep = keep_for_share(arguments.removed / 100, data.n_inputs)
+        study = _study_of(arguments, data, keeps=(keep,), modes=(arguments.mode,))
+        trial = trial_at(
+            study, data, criterion=arguments.criterion, keep=keep, mode=arguments.mode, seed=arguments.seed
+        )
+        made = export_trial(trial, arguments.output, ledger, overwrite=overwrite)
+    accuracy, cost = made.card["accuracy"], made.card["cost"]
+    low, high = accuracy["interval_95"]
+    text = (
+        f"{made.folder}: {', '.join(f'{name} ({size:,} bytes)' for name, size in made.files.items())}\n"
+        f"  {len(made.card['input']['kept_pixels'])} inputs, {cost['macs']:,} MACs, {cost['parameters']:,} parameters\n"
+        f"  test accuracy {accuracy['value']:.2%} ({low:.2%} to {high:.2%}), read back and measured again\n"
+        f"  try it: python -m lrp_core predict {made.folder} --dataset {accuracy['dataset']} --limit 10"
+    )
+    return Answer({"folder": str(made.folder), "files": made.files, "card": made.card}, text)
+
+
+def predict(arguments: argparse.Namespace) -> Answer:
+    import torch
+
+    from ..exports import predict as classify
+    from ..images import read_images
+
+    names: list[str] = []
+    labels: list[str] = []
+    if arguments.dataset is not None:
+        data = _data(arguments)
+        if arguments.limit < 1:
+            raise InputError(f"--limit must be at least 1, not {arguments.limit}")
+        part = data.test.take(torch.arange(min(arguments.limit, len(data.test))))
+        images: Tensor = part.images
+        names = [f"{data.name} test image {i}" for i in range(len(part))]
+        labels = [data.classes[i] for i in part.labels.tolist()]
+    elif arguments.images:
+        names, images = read_images(arguments.images)
+    else:
+        raise InputError("name image files (.png, .npy), or a data set with --dataset")
+    classes, confidence = classify(arguments.export, images)
+    rows = [
+        {"image": name, "class": found, "confidence": float(p)} | ({"label": labels[i]} if labels else {})
+        for i, (name, found, p) in enumerate(zip(names, classes, confidence, strict=True))
+    ]
+    lines = [
+        f"{row['image']}: {row['class']} ({row['confidence']:.1%})" + (f", label {row['label']}" if labels else "")
+        for row in rows
+    ]
+    values: dict[str, Any] = {"predictions": rows}
+    if labels:
+        values["accuracy"] = sum(row["class"] == row["label"] for row in rows) / len(rows)
+        lines.append(f"{values['accuracy']:.2%} of {len(rows):,} right")
+    return Answer(values, "\n".join(lines))
+
+
+def info(arguments: argparse.Namespace) -> Answer:
+    from importlib.metadata import version
+
+    from .. import __version__
+    from ..data import DATASETS
+    from ..ledger import Ledger
+    from ..lrp import COMPOSITES, STARTS
+    from ..models import ARCHITECTURES
+    from ..ranking import CRITERIA, STATISTICS
+    from ..storage import cache_dir
+    from ..study import MODES, PRESETS
+    from ..training import pick_device
+
+    cache = cache_dir()
+    values: dict[str, Any] = {
+        "version": __version__,
+        "versions": {name: version(name) for name in ("torch", "torchvision", "streamlit", "numpy", "pandas")},
+        "device": str(pick_device()),
+        "cores": os.cpu_count(),
+        "cache": {"folder": str(cache), "bytes": sum(f.stat().st_size for f in cache.rglob("*") if f.is_file())},
+        "data sets": list(DATASETS),
+        "models": list(ARCHITECTURES),
+        "composites": list(COMPOSITES),
+        "starts": list(STARTS),
+        "criteria": list(CRITERIA),
+        "statistics": list(STATISTICS),
+        "modes": list(MODES),
+        "presets": list(PRESETS),
+        "runs": [
+            {"id": r.id, "name": r.name, "state": r.state, "done": r.done, "total": r.total} for r in Ledger().runs()
+        ],
+    }
+    lines = [
+        f"lrp_core {__version__}; " + ", ".join(f"{name} {v}" for name, v in values["versions"].items()),
+        f"device      {values['device']}, {values['cores']} cores",
+        f"cache       {cache} ({values['cache']['bytes'] / 1e6:.0f} MB)",
+    ]
+    names = ("data sets", "models", "composites", "starts", "criteria", "statistics", "modes", "presets")
+    lines += [f"{name:<11} {', '.join(values[name])}" for name in names]
+    lines += [f"run         {r['id']}  {r['name']}: {r['state']}, {r['done']} of {r['total']}" for r in values["runs"]]
+    return Answer(values, "\n".join(lines))
+
+
+# What the commands share
+
+
+def _data(arguments: argparse.Namespace) -> Dataset:
+    from ..data import load_dataset
+
+    return load_dataset(arguments.dataset, _root(arguments), download=arguments.download)
+
+
+def _data_of(study: Study) -> Dataset:
+    from ..data import load_dataset
+
+    return load_dataset(study.dataset, study.root)
+
+
+def _root(arguments: argparse.Namespace) -> str | None:
+    return str(arguments.data_root.resolve()) if arguments.data_root is not None else None
+
+
+def _study_of(arguments: argparse.Namespace, data: Dataset, **changes: Any) -> Study:
+    """A study of one criterion and seed, for commands that need a single trial or network of it."""
+    from ..study import preset
+
+    return preset(
+        "full",
+        data,
+        root=_root(arguments),
+        n_train=arguments.train_images,
+        architecture=arguments.model,
+        criteria=(arguments.criterion,),
+        seeds=(arguments.seed,),
+        statistic=arguments.statistic,
+        start=arguments.start,
+        rank_images=arguments.images,
+        epochs=arguments.epochs,
+        **changes,
+    )
+
+
+def _recorded(ledger: Ledger, run: str, kind: str) -> Run:
+    found = ledger.run(run)
+    if found is None or found.kind != kind:
+        known = ", ".join(r.id for r in ledger.runs(kind)[:5]) or "none yet"
+        raise InputError(f"there is no {kind} {run!r} to go on with; known ones: {known}")
+    return found
+
+
+def _tuple(values: Sequence[Any] | None) -> tuple[Any, ...] | None:
+    return tuple(values) if values else None
+
+
+def _percent(interval: Any) -> str:
+    return f"{interval.estimate:.2%} (95 % interval {interval.low:.2%} to {interval.high:.2%})"
+
+
+@contextmanager
+def _bar(title: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
+    """A progress bar on a terminal, nothing elsewhere; gives advance(note, done)."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=title, unit=unit, disable=not sys.stderr.isatty(), leave=False) as bar:
+
+        def advance(note: str = "", done: int | None = None) -> None:
+            bar.set_postfix_str(note, refresh=False)
+            bar.update(1 if done is None else done - bar.n)
+
+        yield advance
