@@ -192,6 +192,10 @@ class Ledger:
         if row and row[0]:
             raise Cancelled("cancelled; what was done is kept")
 
+    def fail(self, run: str, message: str) -> None:
+        """Say why a run that was announced never began."""
+        self._update(run, state="failed", message=message)
+
     def request_cancel(self, run: str) -> None:
         """Ask a run to stop after the steps in progress."""
         with self._connect() as database:

@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -39,6 +39,7 @@ class Network(nn.Sequential):
 Layers = list[tuple[str, nn.Module]]
 
 
+@runtime_checkable
 class HasShape(Protocol):
     """What `build_model` reads off a data set."""
 

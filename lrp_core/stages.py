@@ -19,7 +19,7 @@ from .errors import StorageError
 from .models import Network, build_model
 from .ranking import RelevanceStatistics, measure_relevance
 from .storage import cache_dir
-from .training import Recipe, fit
+from .training import Recipe, fit, one_thread
 
 STAGE_VERSION = 1
 """Part of every cache key and trial key: raise it when a change makes results differ."""
@@ -79,6 +79,7 @@ def relevance_statistics(base: Base, composite: str, start: str, n_images: int |
     return RelevanceStatistics(torch.from_numpy(np.array(sums)), torch.from_numpy(np.array(counts)))
 
 
+@one_thread()
 def _train_base(version: int, root: str | None, **values: Any) -> dict[str, np.ndarray]:
     base = _from_plain(root, values)
     network = fit(
@@ -91,6 +92,7 @@ def _train_base(version: int, root: str | None, **values: Any) -> dict[str, np.n
     return {name: value.numpy() for name, value in network.state_dict().items()}
 
 
+@one_thread()
 def _measure_relevance(
     version: int, root: str | None, composite: str, start: str, n_images: int | None, **values: Any
 ) -> tuple[np.ndarray, np.ndarray]:

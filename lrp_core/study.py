@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from joblib import Parallel, delayed
 
@@ -23,6 +23,7 @@ from .data import Dataset, load_dataset
 from .errors import InputError, StorageError, check_choice
 from .evaluation import measure_cost
 from .ledger import Ledger
+from .lrp import STARTS
 from .models import ARCHITECTURES, Network
 from .pruning import PrunedNetwork, build_pruned, prune_inputs
 from .ranking import (
@@ -45,11 +46,10 @@ from .stages import (
     training_split,
     trim_cache,
 )
-from .training import Recipe, evaluate, fit, recipe_for
+from .training import Recipe, evaluate, fit, one_thread, recipe_for
 from .weights import load_network, save_network
 
-Mode = Literal["none", "fine-tune", "scratch"]
-MODES: tuple[Mode, ...] = ("none", "fine-tune", "scratch")
+MODES: tuple[str, ...] = ("none", "fine-tune", "scratch")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Trial:
     base: Base
     criterion: str
     keep: int
-    mode: Mode
+    mode: str
     statistic: str = "mean-square"
     start: str = "log-odds"
     rank_images: int | None = None
@@ -100,7 +100,7 @@ class Study:
     architecture: str = "mlp-300-100"
     criteria: tuple[str, ...] = ("lrp-0", *CONTROLS)
     keeps: tuple[int, ...] = ()
-    modes: tuple[Mode, ...] = ("fine-tune",)
+    modes: tuple[str, ...] = ("fine-tune",)
     seeds: tuple[int, ...] = (0, 1, 2)
     statistic: str = "mean-square"
     start: str = "log-odds"
@@ -119,6 +119,10 @@ class Study:
                 raise InputError(f"a study needs at least one value in {name}")
         check_choice("model", self.architecture, ARCHITECTURES)
         check_choice("statistic", self.statistic, STATISTICS)
+        check_choice("start", self.start, STARTS)
+        for name, epochs in (("epochs", self.epochs), ("retrain_epochs", self.retrain_epochs)):
+            if epochs is not None and epochs < 1:
+                raise InputError(f"{name} must be at least 1, not {epochs}")
         for criterion in self.criteria:
             check_choice("criterion", criterion, CRITERIA)
         for mode in self.modes:
@@ -193,7 +197,7 @@ def plan(study: Study, data: Dataset) -> list[Trial]:
     return trials
 
 
-def trial_at(study: Study, data: Dataset, *, criterion: str, keep: int, mode: Mode, seed: int) -> Trial:
+def trial_at(study: Study, data: Dataset, *, criterion: str, keep: int, mode: str, seed: int) -> Trial:
     """The study's trial at any keep, on its grid or off it."""
     single = replace(study, criteria=(criterion,), keeps=(keep,), modes=(mode,), seeds=(seed,))
     return plan(single, data)[-1]
@@ -221,8 +225,10 @@ def run_study(
 
     Every trial is recorded the moment it is there, so a run that is killed goes on where it was. `jobs`
     processes of one thread each work (default: one for each core). Raises `StorageError` if another
-    process is running the same study.
+    process is running the same study, `InputError` for a study that does not fit its data.
     """
+    if jobs is not None and jobs < 1:
+        raise InputError(f"jobs must be at least 1, not {jobs}")
     ledger = ledger or Ledger()
     data = load_dataset(study.dataset, study.root)
     trials = plan(study, data)
@@ -254,6 +260,7 @@ def run_study(
                 yield done, len(trials), trial
 
 
+@one_thread()
 def run_trial(trial: Trial) -> tuple[dict[str, Any], Network | PrunedNetwork]:
     """One trial, from its description alone: what the table says of it, and the network."""
     started = time.perf_counter()

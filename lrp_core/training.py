@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -30,7 +31,7 @@ class Recipe:
     epochs: int = 16
     batch_size: int = 256
     lr: float = 3e-3
-    weight_decay: float = 0.05
+    weight_decay: float = 0.1
 
     def __post_init__(self) -> None:
         if self.epochs < 0 or self.batch_size < 1 or self.lr <= 0 or self.weight_decay < 0:
@@ -42,7 +43,10 @@ class Recipe:
 
 M = TypeVar("M", bound=nn.Module)
 
-RECIPES: dict[str, Recipe] = {}
+RECIPES: dict[str, Recipe] = {
+    "lenet-5": Recipe(epochs=14, lr=4e-3, weight_decay=0.05),
+    "cnn-32-64": Recipe(epochs=8, batch_size=128, weight_decay=0.05),
+}
 """Recipes of the architectures for which the default is not the best found on validation data."""
 
 
@@ -118,6 +122,17 @@ def fit(
                 if on_epoch:
                     on_epoch(epoch, mean_loss)
     return network.to(memory_format=torch.contiguous_format).cpu().eval()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread inside: the last bits of a sum depend on how many threads share it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

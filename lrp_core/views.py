@@ -20,7 +20,7 @@ from .lrp import Explainer
 from .models import ModelSpec, build_from_spec
 from .pruning import build_pruned
 from .stages import base_network
-from .study import Mode, Study, Trial, plan, trial_at, trial_ranking
+from .study import Study, Trial, plan, trial_at, trial_ranking
 
 MARGIN = 0.005
 """How much accuracy the headline allows to lose: half a point."""
@@ -106,7 +106,7 @@ class Threshold:
         return 1 - self.keep / self.n_inputs
 
 
-def threshold(study: Study, table: pd.DataFrame, *, criterion: str, mode: Mode, keep: int, seed: int) -> Threshold:
+def threshold(study: Study, table: pd.DataFrame, *, criterion: str, mode: str, keep: int, seed: int) -> Threshold:
     """The mask, the cost and the expected accuracy of a study at any keep; the mask is that of one seed."""
     kept, cost, full_cost = _structure(study, criterion, mode, keep, seed)
     n_inputs = load_dataset(study.dataset, study.root).n_inputs
@@ -122,7 +122,7 @@ def threshold(study: Study, table: pd.DataFrame, *, criterion: str, mode: Mode, 
 
 
 @lru_cache(maxsize=512)
-def _structure(study: Study, criterion: str, mode: Mode, keep: int, seed: int) -> tuple[np.ndarray, Cost, Cost]:
+def _structure(study: Study, criterion: str, mode: str, keep: int, seed: int) -> tuple[np.ndarray, Cost, Cost]:
     data = load_dataset(study.dataset, study.root)
     trial = trial_at(study, data, criterion=criterion, keep=keep, mode=mode, seed=seed)
     mask = trial_ranking(trial).mask(keep)
@@ -215,9 +215,9 @@ def explain_image(
             "rule": [b.rule for b in found.balance],
             "arrived": [float(b.arrived) for b in found.balance],
             "left": [float(b.left) for b in found.balance],
-            "absorbed": [float(b.absorbed) for b in found.balance],
         }
     )
+    balance["absorbed"] = balance["arrived"] - balance["left"]
     return ImageExplanation(
         image=part.images[0].sum(0).numpy(),
         label=int(part.labels[0]),

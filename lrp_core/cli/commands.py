@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..data import Dataset
+    from ..exports import Export
     from ..ledger import Ledger, Run
     from ..study import Study
 
@@ -95,7 +96,7 @@ def rank(arguments: argparse.Namespace) -> Answer:
     from ..weights import load_network
 
     data = _data(arguments)
-    study = _study_of(arguments, data, keeps=(data.n_inputs,))
+    study = _study_of(arguments, data)
     network = None
     if arguments.criterion not in CONTROLS:
         network = base_network(plan(study, data)[0].base) if not arguments.weights else load_network(arguments.weights)
@@ -137,36 +138,41 @@ def rank(arguments: argparse.Namespace) -> Answer:
 
 def study(arguments: argparse.Namespace) -> Answer:
     from ..ledger import Ledger
-    from ..study import Study, plan, preset, run_study
-    from ..views import curve, study_trials
+    from ..study import Study, preset
 
     ledger = Ledger()
-    name = arguments.preset
     if arguments.resume:
-        run = _recorded(ledger, arguments.resume, "study")
-        study, name = Study.from_values(run.spec), run.name
-    else:
-        data = _data(arguments)
-        keeps = tuple(data.n_inputs - round(share / 100 * data.n_inputs) for share in arguments.removed or ())
-        study = preset(
-            arguments.preset,
-            data,
-            root=_root(arguments),
-            n_train=arguments.train_images,
-            architecture=arguments.model,
-            criteria=_tuple(arguments.criteria),
-            keeps=(_tuple(arguments.keeps) or ()) + keeps or None,
-            modes=_tuple(arguments.modes),
-            seeds=_tuple(arguments.seeds),
-            statistic=arguments.statistic,
-            start=arguments.start,
-            rank_images=arguments.images,
-            epochs=arguments.epochs,
-            retrain_epochs=arguments.retrain_epochs,
-        )
-    data = _data_of(study)
+        with _announced(ledger, arguments.resume, "study") as run:
+            return _run_study(Study.from_values(run.spec), ledger, run.name, arguments.jobs)
+    data = _data(arguments)
+    keeps = tuple(_keep(percent, data) for percent in arguments.removed or ())
+    chosen = preset(
+        arguments.preset,
+        data,
+        root=_root(arguments),
+        n_train=arguments.train_images,
+        architecture=arguments.model,
+        criteria=_tuple(arguments.criteria),
+        keeps=(_tuple(arguments.keeps) or ()) + keeps or None,
+        modes=_tuple(arguments.modes),
+        seeds=_tuple(arguments.seeds),
+        statistic=arguments.statistic,
+        start=arguments.start,
+        rank_images=arguments.images,
+        epochs=arguments.epochs,
+        retrain_epochs=arguments.retrain_epochs,
+    )
+    return _run_study(chosen, ledger, arguments.preset, arguments.jobs)
+
+
+def _run_study(study: Study, ledger: Ledger, name: str, jobs: int | None) -> Answer:
+    from ..data import load_dataset
+    from ..study import plan, run_study
+    from ..views import curve, study_trials
+
+    data = load_dataset(study.dataset, study.root)
     with _bar("study", len(plan(study, data)), "trial") as advance:
-        for done, _, trial in run_study(study, ledger, name=name, jobs=arguments.jobs):
+        for done, _, trial in run_study(study, ledger, name=name, jobs=jobs):
             advance(f"{trial.criterion} {trial.keep}", done)
     trials = study_trials(study, ledger)
     tables = {part: curve(trials, data.n_inputs, part) for part in ("validation", "test")}
@@ -205,38 +211,20 @@ def _curve_text(tables: dict[str, pd.DataFrame]) -> str:
 def export(arguments: argparse.Namespace) -> Answer:
     from ..exports import export_trial
     from ..ledger import Ledger
-    from ..study import Study, trial_at
-    from ..views import export_folder
+    from ..study import trial_at
 
     ledger = Ledger()
-    overwrite = arguments.overwrite
     if arguments.resume:
-        run = _recorded(ledger, arguments.resume, "export")
-        spec = run.spec
-        study = Study.from_values(spec["study"])
-        choice = {name: spec[name] for name in ("criterion", "keep", "mode", "seed")}
-        trial = trial_at(study, _data_of(study), **choice)
-        folder, overwrite = export_folder(ledger, trial), True
-        with ledger.running(run.id, "export", run.name, spec, total=1) as mine:
-            if not mine:
-                raise StorageError("this export is being made by another process")
-            ledger.report(run.id, "training, writing and reading back", 0)
-            made = export_trial(trial, folder, ledger, overwrite=overwrite)
-            ledger.report(run.id, "done", 1)
+        with _announced(ledger, arguments.resume, "export") as run:
+            made = _export_recorded(run, ledger)
     else:
         if arguments.output is None:
             raise InputError("say where to write the export: --output FOLDER")
         data = _data(arguments)
-        keep = arguments.keep
-        if keep is None:
-            from ..ranking import keep_for_share
-
-            keep = keep_for_share(arguments.removed / 100, data.n_inputs)
-        study = _study_of(arguments, data, keeps=(keep,), modes=(arguments.mode,))
-        trial = trial_at(
-            study, data, criterion=arguments.criterion, keep=keep, mode=arguments.mode, seed=arguments.seed
-        )
-        made = export_trial(trial, arguments.output, ledger, overwrite=overwrite)
+        keep = _keep(arguments.removed, data) if arguments.keep is None else arguments.keep
+        choice = {"criterion": arguments.criterion, "keep": keep, "mode": arguments.mode, "seed": arguments.seed}
+        trial = trial_at(_study_of(arguments, data), data, **choice)
+        made = export_trial(trial, arguments.output, ledger, overwrite=arguments.overwrite)
     accuracy, cost = made.card["accuracy"], made.card["cost"]
     low, high = accuracy["interval_95"]
     text = (
@@ -246,6 +234,25 @@ def export(arguments: argparse.Namespace) -> Answer:
         f"  try it: python -m lrp_core predict {made.folder} --dataset {accuracy['dataset']} --limit 10"
     )
     return Answer({"folder": str(made.folder), "files": made.files, "card": made.card}, text)
+
+
+def _export_recorded(run: Run, ledger: Ledger) -> Export:
+    """The export that a page asked for."""
+    from ..data import load_dataset
+    from ..exports import export_trial
+    from ..study import Study, trial_at
+    from ..views import export_folder
+
+    study = Study.from_values(run.spec["study"])
+    choice = {name: run.spec[name] for name in ("criterion", "keep", "mode", "seed")}
+    trial = trial_at(study, load_dataset(study.dataset, study.root), **choice)
+    with ledger.running(run.id, "export", run.name, run.spec, total=1) as mine:
+        if not mine:
+            raise StorageError("this export is being made by another process")
+        ledger.report(run.id, "training, writing and reading back", 0)
+        made = export_trial(trial, export_folder(ledger, trial), ledger, overwrite=True)
+        ledger.report(run.id, "done", 1)
+    return made
 
 
 def predict(arguments: argparse.Namespace) -> Answer:
@@ -336,17 +343,11 @@ def _data(arguments: argparse.Namespace) -> Dataset:
     return load_dataset(arguments.dataset, _root(arguments), download=arguments.download)
 
 
-def _data_of(study: Study) -> Dataset:
-    from ..data import load_dataset
-
-    return load_dataset(study.dataset, study.root)
-
-
 def _root(arguments: argparse.Namespace) -> str | None:
     return str(arguments.data_root.resolve()) if arguments.data_root is not None else None
 
 
-def _study_of(arguments: argparse.Namespace, data: Dataset, **changes: Any) -> Study:
+def _study_of(arguments: argparse.Namespace, data: Dataset) -> Study:
     """A study of one criterion and seed, for commands that need a single trial or network of it."""
     from ..study import preset
 
@@ -362,16 +363,31 @@ def _study_of(arguments: argparse.Namespace, data: Dataset, **changes: Any) -> S
         start=arguments.start,
         rank_images=arguments.images,
         epochs=arguments.epochs,
-        **changes,
     )
 
 
-def _recorded(ledger: Ledger, run: str, kind: str) -> Run:
+def _keep(percent: float, data: Dataset) -> int:
+    """How many inputs stay when `percent` of them are removed."""
+    from ..ranking import keep_for_share
+
+    if not 0 <= percent < 100:
+        raise InputError(f"--removed must be at least 0 and below 100 per cent, not {percent:g}")
+    return keep_for_share(percent / 100, data.n_inputs)
+
+
+@contextmanager
+def _announced(ledger: Ledger, run: str, kind: str) -> Iterator[Run]:
+    """A run that is in the ledger; if it is refused before it begins, the ledger says why."""
     found = ledger.run(run)
     if found is None or found.kind != kind:
         known = ", ".join(r.id for r in ledger.runs(kind)[:5]) or "none yet"
         raise InputError(f"there is no {kind} {run!r} to go on with; known ones: {known}")
-    return found
+    try:
+        yield found
+    except Exception as error:
+        if (now := ledger.run(run)) and now.state == "starting":
+            ledger.fail(run, str(error))
+        raise
 
 
 def _tuple(values: Sequence[Any] | None) -> tuple[Any, ...] | None:

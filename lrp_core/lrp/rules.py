@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -23,6 +23,7 @@ STABILISER = 1e-9
 """Added to the denominators of rules that have no epsilon of their own; relevance itself is unaffected by it."""
 
 
+@runtime_checkable
 class Rule(Protocol):
     """A relevance rule with its parameters."""
 

@@ -1,0 +1,55 @@
+# make app    create the environment and start the dashboard
+# make test   the same environment, what the tests need, then lint, types, contracts and every test
+# make check  lint, types and contracts alone       make quick  the tests without the slow tail
+# make format rewrite the code in the project's style
+# make clean  remove the environment and all that was computed
+#
+# VENV=folder puts the environment elsewhere, PYTHON=python3.12 makes it with another interpreter.
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Stamps carry the checksum of what was installed: a fresh clone or a touched file installs nothing again.
+APP := $(VENV)/.app-$(shell cksum < requirements.txt | cut -d' ' -f1)
+DEV := $(VENV)/.dev-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
+
+.PHONY: app test check quick format clean
+.DEFAULT_GOAL := app
+
+app: $(APP)
+	@exec $(BIN)/python -m streamlit run app.py $(ARGS)
+
+test: check
+	$(BIN)/python tools/ensure_browser.py
+	$(BIN)/python -m pytest -n 2 -m "not browser"
+	$(BIN)/python -m pytest -m browser
+
+check: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+quick: $(DEV)
+	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
+
+format: $(DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(APP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, $(PYTHON) is older: say make PYTHON=python3.12 (or whichever you have)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -r requirements.txt
+	@rm -f $(VENV)/.app-*; touch $@
+
+$(DEV): $(APP)
+	$(BIN)/python -m pip install -r requirements-dev.txt
+	@rm -f $(VENV)/.dev-*; touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find cache -mindepth 1 ! -name README.md -delete

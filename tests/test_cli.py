@@ -1,0 +1,248 @@
+"""The command line, as a person and as a machine use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lrp_core.cli import main
+from lrp_core.data import Dataset
+from lrp_core.exports import load_export
+from lrp_core.pruning import PrunedNetwork
+from lrp_core.weights import load_network
+
+SMALL = ["--model", "softmax", "--train-images", "300", "--epochs", "1"]
+
+
+def ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    """What the command says as JSON."""
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one sentence that the command refuses with."""
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith(f"{arguments[0]}: ")
+    assert "Traceback" not in captured.err
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, mnist: Dataset) -> Path:
+    folder = tmp_path_factory.mktemp("exports") / "small"
+    assert main(["export", *SMALL, "--keep", "150", "--output", str(folder)]) == 0
+    return folder
+
+
+def test_help_needs_no_numerics_and_names_every_command() -> None:
+    code = "import sys; from lrp_core.cli import main\ntry: main(['--help'])\nexcept SystemExit: assert 'torch' not in sys.modules"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for command in ("train", "rank", "study", "export", "predict", "info"):
+        assert f"    {command} " in said
+
+
+@pytest.mark.parametrize("command", ["train", "rank", "study", "export", "predict", "info"])
+def test_every_option_has_a_help_text(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    options = [line for line in said.splitlines() if line.startswith("  -")]
+    assert len(options) >= 2
+    for i, line in enumerate(said.splitlines()):
+        if line.startswith("  -"):
+            following = said.splitlines()[i + 1] if i + 1 < len(said.splitlines()) else ""
+            assert "  " in line.strip() or following.startswith("        "), line
+
+
+def test_train_reports_what_the_written_network_does(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, mnist: Dataset
+) -> None:
+    path = tmp_path / "w.safetensors"
+    said = ask(capsys, "train", *SMALL, "--output", str(path))
+    network = load_network(path)
+    with torch.no_grad():
+        accuracy = (network(mnist.test.images).argmax(1) == mnist.test.labels).double().mean().item()
+    assert said["test_accuracy"] == accuracy
+    low, high = said["test_interval_95"]
+    assert low < accuracy < high
+    assert said["training_images"] == 300
+    assert "exists already" in refusal(capsys, "train", *SMALL, "--output", str(path))
+    assert main(["train", *SMALL, "--output", str(path), "--overwrite"]) == 0
+
+
+def test_rank_gives_a_permutation_by_decreasing_score(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    said = ask(capsys, "rank", *SMALL, "--images", "100", "--output", str(tmp_path / "r.json"))
+    assert sorted(said["order"]) == list(range(784))
+    scores = np.array(said["scores"])[said["order"]]
+    assert (np.diff(scores) <= 0).all()
+    assert json.loads((tmp_path / "r.json").read_text()) == said
+    control = ask(capsys, "rank", "--criterion", "random", *SMALL)
+    assert control["standard_error"] == [None] * 784
+
+
+def test_rank_of_given_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path, exported: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    assert main(["train", *SMALL, "--output", str(path)]) == 0
+    capsys.readouterr()
+    assert len(ask(capsys, "rank", "--weights", str(path), "--images", "50")["order"]) == 784
+    pruned = str(exported / "weights.safetensors")
+    assert "pruned network" in refusal(capsys, "rank", "--weights", pruned, "--images", "50")
+    assert "cannot read" in refusal(capsys, "rank", "--weights", str(tmp_path / "nothing"), "--images", "50")
+
+
+def test_study_prints_the_curve(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["study", *SMALL, "--seeds", "0", "1", "--criteria", "random", "--removed", "50", "--keeps", "39"]
+    said = ask(capsys, *arguments, "--jobs", "1")
+    assert [(row["criterion"], row["keep"]) for row in said["test"]] == [("none", 784), ("random", 392), ("random", 39)]
+    for row in said["test"]:
+        assert row["low"] <= row["accuracy"] <= row["high"]
+        assert row["macs"] == 10 * row["keep"]
+    assert main([*arguments, "--jobs", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "all inputs" in text
+    assert f"{said['test'][1]['accuracy']:.2%}" in text
+    assert main(["study", "--resume", said["study"], "--jobs", "1"]) == 0
+
+
+def test_one_seed_has_no_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["study", *SMALL, "--seeds", "0", "--criteria", "random", "--keeps", "39", "--jobs", "1"]
+    assert [row["low"] for row in ask(capsys, *arguments)["test"]] == [None, None]
+    assert main(arguments) == 0
+    assert " - " in capsys.readouterr().out
+
+
+def test_an_export_predicts(capsys: pytest.CaptureFixture[str], exported: Path, mnist: Dataset, tmp_path: Path) -> None:
+    network, card = load_export(exported)
+    assert isinstance(network, PrunedNetwork)
+    assert len(card["input"]["kept_pixels"]) == 150
+    said = ask(capsys, "predict", str(exported), "--dataset", "mnist", "--limit", "500")
+    with torch.no_grad():
+        expected = network(network.encode(mnist.test.images[:500])).argmax(1)
+    assert [row["class"] for row in said["predictions"]] == [str(c) for c in expected.tolist()]
+    assert said["accuracy"] == (expected == mnist.test.labels[:500]).double().mean().item()
+
+    pixels = mnist.test.pixels[:3, 0].numpy()
+    Image.fromarray(pixels[0]).save(tmp_path / "digit.png")
+    np.save(tmp_path / "bytes.npy", pixels)
+    np.save(tmp_path / "floats.npy", pixels.astype(np.float64) / 255)
+    files = [str(tmp_path / name) for name in ("digit.png", "bytes.npy", "floats.npy")]
+    rows = ask(capsys, "predict", str(exported), *files)["predictions"]
+    assert [row["class"] for row in rows] == [said["predictions"][i]["class"] for i in (0, 0, 1, 2, 0, 1, 2)]
+    assert rows[2]["image"].endswith("bytes.npy[1]")
+
+
+def test_export_finds_its_folder_taken(capsys: pytest.CaptureFixture[str], exported: Path, tmp_path: Path) -> None:
+    before = {f.name: f.read_bytes() for f in exported.iterdir()}
+    said = refusal(capsys, "export", *SMALL, "--keep", "150", "--output", str(exported))
+    assert "exists already" in said
+    assert {f.name: f.read_bytes() for f in exported.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--model", "mlp-300-10"], "did you mean 'mlp-300-100'"),
+        (["train", "--dataset", "imagenet"], "unknown data set"),
+        (["train", "--epochs", "-1"], "epochs"),
+        (["train", "--train-images", "0"], "between 1 and 50000"),
+        (["train", "--device", "abacus"], "not available"),
+        (["train", "--data-root", "nowhere-at-all"], "not a folder"),
+        (["rank", "--criterion", "lrp"], "unknown criterion"),
+        (["rank", "--statistic", "median", "--criterion", "random"], "unknown statistic"),
+        (["study", "--preset", "huge"], "quick, full"),
+        (["study", "--keeps", "0"], "between 1 and 784"),
+        (["study", "--keeps", "785"], "between 1 and 784"),
+        (["study", "--removed", "100"], "at least 0 and below 100"),
+        (["study", "--resume", "nothing"], "no study 'nothing'"),
+        (["study", "--modes", "tune"], "unknown mode"),
+        (["study", "--jobs", "0", "--criteria", "random"], "jobs"),
+        (["export", "--output", "x", "--keep", "785"], "between 1 and 784"),
+        (["export", "--output", "x", "--removed", "-3"], "at least 0 and below"),
+        (["export"], "--output FOLDER"),
+        (["predict", "nowhere"], "image files"),
+        (["predict", "nowhere", "--dataset", "mnist"], "cannot read"),
+        (["predict", "nowhere", "--dataset", "mnist", "--limit", "0"], "at least 1"),
+    ],
+)
+def test_bad_arguments_are_one_sentence(
+    arguments: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert words in refusal(capsys, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_that_do_not_fit(capsys: pytest.CaptureFixture[str], exported: Path, tmp_path: Path) -> None:
+    Image.new("L", (30, 28)).save(tmp_path / "wide.png")
+    (tmp_path / "text.png").write_text("no image")
+    np.save(tmp_path / "nan.npy", np.full((28, 28), np.nan))
+    np.save(tmp_path / "loud.npy", np.full((28, 28), 200.0))
+    np.save(tmp_path / "pickle.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    for name, words in (
+        ("wide.png", "(1, 28, 28)"),
+        ("text.png", "no image"),
+        ("nan.npy", "NaN"),
+        ("loud.npy", "divide bytes by 255"),
+        ("pickle.npy", "no plain array"),
+        ("missing.png", "No such file"),
+    ):
+        assert words in refusal(capsys, "predict", str(exported), str(tmp_path / name)), name
+
+
+def test_wrong_usage_exits_with_2() -> None:
+    for arguments in ([], ["fly"], ["train", "--epochs", "many"]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
+
+
+def test_info_lists_every_name(capsys: pytest.CaptureFixture[str]) -> None:
+    said = ask(capsys, "info")
+    assert "mnist" in said["data sets"]
+    assert "epsilon-plus" in said["composites"]
+    assert main(["info"]) == 0
+    text = capsys.readouterr().out
+    for name in (*said["models"], *said["criteria"], *said["presets"]):
+        assert name in text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX")
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("in the way")
+    done = subprocess.run(
+        [sys.executable, "-m", "lrp_core", "study", *SMALL],
+        env={**os.environ, "LRP_CACHE": str(blocker / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "set LRP_CACHE to a writable one" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m lrp_core info | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
+    assert "Traceback" not in done.stderr

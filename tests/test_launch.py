@@ -1,0 +1,60 @@
+"""Long work runs in a process of its own, from the announcement to the result."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from lrp_core.data import Dataset
+from lrp_core.exports import load_export
+from lrp_core.launch import log_path, start_export, start_study
+from lrp_core.ledger import Ledger, Run
+from lrp_core.study import Study, trial_at
+from lrp_core.views import export_folder, study_trials
+
+STUDY = Study(
+    architecture="softmax", n_train=300, epochs=1, retrain_epochs=1, keeps=(100,), seeds=(0, 1), criteria=("random",)
+)
+
+
+def wait_for(ledger: Ledger, run: str, seconds: float = 120) -> Run:
+    """The run once no process is at it any more."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = ledger.run(run)
+        assert found is not None
+        if not found.is_active:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"{run} is still {found.state} after {seconds} s: {log_path(ledger, run).read_text()}")
+
+
+def test_a_study_started_and_an_export_of_it(mnist: Dataset, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    assert start_study(STUDY, ledger, name="mine")
+    assert not start_study(STUDY, ledger, name="mine"), "one is at it already"
+    run = wait_for(ledger, STUDY.key)
+    assert (run.state, run.name, run.done) == ("done", "mine", 4), log_path(ledger, STUDY.key).read_text()
+    assert len(study_trials(STUDY, ledger)) == 4
+
+    trial = trial_at(STUDY, mnist, criterion="random", keep=150, mode="fine-tune", seed=1)
+    spec = {"study": asdict(STUDY), "criterion": "random", "keep": 150, "mode": "fine-tune", "seed": 1}
+    name = f"export-{trial.key}"
+    assert start_export(name, spec, ledger)
+    run = wait_for(ledger, name)
+    assert run.state == "done", log_path(ledger, name).read_text()
+    _, card = load_export(export_folder(ledger, trial))
+    assert len(card["input"]["kept_pixels"]) == 150
+    assert card["provenance"]["criterion"] == "random"
+    assert start_export(name, spec, ledger), "it can be made again"
+    assert wait_for(ledger, name).state == "done"
+
+
+def test_a_failure_is_in_the_ledger(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    spec = {"study": asdict(STUDY), "criterion": "random", "keep": 785, "mode": "fine-tune", "seed": 1}
+    assert start_export("export-bad", spec, ledger)
+    run = wait_for(ledger, "export-bad")
+    assert run.state == "failed"
+    assert "between 1 and 784" in run.message

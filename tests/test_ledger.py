@@ -1,0 +1,229 @@
+"""The ledger survives what a machine does to it: kills, damage, newer versions, a full disk, two writers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrp_core.errors import Cancelled, StorageError
+from lrp_core.ledger import STARTUP_SECONDS, VERSION, Ledger
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path)
+
+
+def holder(folder: Path, then: str) -> subprocess.Popen[str]:
+    """Another process that enters the run 'r' and says so, then does what `then` says inside of it."""
+    code = f"""
+        import sys, time
+        from pathlib import Path
+        from lrp_core.ledger import Ledger
+        ledger = Ledger(Path({str(folder)!r}))
+        with ledger.running("r", "study", "quick", {{"a": 1}}, 3) as mine:
+            ledger.report("r", "trials", 1)
+            print("mine" if mine else "not mine", flush=True)
+            {then}
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == "mine"
+    return process
+
+
+def test_a_trial_is_read_back_as_it_was_written(ledger: Ledger) -> None:
+    ledger.record_trial("k", {"criterion": "lrp-0", "keep": 3}, {"accuracy": 0.25, "per_class": [0.5, 1.0]})
+    table = ledger.trials(["k"])
+    assert table.to_dict("records") == [
+        {"key": "k", "criterion": "lrp-0", "keep": 3, "accuracy": 0.25, "per_class": [0.5, 1.0]}
+    ]
+
+
+def test_a_trial_that_is_there_stays_as_it_is(ledger: Ledger) -> None:
+    ledger.record_trial("k", {"keep": 3}, {"accuracy": 0.25})
+    ledger.record_trial("k", {"keep": 3}, {"accuracy": 0.75})
+    assert ledger.trials(["k"])["accuracy"].tolist() == [0.25]
+
+
+@given(
+    wanted=st.lists(st.sampled_from("abcdefgh"), unique=True), there=st.lists(st.sampled_from("abcdefgh"), unique=True)
+)
+def test_trials_come_in_the_order_asked_for(
+    tmp_path_factory: pytest.TempPathFactory, wanted: list[str], there: list[str]
+) -> None:
+    ledger = Ledger(tmp_path_factory.mktemp("ledger"))
+    for key in there:
+        ledger.record_trial(key, {"name": key}, {})
+    table = ledger.trials(wanted)
+    assert (table["key"].tolist() if len(table) else []) == [key for key in wanted if key in there]
+    assert ledger.recorded(wanted) == set(wanted) & set(there)
+
+
+def test_more_keys_than_sqlite_takes_as_parameters(ledger: Ledger) -> None:
+    ledger.record_trial("k40000", {}, {"x": 1})
+    assert ledger.recorded([f"k{i}" for i in range(50_000)]) == {"k40000"}
+
+
+def test_a_run_ends_as_done(ledger: Ledger) -> None:
+    with ledger.running("r", "study", "quick", {"a": 1}, 3) as mine:
+        assert mine
+        ledger.report("r", "trials", 2)
+        run = ledger.run("r")
+        assert run is not None
+        assert (run.state, run.stage, run.done, run.total, run.is_active) == ("running", "trials", 2, 3, True)
+    run = ledger.run("r")
+    assert run is not None
+    assert (run.state, run.spec, run.progress) == ("done", {"a": 1}, pytest.approx(2 / 3))
+
+
+def test_a_failure_is_kept_with_its_message(ledger: Ledger) -> None:
+    with pytest.raises(ValueError, match="no such luck"), ledger.running("r", "study", "quick", {}, 3):
+        raise ValueError("no such luck")
+    run = ledger.run("r")
+    assert run is not None
+    assert (run.state, run.message) == ("failed", "no such luck")
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, Cancelled])
+def test_stopping_counts_as_cancelled(ledger: Ledger, stop: type[BaseException]) -> None:
+    with pytest.raises(stop), ledger.running("r", "study", "quick", {}, 3):
+        raise stop
+    run = ledger.run("r")
+    assert run is not None
+    assert run.state == "cancelled"
+
+
+def test_a_cancel_request_reaches_the_next_report(ledger: Ledger) -> None:
+    with pytest.raises(Cancelled), ledger.running("r", "study", "quick", {}, 3):
+        ledger.report("r", "trials", 1)
+        Ledger(ledger.folder).request_cancel("r")
+        ledger.report("r", "trials", 2)
+    with ledger.running("r", "study", "quick", {}, 3):  # the request does not outlive the run
+        ledger.report("r", "trials", 1)
+
+
+def test_a_killed_run_shows_as_interrupted_and_can_be_taken_up(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    process = holder(tmp_path, "time.sleep(60)")
+    try:
+        run = ledger.run("r")
+        assert run is not None
+        assert run.state == "running"
+        with ledger.running("r", "study", "quick", {}, 3) as mine:
+            assert not mine
+        assert not ledger.announce("r", "study", "quick", {}, 3)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    run = ledger.run("r")
+    assert run is not None
+    assert (run.state, run.done) == ("interrupted", 1)
+    with ledger.running("r", "study", "quick", {}, 3) as mine:
+        assert mine
+
+
+def test_an_announced_run_is_not_announced_twice_and_does_not_wait_for_ever(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ledger.announce("r", "study", "quick", {}, 3)
+    assert not ledger.announce("r", "study", "quick", {}, 3)
+    run = ledger.run("r")
+    assert run is not None
+    assert (run.state, run.is_active) == ("starting", True)
+    later = time.time() + STARTUP_SECONDS + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    run = ledger.run("r")
+    assert run is not None
+    assert run.state == "interrupted"
+    assert ledger.announce("r", "study", "quick", {}, 3)
+
+
+def test_runs_are_listed_by_kind_newest_first(ledger: Ledger) -> None:
+    for name, kind in (("a", "study"), ("b", "export"), ("c", "study")):
+        with ledger.running(name, kind, name, {}, 1):
+            pass
+    assert [run.id for run in ledger.runs("study")] == ["c", "a"]
+    assert [run.id for run in ledger.runs("export")] == ["b"]
+    assert ledger.run("nothing") is None
+
+
+def test_readers_do_not_wait_for_a_writer(ledger: Ledger) -> None:
+    ledger.record_trial("k", {}, {"x": 1})
+    writer = sqlite3.connect(ledger.path)
+    try:
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("DELETE FROM trials")
+        started = time.perf_counter()
+        assert Ledger(ledger.folder).recorded(["k"]) == {"k"}
+        assert time.perf_counter() - started < 5
+    finally:
+        writer.close()
+
+
+def test_a_newer_ledger_is_refused(ledger: Ledger) -> None:
+    with closing(sqlite3.connect(ledger.path)) as database, database:
+        database.execute(f"PRAGMA user_version = {VERSION + 1}")
+    with pytest.raises(StorageError, match="newer version"):
+        Ledger(ledger.folder)
+
+
+@pytest.mark.parametrize("size", [50, 100, 4000, 8191])
+def test_a_truncated_ledger_is_refused_and_left_as_it_is(ledger: Ledger, size: int) -> None:
+    for i in range(200):
+        ledger.record_trial(f"k{i}", {"text": "x" * 50}, {})
+    with closing(sqlite3.connect(ledger.path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = ledger.path.read_bytes()
+    assert len(content) > 8192
+    ledger.path.write_bytes(content[:size])
+    with pytest.raises(StorageError, match="damaged"):
+        Ledger(ledger.folder).trials([f"k{i}" for i in range(200)])
+    assert ledger.path.read_bytes()[:size] == content[:size]
+
+
+def test_something_else_in_place_of_the_ledger_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite").write_bytes(b"this is no database at all, but a text of some length " * 50)
+    with pytest.raises(StorageError, match="damaged"):
+        Ledger(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("in the way")
+    with pytest.raises(StorageError, match="cannot write to the cache folder"):
+        Ledger(blocker / "cache")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file size limits are POSIX")
+def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path: Path) -> None:
+    Ledger(tmp_path).record_trial("before", {}, {"x": 1})
+    code = f"""
+        import resource
+        from pathlib import Path
+        from lrp_core.errors import StorageError
+        from lrp_core.ledger import Ledger
+        ledger = Ledger(Path({str(tmp_path)!r}))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+        try:
+            for i in range(500):
+                ledger.record_trial(f"k{{i}}", {{"text": "x" * 500}}, {{}})
+        except StorageError as error:
+            print(i, error)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    stopped_at, message = done.stdout.strip().split(" ", 1)
+    assert "ledger" in message
+    keys = ["before", *(f"k{i}" for i in range(int(stopped_at)))]
+    assert Ledger(tmp_path).recorded(keys) == set(keys)

@@ -1,0 +1,324 @@
+"""A study is a function of its description: whatever happens on the way, the table is the same."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrp_core.data import Dataset
+from lrp_core.errors import Cancelled, InputError, StorageError
+from lrp_core.ledger import Ledger
+from lrp_core.pruning import PrunedNetwork
+from lrp_core.stages import base_network, relevance_statistics
+from lrp_core.study import (
+    MODES,
+    PRESETS,
+    Study,
+    plan,
+    preset,
+    run_study,
+    run_trial,
+    trial_at,
+    trial_network,
+    trial_ranking,
+    weights_path,
+)
+from lrp_core.training import evaluate
+from lrp_core.weights import load_network
+
+TINY: dict[str, Any] = {
+    "architecture": "softmax",
+    "n_train": 300,
+    "epochs": 1,
+    "retrain_epochs": 1,
+    "rank_images": 100,
+    "keeps": (100, 400),
+    "seeds": (0, 1),
+}
+
+
+def tiny(**changes: Any) -> Study:
+    return Study(**{**TINY, **changes})
+
+
+def table_of(study: Study, data: Dataset, ledger: Ledger) -> pd.DataFrame:
+    """What a study found, without what it took."""
+    return ledger.trials([trial.key for trial in plan(study, data)]).drop(columns="seconds")
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    return Ledger(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def finished(mnist: Dataset, ledger: Ledger) -> pd.DataFrame:
+    steps = list(run_study(tiny(modes=MODES), ledger, jobs=2))
+    assert [done for done, *_ in steps] == list(range(1, len(steps) + 1))
+    assert {total for _, total, _ in steps} == {len(steps)}
+    return table_of(tiny(modes=MODES), mnist, ledger)
+
+
+def test_the_grid_is_complete(finished: pd.DataFrame) -> None:
+    assert len(finished) == 2 + 2 * 3 * 2 * 3
+    places = finished[["criterion", "keep", "mode", "seed"]].value_counts()
+    assert (places == 1).all()
+    assert set(finished["criterion"]) == {"none", "lrp-0", "random", "variance"}
+    baseline = finished[finished["criterion"] == "none"]
+    assert baseline["keep"].tolist() == [784, 784]
+
+
+def test_what_a_trial_says_is_so(mnist: Dataset, ledger: Ledger, finished: pd.DataFrame) -> None:
+    """Accuracy, confidence, per-class accuracy and cost once more, from the stored weights."""
+    study = tiny(modes=MODES)
+    for criterion, keep, mode in (("lrp-0", 100, "fine-tune"), ("random", 400, "none"), ("variance", 100, "scratch")):
+        trial = trial_at(study, mnist, criterion=criterion, keep=keep, mode=mode, seed=1)
+        row = finished[finished["key"] == trial.key].iloc[0]
+        network = load_network(weights_path(ledger, trial))
+        assert isinstance(network, PrunedNetwork)
+        assert torch.equal(network.mask.indices, trial_ranking(trial).mask(keep).indices)
+        for part, split in (("validation", mnist.validation), ("test", mnist.test)):
+            with torch.no_grad():
+                logits = network(split.images.flatten(1)[:, network.mask.indices])
+            assert row[f"{part}_accuracy"] == (logits.argmax(1) == split.labels).double().mean().item()
+            assert row[f"{part}_confidence"] == pytest.approx(logits.softmax(1).amax(1).mean().item(), rel=1e-5)
+            assert row[f"{part}_per_class"][3] == pytest.approx(
+                (logits.argmax(1) == split.labels)[split.labels == 3].double().mean().item()
+            )
+        assert row["macs"] == 10 * keep
+        assert row["parameters"] == 10 * keep + 10
+        assert row["bytes"] == 4 * (10 * keep + 10)
+        assert row["input_bytes"] == 4 * keep
+
+
+def test_the_baseline_is_the_full_network(mnist: Dataset, finished: pd.DataFrame) -> None:
+    baseline = plan(tiny(modes=MODES), mnist)[0]
+    assert baseline.criterion == "none"
+    found = evaluate(base_network(baseline.base), mnist.validation).accuracy
+    assert finished[finished["key"] == baseline.key]["validation_accuracy"].item() == found
+
+
+def test_asking_again_costs_nothing(mnist: Dataset, ledger: Ledger, finished: pd.DataFrame) -> None:
+    started = time.perf_counter()
+    assert list(run_study(tiny(modes=MODES), ledger, jobs=2)) == []
+    assert time.perf_counter() - started < 2
+    run = ledger.run(tiny(modes=MODES).key)
+    assert run is not None
+    assert (run.state, run.done, run.total) == ("done", len(finished), len(finished))
+
+
+def test_studies_share_their_trials(mnist: Dataset, ledger: Ledger, finished: pd.DataFrame) -> None:
+    larger = tiny(modes=("fine-tune",), keeps=(100, 200, 400), seeds=(0,))
+    ran = [trial.keep for *_, trial in run_study(larger, ledger, jobs=1)]
+    assert ran == [200, 200, 200]
+
+
+def test_the_number_of_processes_changes_nothing(mnist: Dataset, finished: pd.DataFrame, tmp_path: Path) -> None:
+    study = tiny(modes=MODES, seeds=(1,))
+    ledger = Ledger(tmp_path)
+    list(run_study(study, ledger, jobs=1))
+    alone = table_of(study, mnist, ledger).set_index("key")
+    pd.testing.assert_frame_equal(alone, finished.set_index("key").loc[alone.index])
+
+
+def test_lost_weights_are_made_again(mnist: Dataset, ledger: Ledger, finished: pd.DataFrame) -> None:
+    study = tiny(modes=MODES)
+    trial = trial_at(study, mnist, criterion="lrp-0", keep=100, mode="fine-tune", seed=0)
+    path = weights_path(ledger, trial)
+    whole = path.read_bytes()
+    for damage in (None, whole[: len(whole) // 2], b"", b"garbage"):
+        path.unlink()
+        if damage is not None:
+            path.write_bytes(damage)
+        network = trial_network(trial, ledger)
+        assert isinstance(network, PrunedNetwork)
+        assert path.read_bytes() == whole
+    path.unlink()
+    assert [t.key for *_, t in run_study(study, ledger, jobs=1)] == [trial.key]
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX")
+@pytest.mark.parametrize("attempt", range(4))
+def test_a_study_killed_at_any_moment_goes_on_where_it_was(
+    mnist: Dataset, finished: pd.DataFrame, tmp_path: Path, attempt: int
+) -> None:
+    """kill -9 at random moments until it gets through; then every trial is there once and none differs."""
+    study = tiny(modes=MODES)
+    ledger = Ledger(tmp_path)
+    command = [
+        *(sys.executable, "-m", "lrp_core", "study", "--model", "softmax", "--train-images", "300", "--epochs", "1"),
+        *("--retrain-epochs", "1", "--images", "100", "--keeps", "100", "400", "--seeds", "0", "1"),
+        *("--modes", *MODES, "--jobs", "2"),
+    ]
+    moment = random.Random(attempt)
+    counts = [0]
+    for _ in range(3):
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, "LRP_CACHE": str(tmp_path)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            process.wait(timeout=moment.uniform(2, 9))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            run = ledger.run(study.key)
+            assert run is None or run.state == "interrupted" or run.done == run.total
+        counts.append(len(ledger.recorded([t.key for t in plan(study, mnist)])))
+    assert counts == sorted(counts)
+    list(run_study(study, ledger, jobs=2))
+    table = table_of(study, mnist, ledger)
+    assert table["key"].is_unique
+    pd.testing.assert_frame_equal(table, finished)
+
+
+def test_cancelling_keeps_what_is_done(mnist: Dataset, tmp_path: Path) -> None:
+    study = tiny(criteria=("random",))
+    ledger = Ledger(tmp_path)
+    with pytest.raises(Cancelled):
+        for done, *_ in run_study(study, ledger, jobs=1):
+            if done == 3:
+                ledger.request_cancel(study.key)
+    run = ledger.run(study.key)
+    assert run is not None
+    assert run.state == "cancelled"
+    kept = len(table_of(study, mnist, ledger))
+    assert 3 <= kept < 6
+    assert len(list(run_study(study, ledger, jobs=1))) == 6 - kept
+
+
+def test_a_study_that_another_process_runs_is_left_to_it(mnist: Dataset, tmp_path: Path) -> None:
+    study = tiny(criteria=("random",))
+    ledger = Ledger(tmp_path)
+    with (
+        ledger.running(study.key, "study", "quick", asdict(study), 6),
+        pytest.raises(StorageError, match="another process"),
+    ):
+        list(run_study(study, ledger, jobs=1))
+
+
+def test_changed_data_are_noticed(mnist: Dataset) -> None:
+    trial = plan(tiny(), mnist)[0]
+    other = replace(trial, base=replace(trial.base, digest="0" * 32))
+    assert other.key != trial.key
+    with pytest.raises(StorageError, match="not the ones"):
+        run_trial(other)
+
+
+def test_cached_relevance_is_what_would_be_measured(mnist: Dataset) -> None:
+    base = plan(tiny(), mnist)[0].base
+    first = relevance_statistics(base, "epsilon", "logit", 50)
+    again = relevance_statistics(base, "epsilon", "logit", 50)
+    assert torch.equal(first.sums, again.sums)
+    assert int(first.counts.sum()) == 50
+    assert not torch.equal(first.sums, relevance_statistics(base, "epsilon", "contrast", 50).sums)
+
+
+changes = st.fixed_dictionaries(
+    {},
+    optional={
+        "n_train": st.sampled_from([200, 400]),
+        "architecture": st.sampled_from(["mlp-300-100", "lenet-5"]),
+        "criteria": st.sampled_from([("lrp-0",), ("random", "variance")]),
+        "keeps": st.sampled_from([(50,), (10, 700)]),
+        "modes": st.sampled_from([("scratch",), ("none", "fine-tune")]),
+        "seeds": st.sampled_from([(3,), (4, 5)]),
+        "statistic": st.just("mean-abs"),
+        "start": st.just("logit"),
+        "rank_images": st.sampled_from([None, 10]),
+        "epochs": st.just(2),
+        "retrain_epochs": st.just(3),
+    },
+)
+
+
+@given(changes)
+def test_a_description_survives_json_and_identifies_the_study(change: dict[str, Any]) -> None:
+    import json
+
+    study = tiny(**change)
+    back = Study.from_values(json.loads(json.dumps(asdict(study))))
+    assert back == study
+    assert back.key == study.key
+    assert (study.key == tiny().key) == (study == tiny())
+
+
+@given(changes)
+def test_every_trial_of_a_plan_is_its_own(mnist: Dataset, change: dict[str, Any]) -> None:
+    study = tiny(**change)
+    trials = plan(study, mnist)
+    assert len({trial.key for trial in trials}) == len(trials)
+    seeds, cells = len(study.seeds), len(study.criteria) * len(study.keeps) * len(study.modes)
+    assert len(trials) == seeds * (1 + cells)
+    assert [t.criterion for t in trials[:seeds]] == ["none"] * seeds
+
+
+def test_early_results_span_the_curve(mnist: Dataset) -> None:
+    trials = plan(tiny(keeps=tuple(range(50, 750, 50)), criteria=("random",), seeds=(0,)), mnist)
+    first = [trial.keep for trial in trials[1:4]]
+    assert first == [50, 700, 350]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"keeps": ()}, "keeps"),
+        ({"criteria": ()}, "criteria"),
+        ({"seeds": ()}, "seeds"),
+        ({"modes": ()}, "modes"),
+        ({"criteria": ("lrp0",)}, "did you mean 'lrp-0'"),
+        ({"architecture": "mlp-300"}, "unknown model"),
+        ({"modes": ("finetune",)}, "unknown mode"),
+        ({"statistic": "median"}, "unknown statistic"),
+        ({"start": "softmax"}, "unknown start"),
+        ({"seeds": (-1,)}, "seed"),
+        ({"epochs": -1}, "epochs"),
+        ({"epochs": 0}, "epochs"),
+    ],
+)
+def test_what_cannot_be_studied_is_refused_at_once(mnist: Dataset, change: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        plan(tiny(**change), mnist)
+
+
+@pytest.mark.parametrize("keep", [0, -1, 785])
+def test_a_keep_beyond_the_inputs_is_refused(mnist: Dataset, keep: int) -> None:
+    with pytest.raises(InputError, match="between 1 and 784"):
+        plan(tiny(keeps=(keep,)), mnist)
+
+
+@pytest.mark.parametrize("name", ["n_train", "rank_images"])
+def test_more_images_than_there_are_is_refused(mnist: Dataset, name: str) -> None:
+    with pytest.raises(InputError, match=f"{name} must be between 1 and 50000"):
+        plan(tiny(**{name: 50_001}), mnist)
+
+
+def test_presets(mnist: Dataset) -> None:
+    for name in PRESETS:
+        study = preset(name, mnist)
+        assert {"lrp-0", "random", "variance"} <= set(study.criteria)
+        assert [round(1 - keep / 784, 2) for keep in study.keeps] == [0.15, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95]
+        assert plan(study, mnist)
+    assert preset("full", mnist).n_train is None
+    assert len(preset("full", mnist).seeds) >= 5
+    assert preset("quick", mnist, epochs=1).epochs == 1
+    with pytest.raises(InputError, match="quick, full"):
+        preset("large", mnist)
