@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,6 @@ from .training import Recipe, fit, one_thread
 
 STAGE_VERSION = 1
 """Part of every cache key and trial key: raise it when a change makes results differ."""
-
 
 CACHE_LIMIT = 2 * 2**30
 """Bytes that cached stages may take, and as many again for the weights of trials; the oldest go first."""
@@ -119,10 +119,10 @@ def _memory() -> Memory:
     return Memory(cache_dir("stages"), verbose=0)
 
 
-def trim_cache() -> None:
-    """Drop the oldest cached stages and trial weights beyond `CACHE_LIMIT` bytes each."""
+def trim_cache(weights: Path) -> None:
+    """Drop the oldest cached stages, and the oldest networks in `weights`, beyond `CACHE_LIMIT` bytes each."""
     _memory().reduce_size(bytes_limit=CACHE_LIMIT)
-    files = sorted(cache_dir("weights").glob("*.safetensors"), key=lambda f: f.stat().st_mtime, reverse=True)
+    files = sorted(weights.glob("*.safetensors"), key=lambda f: f.stat().st_mtime, reverse=True)
     total = 0
     for file in files:
         total += file.stat().st_size

@@ -179,12 +179,12 @@ def plan(study: Study, data: Dataset) -> list[Trial]:
     recipe = recipe_for(study.architecture, epochs=study.epochs)
     tuned = replace(recipe, lr=recipe.lr / 2, epochs=study.retrain_epochs or max(1, recipe.epochs // 4))
     trials = []
-    for seed in study.seeds:
+    for seed in dict.fromkeys(study.seeds):
         base = Base(study.dataset, study.root, data.digest, study.n_train, study.architecture, recipe, seed)
         trials.append(Trial(base, "none", data.n_inputs, "none"))
         for keep in sorted(set(study.keeps)):
-            for criterion in study.criteria:
-                for mode in study.modes:
+            for criterion in dict.fromkeys(study.criteria):
+                for mode in dict.fromkeys(study.modes):
                     retrain = {"none": Recipe(epochs=0), "fine-tune": tuned, "scratch": recipe}[mode]
                     trial = Trial(base, criterion, keep, mode, retrain=retrain)
                     if criterion not in CONTROLS:
@@ -233,7 +233,7 @@ def run_study(
     data = load_dataset(study.dataset, study.root)
     trials = plan(study, data)
     seen = ledger.recorded([t.key for t in trials])
-    todo = [t for t in trials if t.key not in seen or not weights_path(ledger, t).exists()]
+    todo = [t for t in trials if t.key not in seen]
     jobs = jobs or os.cpu_count() or 1
     with ledger.running(study.key, "study", name, asdict(study), len(trials)) as mine:
         if not mine:
@@ -242,7 +242,7 @@ def run_study(
         ledger.report(study.key, "trials", done)
         if not todo:
             return
-        trim_cache()
+        trim_cache(ledger.folder / "weights")
         with Parallel(jobs, return_as="generator_unordered", inner_max_num_threads=1) as parallel:
             ledger.report(study.key, "training on all inputs", done)
             bases = list(dict.fromkeys(t.base for t in todo))

@@ -18,6 +18,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lrp_core import stages
 from lrp_core.data import Dataset
 from lrp_core.errors import Cancelled, InputError, StorageError
 from lrp_core.ledger import Ledger
@@ -146,9 +147,6 @@ def test_lost_weights_are_made_again(mnist: Dataset, ledger: Ledger, finished: p
         network = trial_network(trial, ledger)
         assert isinstance(network, PrunedNetwork)
         assert path.read_bytes() == whole
-    path.unlink()
-    assert [t.key for *_, t in run_study(study, ledger, jobs=1)] == [trial.key]
-    assert path.read_bytes() == whole
 
 
 @pytest.mark.slow
@@ -322,3 +320,37 @@ def test_presets(mnist: Dataset) -> None:
     assert preset("quick", mnist, epochs=1).epochs == 1
     with pytest.raises(InputError, match="quick, full"):
         preset("large", mnist)
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", None])
+def test_a_damaged_stage_is_computed_again(
+    mnist: Dataset, own_cache: Path, damage: bytes | None, recwarn: pytest.WarningsRecorder
+) -> None:
+    base = replace(plan(tiny(), mnist)[0].base, seed=7)
+    base_network.cache_clear()
+    first = {name: value.clone() for name, value in base_network(base).state_dict().items()}
+    stored = list((own_cache / "stages").rglob("output.pkl"))
+    assert len(stored) == 1
+    stored[0].write_bytes(stored[0].read_bytes()[:200] if damage is None else damage)
+    base_network.cache_clear()
+    again = base_network(base).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_the_cache_stays_within_its_limit(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = own_cache / "weights"
+    weights.mkdir(parents=True)
+    for i in range(6):
+        (weights / f"{i}.safetensors").write_bytes(b"x" * 1000)
+        os.utime(weights / f"{i}.safetensors", (i, i))
+    monkeypatch.setattr(stages, "CACHE_LIMIT", 3500)
+    stages.trim_cache(weights)
+    assert sorted(file.name for file in weights.iterdir()) == [f"{i}.safetensors" for i in (3, 4, 5)]
+
+
+def test_naming_something_twice_changes_nothing(mnist: Dataset) -> None:
+    once = plan(tiny(), mnist)
+    twice = plan(
+        tiny(criteria=tiny().criteria * 2, keeps=(400, 100, 400), seeds=(0, 1, 0), modes=("fine-tune",) * 2), mnist
+    )
+    assert [t.key for t in twice] == [t.key for t in once]
