@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 import shutil
 import tempfile
@@ -67,6 +68,11 @@ def export(
     target = Path(folder).expanduser()
     _check_target(target, overwrite)
     data = data or _own_data(network)
+    if data.shape != network.spec.shape or len(data.classes) != network.spec.n_classes:
+        raise InputError(
+            f"the network is for inputs {network.spec.shape} and {network.spec.n_classes} classes, {data.name} has "
+            f"{data.shape} and {len(data.classes)}"
+        )
     with storage_errors("write the export next to", target):
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
@@ -74,7 +80,7 @@ def export(
         save_network(network, scratch / WEIGHTS)
         card = make_card(network, data, _sha256(scratch / WEIGHTS), provenance or {})
         with storage_errors("write", scratch / CARD):
-            (scratch / CARD).write_text(json.dumps(card, indent=2) + "\n")
+            (scratch / CARD).write_text(json.dumps(card, indent=2, allow_nan=False) + "\n")
         check_export(scratch, data)
         with storage_errors("put the export in place at", target):
             scratch.chmod(0o755)
@@ -135,7 +141,7 @@ def make_card(
             "interval_95": [interval.low, interval.high],
             "method": "Wilson score",
             "confidence": found.confidence,
-            "per_class": list(found.per_class),
+            "per_class": [None if math.isnan(share) else share for share in found.per_class],
             "loss": found.loss,
         },
         "cost": {
@@ -157,25 +163,41 @@ def make_card(
 def load_export(folder: str | Path) -> tuple[Network | PrunedNetwork, dict[str, Any]]:
     """The network of an export and its card.
 
-    Raises `StorageError` if a file is missing, damaged, or its checksum is not the card's.
+    Raises `StorageError` if a file is missing or damaged, if the checksum is not the card's, or if card and
+    weights do not belong together.
     """
     folder = Path(folder).expanduser()
-    card_path, weights = folder / CARD, folder / WEIGHTS
-    with storage_errors("read", card_path):
-        text = card_path.read_text()
-    try:
-        card = json.loads(text)
-        if card["card_version"] > CARD_VERSION:
-            raise StorageError(
-                f"{card_path} is of version {card['card_version']}, newer than this program's: update it"
-            )
-        expected = card["files"][WEIGHTS]["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"{card_path} is truncated or no card of this project") from error
+    card, weights = _read_card(folder / CARD), folder / WEIGHTS
     with storage_errors("read", weights):
-        if _sha256(weights) != expected:
+        if _sha256(weights) != card["files"][WEIGHTS]["sha256"]:
             raise StorageError(f"{weights} is damaged: its checksum is not the one in {CARD}")
-    return load_network(weights), card
+    network = load_network(weights)
+    if card["input"]["shape"] != list(network.spec.shape) or len(card["classes"]) != network.spec.n_classes:
+        raise StorageError(f"{folder / CARD} does not describe the network in {WEIGHTS}: one of them was exchanged")
+    return network, card
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    """A card, checked for what the program reads of it."""
+    with storage_errors("read", path):
+        content = path.read_bytes()
+    try:
+        card: dict[str, Any] = json.loads(content)
+        found = card["card_version"]
+        if found > CARD_VERSION:
+            raise StorageError(f"{path} is of version {found}, newer than this program's: update it")
+        texts = [card["files"][WEIGHTS]["sha256"], *card["classes"]]
+        numbers = [*card["input"]["shape"], card["accuracy"]["value"]]
+        if not (
+            type(found) is int
+            and found >= 1
+            and all(isinstance(text, str) for text in texts)
+            and all(isinstance(number, int | float) for number in numbers)
+        ):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        raise StorageError(f"{path} is truncated or no card of this project") from error
+    return card
 
 
 def check_export(folder: Path, data: Dataset) -> None:
@@ -190,25 +212,31 @@ def check_export(folder: Path, data: Dataset) -> None:
 
 
 def predict(folder: str | Path, images: Tensor) -> tuple[list[str], np.ndarray]:
-    """Classes and their probabilities [n] that an export gives for images [n, c, h, w] with pixels in [0, 1].
+    """Classes and their probabilities [n] that an export gives for images [n, c, h, w], or for one [c, h, w].
 
-    Raises `InputError` for images of the wrong size or with values that are not finite or outside [0, 1].
+    Pixels are numbers in [0, 1], or bytes. Raises `InputError` for images of the wrong size or kind, or with
+    values that are not finite or outside [0, 1].
     """
     network, card = load_export(folder)
-    shape = tuple(card["input"]["shape"])
+    shape = network.spec.shape
+    if images.dtype == torch.uint8:
+        images = images.float() / 255
+    if not images.is_floating_point():
+        raise InputError(f"pixels must be bytes or numbers in [0, 1], not {images.dtype}")
     if images.ndim == len(shape):
         images = images[None]
     if tuple(images.shape[1:]) != shape:
         raise InputError(f"the network takes images of shape {shape}, not {tuple(images.shape[1:])}")
+    if len(images) == 0:
+        return [], np.zeros(0, dtype=np.float32)
     if not bool(torch.isfinite(images).all()):
         raise InputError("the images hold NaN or infinity: clean them first")
-    if len(images) and not 0 <= float(images.min()) <= float(images.max()) <= 1:
-        raise InputError(
-            f"pixels must lie in [0, 1], not in [{float(images.min()):g}, {float(images.max()):g}]: divide bytes by 255"
-        )
+    low, high = float(images.min()), float(images.max())
+    if not 0 <= low <= high <= 1:
+        raise InputError(f"pixels must lie in [0, 1], not in [{low:g}, {high:g}]: divide bytes by 255")
+    images = images.to(next(network.parameters()).dtype)
     encode = _encode(network)
-    probabilities = predict_logits(network, encode(images) if encode else images).softmax(1)
-    best = probabilities.max(1)
+    best = predict_logits(network, encode(images) if encode else images).softmax(1).max(1)
     return [card["classes"][i] for i in best.indices.tolist()], best.values.numpy()
 
 
@@ -224,9 +252,11 @@ def _own_data(network: Network | PrunedNetwork) -> Dataset:
 
 def _check_target(target: Path, overwrite: bool) -> None:
     if target.is_dir() and overwrite:
-        foreign = [f.name for f in target.iterdir() if f.name not in (WEIGHTS, CARD)]
-        if foreign:
-            raise StorageError(f"{target} holds other things ({', '.join(sorted(foreign)[:3])}): choose another folder")
+        names = {file.name for file in target.iterdir()}
+        if names:
+            if names - {WEIGHTS, CARD} or CARD not in names:
+                raise StorageError(f"{target} holds something else than an earlier export: choose another folder")
+            _read_card(target / CARD)
     elif target.exists() or target.is_symlink():
         raise StorageError(f"{target} exists already: choose another folder, or overwrite an earlier export explicitly")
 

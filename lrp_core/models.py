@@ -64,23 +64,24 @@ def build_model(
     The same `seed` gives the same weights; torch's global random state is left as it was. Raises
     `InputError` for an unknown architecture, or a shape that it cannot take.
     """
-    build = ARCHITECTURES[check_choice("model", architecture, ARCHITECTURES)]
+    check_choice("model", architecture, ARCHITECTURES)
     if data is not None:
-        shape, n_classes = shape or data.shape, n_classes or len(data.classes)
+        shape = data.shape if shape is None else shape
+        n_classes = len(data.classes) if n_classes is None else n_classes
     if shape is None or n_classes is None:
         raise InputError("build_model needs a data set, or both shape and n_classes")
     spec = ModelSpec(architecture, tuple(int(s) for s in shape), int(n_classes), data.name if data else None)
-    return build_from_spec(spec, seed=seed, builder=build)
+    return build_from_spec(spec, seed=seed)
 
 
-def build_from_spec(spec: ModelSpec, *, seed: int = 0, builder: Builder | None = None) -> Network:
-    """`build_model` for a spec that is already at hand."""
-    builder = builder or ARCHITECTURES[check_choice("model", spec.architecture, ARCHITECTURES)]
+def build_from_spec(spec: ModelSpec, *, seed: int = 0, device: str = "cpu") -> Network:
+    """`build_model` for a spec that is already at hand; on the device "meta" it takes no memory."""
+    builder = ARCHITECTURES[check_choice("model", spec.architecture, ARCHITECTURES)]
     if not spec.shape or min(spec.shape) < 1:
         raise InputError(f"cannot build a network for inputs of shape {spec.shape}: every size must be at least 1")
     if spec.n_classes < 2:
         raise InputError(f"cannot build a classifier for {spec.n_classes} classes: it needs at least 2")
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
         return Network(spec, builder(spec))
 

@@ -10,19 +10,20 @@ import copy
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, TypeGuard
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
-from .errors import InputError, UnsupportedLayer
+from .errors import InputError, UnsupportedLayer, check_choice
 from .layers import Frame, Scatter
 from .models import ModelSpec, Network, build_from_spec
 
 Structure = Literal["sliced", "fresh"]
+STRUCTURES: tuple[Structure, ...] = ("sliced", "fresh")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +46,11 @@ class PixelMask:
 
     @classmethod
     def from_indices(cls, indices: Sequence[int] | Tensor | np.ndarray, shape: Sequence[int]) -> PixelMask:
-        """Keep the inputs at these flat positions, given in any order."""
-        return cls(torch.as_tensor(indices, dtype=torch.int64).flatten().sort().values, tuple(shape))
+        """Keep the inputs at these flat positions, whole numbers in any order."""
+        found = torch.as_tensor(indices)
+        if found.numel() and (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool):
+            raise InputError(f"mask indices must be whole numbers, the positions of kept inputs, not {found.dtype}")
+        return cls(found.to(torch.int64).flatten().sort().values, tuple(shape))
 
     @classmethod
     def full(cls, shape: Sequence[int]) -> PixelMask:
@@ -77,18 +81,18 @@ class PixelMask:
         """bool array of shape [n_inputs], True where an input is kept, as scikit-learn's selectors give it."""
         return self.keep.flatten().numpy()
 
-    def apply(self, images: Shaped[Tensor, n * shape]) -> Shaped[Tensor, "n k"]:
+    def apply(self, images: Shaped[Tensor, "n *shape"]) -> Shaped[Tensor, "n k"]:
         """The kept pixels of each image. Raises `InputError` for images of another shape."""
         self._check(images)
         return images.flatten(1)[:, self.indices.to(images.device)]
 
-    def scatter(self, kept: Shaped[Tensor, "n k"], fill: float = 0.0) -> Shaped[Tensor, n * shape]:
+    def scatter(self, kept: Shaped[Tensor, "n k"], fill: float = 0.0) -> Shaped[Tensor, "n *shape"]:
         """Images with the kept pixels in their places and `fill` elsewhere: `scatter(apply(x)) == x * keep`."""
         if kept.ndim != 2 or kept.shape[1] != len(self):
             raise InputError(f"expected kept pixels of shape [n, {len(self)}], not {tuple(kept.shape)}")
         return Scatter(self.indices.to(kept.device), self.shape, fill).forward(kept)
 
-    def remove(self, images: Shaped[Tensor, n * shape], fill: float = 0.0) -> Shaped[Tensor, n * shape]:
+    def remove(self, images: Shaped[Tensor, "n *shape"], fill: float = 0.0) -> Shaped[Tensor, "n *shape"]:
         """The images with every removed pixel set to `fill`, in their full shape."""
         self._check(images)
         return torch.where(self.keep.to(images.device), images, fill)
@@ -120,6 +124,8 @@ class PrunedNetwork(nn.Module):
         self, body: nn.Sequential, spec: ModelSpec, mask: PixelMask, fill: float, structure: Structure
     ) -> None:
         super().__init__()
+        if not math.isfinite(fill):
+            raise InputError(f"removed pixels can be filled with a finite number only, not {fill}")
         self.body = body
         self.spec, self.mask, self.fill, self.structure = spec, mask, fill, structure
 
@@ -127,7 +133,7 @@ class PrunedNetwork(nn.Module):
         logits: Tensor = self.body(kept)
         return logits
 
-    def encode(self, images: Float[Tensor, n * shape]) -> Float[Tensor, "n k"]:
+    def encode(self, images: Float[Tensor, "n *shape"]) -> Float[Tensor, "n k"]:
         """What the network takes, out of full images."""
         return self.mask.apply(images)
 
@@ -144,29 +150,35 @@ def prune_inputs(network: Network, mask: PixelMask, *, fill: float = 0.0) -> Pru
         body = _slice_convolutional(network, mask, fill)
     else:
         body = _slice_dense(network, mask, fill)
-    return PrunedNetwork(body.train(network.training), network.spec, mask, fill, "sliced")
+    return PrunedNetwork(body, network.spec, mask, fill, "sliced").train(network.training)
 
 
 def build_pruned(
-    spec: ModelSpec, mask: PixelMask, *, fill: float = 0.0, structure: Structure = "fresh", seed: int = 0
+    spec: ModelSpec,
+    mask: PixelMask,
+    *,
+    fill: float = 0.0,
+    structure: Structure = "fresh",
+    seed: int = 0,
+    device: str = "cpu",
 ) -> PrunedNetwork:
     """An untrained network for the kept pixels of the architecture in `spec`, for training from scratch.
 
     "fresh": the architecture as it is built for k inputs, or, if it needs images, for the mask's bounding
-    box with the removed pixels in it set to `fill`. "sliced": of the form that `prune_inputs` gives.
+    box with the removed pixels in it set to `fill`. "sliced": of the form that `prune_inputs` gives. On the
+    device "meta" its weights take no memory.
     """
     _check_mask(spec, mask)
+    check_choice("structure", structure, STRUCTURES)
     if structure == "sliced":
-        return prune_inputs(build_from_spec(spec, seed=seed), mask, fill=fill)
+        return prune_inputs(build_from_spec(spec, seed=seed, device=device), mask, fill=fill)
+    layers: list[tuple[str, nn.Module]] = []
+    shape: tuple[int, ...] = (len(mask),)
     if _needs_images(spec):
-        rows, columns = mask.bounding_box()
-        box = _crop_mask(mask, rows, columns)
-        inner = build_from_spec(ModelSpec(spec.architecture, box.shape, spec.n_classes, spec.dataset), seed=seed)
-        body = _named([("scatter", Scatter(box.indices, box.shape, fill)), *inner.named_children()])
-    else:
-        inner = build_from_spec(ModelSpec(spec.architecture, (len(mask),), spec.n_classes, spec.dataset), seed=seed)
-        body = _named(list(inner.named_children()))
-    return PrunedNetwork(body, spec, mask, fill, "fresh")
+        box = _crop_mask(mask, *mask.bounding_box())
+        layers, shape = [("scatter", Scatter(box.indices, box.shape, fill))], box.shape
+    inner = build_from_spec(replace(spec, shape=shape), seed=seed, device=device)
+    return PrunedNetwork(_named([*layers, *inner.named_children()]), spec, mask, fill, "fresh")
 
 
 def _check_mask(spec: ModelSpec, mask: PixelMask) -> None:
@@ -175,18 +187,18 @@ def _check_mask(spec: ModelSpec, mask: PixelMask) -> None:
 
 
 def _needs_images(spec: ModelSpec) -> bool:
-    with torch.device("meta"):
-        return any(isinstance(layer, nn.Conv2d) for layer in build_from_spec(spec))
+    return any(isinstance(layer, nn.Conv2d) for layer in build_from_spec(spec, device="meta"))
 
 
 def _slice_dense(network: Network, mask: PixelMask, fill: float) -> nn.Sequential:
     """Keep the columns of the first layer that belong to kept pixels; removed ones become part of its bias."""
-    layers = [(name, copy.deepcopy(layer)) for name, layer in network.named_children()]
+    layers = [(name, copy.deepcopy(layer)) for name, layer in _layers_of(network)]
     for i, (name, layer) in enumerate(layers):
         if isinstance(layer, nn.Linear):
-            layers[i] = (name, _take_columns(layer, mask.indices, torch.full((mask.n_inputs,), fill)))
+            removed = torch.full((mask.n_inputs,), fill, dtype=torch.float64)
+            layers[i] = (name, _take_columns(layer, mask.indices, removed))
             return _named(layers)
-        if not isinstance(layer, nn.Flatten | nn.Identity):
+        if not (isinstance(layer, nn.Identity) or _flattens_all(layer)):
             break
     raise UnsupportedLayer(
         f"inputs can be cut off a network that starts with a dense layer, not off {type(layers[i][1]).__name__}"
@@ -196,7 +208,9 @@ def _slice_dense(network: Network, mask: PixelMask, fill: float) -> nn.Sequentia
 def _take_columns(layer: nn.Linear, columns: Tensor, constant: Tensor) -> nn.Linear:
     """`layer` on some of its inputs, the other ones holding `constant` [inputs] for ever."""
     old_bias: Tensor | None = layer.bias
-    small = nn.Linear(len(columns), layer.out_features, bias=old_bias is not None or bool(constant.any()))
+    small = nn.Linear(
+        len(columns), layer.out_features, bias=old_bias is not None or bool(constant.any()), device="meta"
+    )
     rest = constant.to(layer.weight).index_fill(0, columns.to(layer.weight.device), 0)
     with torch.no_grad():
         small.weight = nn.Parameter(layer.weight[:, columns].clone())
@@ -217,15 +231,18 @@ class _Window:
 
     def through(self, layer: nn.Conv2d | nn.MaxPool2d, size: Sequence[int]) -> tuple[_Window, _Window]:
         """The window of the outputs of `layer` that depend on this one, and what they read of the padded input."""
-        kernel, stride, padding = (_pair(v) for v in (layer.kernel_size, layer.stride, layer.padding))
+        kernel, stride, padding, dilation = (
+            _pair(v) for v in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+        )
         outputs, reads = [], []
         for axis, (first, end) in enumerate(((self.top, self.bottom), (self.left, self.right))):
-            k, s, p = kernel[axis], stride[axis], padding[axis]
+            k, s, p = dilation[axis] * (kernel[axis] - 1) + 1, stride[axis], padding[axis]
             n_out = (size[axis] + 2 * p - k) // s + 1
             low = max(0, -(-(first + p - k + 1) // s))
+            low -= low * s > first + p  # a gap between kernels: start with the one before
             high = min(n_out, (end - 1 + p) // s + 1)
             outputs += [low, max(high, low)]
-            reads += [low * s, (high - 1) * s + k]
+            reads += [low * s, max((high - 1) * s + k, end + p)]
         return _Window(*outputs), _Window(*reads)
 
     @property
@@ -247,20 +264,20 @@ def _slice_convolutional(network: Network, mask: PixelMask, fill: float) -> nn.S
     reference = next(network.parameters())
     constant: Tensor | None = torch.full((1, *mask.shape), fill, dtype=reference.dtype, device=reference.device)
     reached: Tensor | None = None
-    for name, original in network.named_children():
+    for name, original in _layers_of(network):
         layer = copy.deepcopy(original)
         if constant is None:
             layers.append((name, layer))
             continue
-        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+        if _slides(layer):
             after, reads = window.through(layer, constant.shape[2:])
             if after.is_empty:
                 raise InputError(f"layer {name!r} reads none of the kept pixels: keep some nearer to the centre")
             if reads != window:
                 layers.append((f"{name}_frame", _frame(layer, constant, window, reads)))
-            layer.padding = 0
+            layer.padding = (0, 0)
             window = after
-        elif isinstance(layer, nn.Flatten):
+        elif _flattens_all(layer):
             positions = torch.arange(constant[0].numel()).view(constant.shape[1:])
             reached = positions[:, window.top : window.bottom, window.left : window.right].flatten()
         elif isinstance(layer, nn.Linear) and reached is not None:
@@ -271,7 +288,28 @@ def _slice_convolutional(network: Network, mask: PixelMask, fill: float) -> nn.S
             raise UnsupportedLayer(f"a convolutional network with {type(layer).__name__} ({name!r}) cannot be cropped")
         layers.append((name, layer))
         constant = _evaluate(original, constant)
+    if constant is not None:
+        raise UnsupportedLayer("a convolutional network without a dense layer after its feature maps cannot be cropped")
     return _named(layers)
+
+
+def _layers_of(network: Network) -> list[tuple[str, nn.Module]]:
+    """Every step of a sequence by name, also where one module stands in it twice."""
+    return [(name, layer) for name, layer in network.named_modules(remove_duplicate=False) if name and "." not in name]
+
+
+def _slides(layer: nn.Module) -> TypeGuard[nn.Conv2d | nn.MaxPool2d]:
+    """Whether a layer moves a kernel over the image in the way that `_Window` follows."""
+    match layer:
+        case nn.Conv2d():
+            return layer.padding_mode == "zeros"
+        case nn.MaxPool2d():
+            return not layer.ceil_mode and not layer.return_indices
+    return False
+
+
+def _flattens_all(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) == (1, -1)
 
 
 def _frame(layer: nn.Conv2d | nn.MaxPool2d, constant: Tensor, window: _Window, reads: _Window) -> Frame:

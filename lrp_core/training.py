@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +22,10 @@ Encode = Callable[[Tensor], Tensor]
 """Turns images [n, c, h, w] into what a network takes; the kept pixels [n, k] for a pruned one."""
 
 
+WARM_UP = 0.21
+"""Share of the steps in which the learning rate rises; OneCycleLR divides by WARM_UP * steps - 1, never zero here."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained: Adam with decoupled weight decay and a one-cycle learning rate.
@@ -34,7 +39,8 @@ class Recipe:
     weight_decay: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.epochs < 0 or self.batch_size < 1 or self.lr <= 0 or self.weight_decay < 0:
+        finite = math.isfinite(self.lr) and math.isfinite(self.weight_decay)
+        if self.epochs < 0 or self.batch_size < 1 or self.lr <= 0 or self.weight_decay < 0 or not finite:
             raise InputError(
                 f"cannot train with {self}: epochs and weight_decay must be 0 or more, batch_size at least 1, "
                 "lr above 0"
@@ -61,6 +67,8 @@ def pick_device(name: str = "auto") -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError(device.type)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {name!r} is not available here: use auto or cpu") from error
@@ -83,23 +91,29 @@ def fit(
     architecture; `encode` prepares the images (default: none); `on_epoch(epoch, mean loss)` is called after
     each pass. The same seed, versions and thread count give the same weights.
 
-    Raises `LrpError` if the loss stops being finite.
+    Raises `LrpError` if the loss or the weights stop being finite, `InputError` for no images.
     """
     spec = getattr(model, "spec", None)
     recipe = recipe or recipe_for(spec.architecture if spec else "")
     split = data.train if isinstance(data, Dataset) else data
+    _check_not_empty(split)
     target = pick_device(device)
     network = copy.deepcopy(model).to(target).train()
     if any(parameter.ndim == 4 for parameter in network.parameters()):
         network = network.to(memory_format=torch.channels_last)
     inputs = (encode(split.images) if encode else split.images).to(target)
     labels = split.labels.to(target)
-    n_batches = -(-len(labels) // recipe.batch_size)
+    if len(labels) == 1 and any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in network.modules()):
+        raise InputError("batch-norm cannot learn from a single image: train on at least 2")
+    starts = list(range(0, len(labels), recipe.batch_size))
+    if len(labels) % recipe.batch_size == 1 and len(starts) > 1:
+        starts.pop()  # batch-norm cannot learn from one image: it joins the batch before
+    n_batches = len(starts)
     trained = [p for p in network.parameters() if p.requires_grad]
     if recipe.epochs and trained:
         optimizer = torch.optim.AdamW(trained, recipe.lr, weight_decay=recipe.weight_decay, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, recipe.lr, total_steps=recipe.epochs * n_batches, pct_start=0.2
+            optimizer, recipe.lr, total_steps=recipe.epochs * n_batches, pct_start=WARM_UP
         )
         random = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
@@ -108,8 +122,7 @@ def fit(
                 order = torch.randperm(len(labels), generator=random).to(target)
                 x, y = inputs[order], labels[order]
                 total = torch.zeros((), device=target)
-                for start in range(0, len(y), recipe.batch_size):
-                    stop = start + recipe.batch_size
+                for start, stop in zip(starts, [*starts[1:], len(y)], strict=True):
                     loss = F.cross_entropy(network(x[start:stop]), y[start:stop])
                     optimizer.zero_grad(set_to_none=True)
                     loss.backward()  # type: ignore[no-untyped-call]
@@ -121,6 +134,9 @@ def fit(
                     raise LrpError(f"training diverged in epoch {epoch}: lower the learning rate ({recipe.lr:g})")
                 if on_epoch:
                     on_epoch(epoch, mean_loss)
+        with torch.no_grad():
+            if not bool(torch.isfinite(network.eval()(x[: recipe.batch_size])).all()):
+                raise LrpError(f"training diverged in its last step: lower the learning rate ({recipe.lr:g})")
     return network.to(memory_format=torch.contiguous_format).cpu().eval()
 
 
@@ -155,6 +171,7 @@ def evaluate(
     model: nn.Module, split: Split, *, device: str = "auto", encode: Encode | None = None, batch_size: int = 1000
 ) -> Evaluation:
     """Accuracy, cross-entropy, confidence and per-class accuracy of `model` on `split`; changes nothing."""
+    _check_not_empty(split)
     logits = predict_logits(
         model, encode(split.images) if encode else split.images, device=device, batch_size=batch_size
     )
@@ -174,10 +191,16 @@ def evaluate(
 
 
 def predict_logits(
-    model: nn.Module, inputs: Float[Tensor, n * shape], *, device: str = "auto", batch_size: int = 1000
+    model: nn.Module, inputs: Float[Tensor, "n *shape"], *, device: str = "auto", batch_size: int = 1000
 ) -> Float[Tensor, "n classes"]:
     """Logits of `inputs`, on the CPU, computed in batches in evaluation mode; the model is left as it was."""
     target = pick_device(device)
     network = copy.deepcopy(model).to(target).eval()
     with torch.inference_mode():
-        return torch.cat([network(batch.to(target)).cpu() for batch in torch.split(inputs, batch_size)]).clone()
+        logits = [network(batch.to(target)).cpu() for batch in torch.split(inputs, batch_size)]
+    return torch.cat(logits).clone()  # out of inference mode, so that the result is a tensor like any other
+
+
+def _check_not_empty(split: Split) -> None:
+    if len(split) == 0:
+        raise InputError("there are no images to work with: the split is empty")

@@ -11,21 +11,22 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor, nn
 
-from .errors import LrpError, StorageError, storage_errors
-from .models import ARCHITECTURES, ModelSpec, Network, build_from_spec
+from .errors import InputError, LrpError, StorageError, storage_errors
+from .models import ModelSpec, Network, build_from_spec
 from .pruning import PixelMask, PrunedNetwork, build_pruned
 from .storage import write_atomic
 
-MAX_PARAMETERS = 2**28
-"""A file that asks for a larger network than this (1 GiB of float32) is refused before anything is built."""
+MAX_INPUTS = 2**24
+"""A file that describes a network on more inputs than these is refused before anything is built."""
 
 _MASK = "mask.indices"
 _META = "lrp_core"
 
 
 def describe(network: Network | PrunedNetwork) -> dict[str, Any]:
-    """Everything but the tensors that `build_network` needs, as plain values for JSON."""
+    """Everything but the tensors that is needed to build it again, as plain values for JSON."""
     description: dict[str, Any] = {"model": asdict(network.spec)}
     if isinstance(network, PrunedNetwork):
         description |= {"structure": network.structure, "fill": network.fill}
@@ -50,7 +51,7 @@ def load_network(path: Path) -> Network | PrunedNetwork:
     """Read a network back, in evaluation mode.
 
     Raises `StorageError` for a file that is missing, truncated, not of this project, or whose tensors do not
-    fit what it describes.
+    fit what it describes; nothing larger than the file itself is allocated before that is known.
     """
     with storage_errors("read", path):
         size = path.stat().st_size
@@ -58,38 +59,45 @@ def load_network(path: Path) -> Network | PrunedNetwork:
         with safe_open(path, framework="pt") as file:
             description = json.loads((file.metadata() or {})[_META])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, *_MALFORMED, OSError) as error:
         raise StorageError(f"{path} ({size:,} bytes) is truncated, damaged or no network of this project") from error
     try:
-        network = build_network(description, tensors.pop(_MASK, None))
-        network.load_state_dict(tensors, strict=True)
-    except (LrpError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        network = _skeleton(description, tensors.pop(_MASK, None))
+        _check_types(network, tensors)
+        network.load_state_dict(tensors, strict=True, assign=True)
+    except (LrpError, RuntimeError, *_MALFORMED) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise StorageError(f"{path} does not fit what it says it holds: {reason}") from error
     return network.eval()
 
 
-def build_network(description: dict[str, Any], indices: torch.Tensor | None) -> Network | PrunedNetwork:
-    """An untrained network of the described form; `indices` are the kept pixels of a pruned one."""
+_MALFORMED = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
+"""What reading values of the wrong kind out of somebody's JSON raises."""
+
+
+def _skeleton(description: dict[str, Any], indices: Tensor | None) -> Network | PrunedNetwork:
+    """A network of the described form whose tensors take no memory; `indices` are the kept pixels of a pruned one."""
     model = description["model"]
-    spec = ModelSpec(
-        str(model["architecture"]),
-        tuple(int(s) for s in model["shape"]),
-        int(model["n_classes"]),
-        model.get("dataset"),
-    )
-    _check_size(spec)
+    dataset = model["dataset"]
+    if dataset is not None and not isinstance(dataset, str):
+        raise InputError(f"a data set is known by its name, not as {dataset!r}")
+    shape = tuple(int(s) for s in model["shape"])
+    if math.prod(shape) > MAX_INPUTS:
+        raise InputError(f"{math.prod(shape):,} inputs are more than the {MAX_INPUTS:,} that are allowed")
+    spec = ModelSpec(str(model["architecture"]), shape, int(model["n_classes"]), dataset)
     if indices is None:
-        return build_from_spec(spec)
-    mask = PixelMask.from_indices(indices, spec.shape)
-    return build_pruned(spec, mask, fill=float(description["fill"]), structure=description["structure"])
+        return build_from_spec(spec, device="meta")
+    if indices.dtype != torch.int64:
+        raise InputError(f"the kept pixels must be int64 positions, not {indices.dtype}")
+    mask, fill = PixelMask(indices, spec.shape), float(description["fill"])
+    return build_pruned(spec, mask, fill=fill, structure=description["structure"], device="meta")
 
 
-def _check_size(spec: ModelSpec) -> None:
-    if spec.architecture in ARCHITECTURES and spec.shape and min(spec.shape) > 0 and math.prod(spec.shape) < 2**31:
-        with torch.device("meta"):
-            n_parameters = sum(p.numel() for p in build_from_spec(spec).parameters())
-        if n_parameters <= MAX_PARAMETERS:
-            return
-        raise StorageError(f"a network of {n_parameters:,} parameters is more than the {MAX_PARAMETERS:,} allowed")
-    raise StorageError(f"no network of architecture {spec.architecture!r} for inputs of shape {spec.shape} is known")
+def _check_types(network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Weights are floating point of one kind; counters are what they are in torch."""
+    kinds = {tensors[name].dtype for name, p in network.named_parameters() if name in tensors}
+    if len(kinds) > 1 or not all(kind.is_floating_point for kind in kinds):
+        raise InputError(f"weights must be floating point of one kind, not {', '.join(sorted(map(str, kinds)))}")
+    for name, buffer in network.named_buffers():
+        if name in tensors and tensors[name].is_floating_point() != buffer.is_floating_point():
+            raise InputError(f"{name} must not be {tensors[name].dtype}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import check_choice
+from ..errors import StorageError, check_choice
 from . import prepared
 from .archives import DATASETS, read_raw
 from .splits import Dataset, Split, to_images
@@ -48,12 +48,15 @@ def _split(name: str, root: Path | None, split_seed: int, download: bool) -> Dat
 
     raw = read_raw(name, root, download=download)
     pixels, labels = raw.train
-    kept, held_out = train_test_split(
-        torch.arange(len(labels)).numpy(),
-        test_size=round(len(labels) * VALIDATION_SHARE),
-        stratify=labels.numpy(),
-        random_state=split_seed,
-    )
+    try:
+        kept, held_out = train_test_split(
+            torch.arange(len(labels)).numpy(),
+            test_size=round(len(labels) * VALIDATION_SHARE),
+            stratify=labels.numpy(),
+            random_state=split_seed,
+        )
+    except ValueError as error:
+        raise StorageError(f"{name} has too few images of some class to be split: {error}") from error
     everything = Split(pixels, labels, torch.arange(len(labels)))
     data = Dataset(
         name,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import json
+import pickle
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -89,7 +91,10 @@ def read_raw(name: str, root: Path | None, *, download: bool = False) -> Raw:
     return Raw(classes, _tensors(name, source, train), _tensors(name, source, test), files)
 
 
-_UNREADABLE = (RuntimeError, ValueError, AssertionError, TypeError, OSError, EOFError)
+_UNREADABLE = (
+    *(RuntimeError, ValueError, AssertionError, TypeError, KeyError, OSError, EOFError),
+    *(pickle.UnpicklingError, http.client.HTTPException),
+)
 """What torchvision raises for files that are missing, truncated or something else."""
 
 
@@ -122,7 +127,12 @@ def _find_files(name: str, source: Source, root: Path | None, download: bool) ->
     for folder in folders:
         found = {folder / archive: md5 for archive, md5 in archives.items()}
         if all(path.is_file() for path in found):
-            _unpack(name, found, raw)
+            try:
+                _unpack(name, found, raw)
+            except StorageError:
+                if not download:
+                    raise
+                break
             return cache, tuple(found)
     for candidate in [root] if root else [cache]:
         if _is_unpacked(source, candidate):
@@ -148,11 +158,17 @@ def _is_unpacked(source: Source, root: Path) -> bool:
 
 
 def _download(name: str, source: Source, cache: Path) -> None:
+    """Fetch what is missing; an archive that broke off, and what was unpacked of it, is fetched again."""
+    raw, archives = cache / source.cls_name / "raw", source.archives
+    broken = [raw / a for a, md5 in archives.items() if (raw / a).is_file() and _md5(raw / a) != md5]
+    if broken or (raw.is_dir() and not _is_unpacked(source, cache)):
+        for file in [*broken, *(f for f in raw.iterdir() if f.is_file() and f.name not in archives)]:
+            file.unlink(missing_ok=True)
     try:
         source.open(cache, train=True, download=True)
         source.open(cache, train=False, download=True)
     except _UNREADABLE as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise StorageError(f"{name} could not be downloaded ({reason}): give the folder that holds it") from error
 
 
@@ -160,17 +176,17 @@ def _unpack(name: str, archives: dict[Path, str], raw: Path) -> None:
     """Unpack verified `archives` (path -> MD5) into `raw`, unless that was done and nothing changed since."""
     record = raw / "unpacked.json"
     expected = {path.name: md5 for path, md5 in archives.items()}
+    for path, md5 in archives.items():
+        with storage_errors("read", path):
+            if _md5(path) != md5:
+                raise StorageError(f"{path} is truncated or altered (its MD5 is not {md5}): get the {name} file again")
     if _matches(record, expected):
         return
     with storage_errors("unpack the data into", raw):
         raw.mkdir(parents=True, exist_ok=True)
         files: dict[str, str] = {}
         with tempfile.TemporaryDirectory(dir=raw) as scratch:
-            for path, md5 in archives.items():
-                if _md5(path) != md5:
-                    raise StorageError(
-                        f"{path} is truncated or altered (its MD5 is not {md5}): get the {name} file again"
-                    )
+            for path in archives:
                 for unpacked in _extract(path, Path(scratch)):
                     files[unpacked.name] = _md5(unpacked)
                     unpacked.replace(raw / unpacked.name)

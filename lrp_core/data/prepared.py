@@ -35,7 +35,7 @@ def read(name: str, root: Path | None, split_seed: int) -> Dataset | None:
                 return None
             splits = (Split(*(file.get_tensor(f"{split}.{part}") for part in _PARTS)) for split in _SPLITS)
             data = Dataset(name, tuple(meta["classes"]), *splits)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return data if data.digest == meta["digest"] else None
 

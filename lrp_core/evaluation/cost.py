@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -66,12 +67,12 @@ def measure_cost(model: nn.Module, shape: Sequence[int] | None = None) -> Cost:
     """
     if shape is None:
         shape = _own_shape(model)
-    sizes = _output_sizes(model, shape)
+    macs = _count_macs(model, shape)
     layers = tuple(
         LayerCost(
             name=name.removeprefix("body."),
             kind=type(layer).__name__,
-            macs=_macs(layer, sizes[name]) if name in sizes else 0,
+            macs=macs.get(name, 0),
             parameters=sum(p.numel() for p in layer.parameters(recurse=False)),
             bytes=sum(t.numel() * t.element_size() for t in _stored(layer)),
         )
@@ -90,23 +91,23 @@ def _own_shape(model: nn.Module) -> Sequence[int]:
     raise InputError(f"give the shape of one input: {type(model).__name__} does not say it")
 
 
-def _macs(layer: nn.Module, output: torch.Size) -> int:
-    if isinstance(layer, nn.Linear | nn.Conv2d):
-        return math.prod(layer.weight.shape[1:]) * math.prod(output[1:])
-    return 0
-
-
 def _stored(layer: nn.Module) -> Iterator[Tensor]:
     """The tensors that saving the layer writes."""
     return (t for t in layer.state_dict().values() if isinstance(t, Tensor))
 
 
 @torch.no_grad()
-def _output_sizes(model: nn.Module, shape: Sequence[int]) -> dict[str, torch.Size]:
-    """Output size of every layer that runs, by name."""
-    sizes: dict[str, torch.Size] = {}
+def _count_macs(model: nn.Module, shape: Sequence[int]) -> Counter[str]:
+    """Multiply-accumulates of every layer by name, for one input, each time that the layer runs."""
+    macs: Counter[str] = Counter()
+
+    def count(name: str, layer: nn.Linear | nn.Conv2d, output: Tensor) -> None:
+        macs[name] += math.prod(layer.weight.shape[1:]) * math.prod(output.shape[1:])
+
     shadow = copy.deepcopy(model).to("meta").eval()
     for name, layer in shadow.named_modules():
-        layer.register_forward_hook(lambda _, __, output, name=name: sizes.__setitem__(name, output.shape))
-    shadow(torch.zeros(1, *shape, device="meta"))
-    return sizes
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            layer.register_forward_hook(lambda layer, _, output, name=name: count(name, layer, output))
+    dtype = next((p.dtype for p in shadow.parameters()), torch.float32)
+    shadow(torch.zeros(1, *shape, device="meta", dtype=dtype))
+    return macs

@@ -75,8 +75,8 @@ class Explainer:
                 self._rule_names[i] = str(rule)
 
     def relevance(
-        self, inputs: Shaped[Tensor, n * shape], target: Target = None, start: str = "logit"
-    ) -> Float[Tensor, n * shape]:
+        self, inputs: Shaped[Tensor, "n *shape"], target: Target = None, start: str = "logit"
+    ) -> Float[Tensor, "n *shape"]:
         """Relevance of `inputs`, in their shape; intermediate relevance is not kept."""
         activations = self._forward(inputs)
         _, r = start_relevance(activations[-1], target, start)
@@ -84,7 +84,7 @@ class Explainer:
             r = self._back(i, activations, r)
         return r
 
-    def explain(self, inputs: Shaped[Tensor, n * shape], target: Target = None, start: str = "logit") -> Explanation:
+    def explain(self, inputs: Shaped[Tensor, "n *shape"], target: Target = None, start: str = "logit") -> Explanation:
         """Relevance of `inputs` and of every layer, with the balance of what arrived and left."""
         activations = self._forward(inputs)
         chosen, r = start_relevance(activations[-1], target, start)
@@ -123,12 +123,12 @@ class Explainer:
 
 def attribute(
     model: nn.Module,
-    inputs: Shaped[Tensor, n * shape],
+    inputs: Shaped[Tensor, "n *shape"],
     *,
     target: Target = None,
     composite: str | Composite = "epsilon-plus",
     start: str = "logit",
-) -> Float[Tensor, n * shape]:
+) -> Float[Tensor, "n *shape"]:
     """Relevance of every input for the class `target`: a tensor of the shape of `inputs`.
 
     `target` is one class, one for each image [n], or None for the predicted one. `start` is the relevance at

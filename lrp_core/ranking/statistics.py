@@ -33,7 +33,7 @@ class RelevanceStatistics:
     def empty(cls, n_classes: int, n_inputs: int) -> RelevanceStatistics:
         return cls(torch.zeros(4, n_classes, n_inputs, dtype=torch.float64), torch.zeros(n_classes, dtype=torch.int64))
 
-    def update(self, relevance: Shaped[Tensor, n * shape], labels: Int64[Tensor, " n"]) -> None:
+    def update(self, relevance: Shaped[Tensor, "n *shape"], labels: Int64[Tensor, " n"]) -> None:
         """Add a batch: relevance of each image and the class that it counts for."""
         r = relevance.detach().flatten(1).to("cpu", torch.float64)
         member = torch.nn.functional.one_hot(labels.cpu(), len(self.counts)).to(torch.float64).T

@@ -1,0 +1,227 @@
+"""The whole app in a real browser: from a fresh server with nothing in its cache to a downloaded network.
+
+The tests run in the order in which they stand: the first opens the server's very first page, and the study that
+this view starts is what the later ones look at.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import zipfile
+
+import pytest
+from playwright.sync_api import expect
+
+from lrp_core.data import load_dataset
+from lrp_core.exports import load_export, predict
+from lrp_core.ledger import Ledger
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+NAMES = ("Overview", "Relevance", "Pruning", "Savings", "Export")
+QUICK_SECONDS = 60
+LATENCY_MS = 500
+
+# Streamlit's client asks below a page's own path first, and falls back to the root.
+KNOWN_ERRORS = re.compile(r"status of 404")
+
+READ_METRIC = "document.querySelector('[data-testid=stMetricValue]').innerText"
+
+# Milliseconds from a key on the slider until every metric has been drawn again, measured inside the page.
+MEASURE = """() => new Promise((resolve) => {
+  const read = () => [...document.querySelectorAll('[data-testid=stMetricValue]')].map((e) => e.innerText);
+  const before = read();
+  const start = performance.now();
+  const observer = new MutationObserver(() => {
+    const now = read();
+    if (now.length === before.length && now.every((value, i) => i === 1 || value !== before[i])) {
+      observer.disconnect();
+      resolve(performance.now() - start);
+    }
+  });
+  observer.observe(document.body, {subtree: true, childList: true, characterData: true});
+  setTimeout(() => { observer.disconnect(); resolve(Infinity); }, 5000);
+})"""
+
+
+@pytest.fixture
+def open_page(browser, server):
+    """Open pages in tabs of their own; at the end none may have logged an error or shown an exception."""
+    pages, errors = [], []
+
+    def open_at(path: str = "", *, width: int = 1280, dark: bool = False):
+        page = browser.new_page(
+            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", accept_downloads=True
+        )
+        page.set_default_timeout(30_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                errors.append(message.text)
+                if message.type == "error" and not KNOWN_ERRORS.search(message.text)
+                else None
+            ),
+        )
+        page.goto(f"{server.url}/{path}")
+        pages.append(page)
+        return page
+
+    yield open_at
+    shown = [text for page in pages for text in page.get_by_test_id("stException").all_inner_texts()]
+    for page in pages:
+        page.close()
+    assert not shown
+    assert not errors
+
+
+def heading(page, name: str):
+    return page.get_by_role("heading", name=name, level=1, exact=True)
+
+
+def settle(page, name: str) -> None:
+    """Wait until a page is drawn: its title is there and no script runs."""
+    heading(page, name).wait_for()
+    page.wait_for_function(
+        "document.querySelector('[data-testid=stApp]').getAttribute('data-test-script-state') === 'notRunning'"
+    )
+
+
+def go(page, name: str) -> None:
+    page.get_by_test_id("stSidebarNavLink").filter(has_text=name).click()
+    settle(page, name)
+
+
+def menu(page) -> list[str]:
+    page.get_by_test_id("stSidebarNavLink").first.wait_for()
+    return [text.split()[-1] for text in page.get_by_test_id("stSidebarNavLink").all_inner_texts()]
+
+
+def icons(page) -> int:
+    return page.locator("[data-testid=stSidebarNavLink] [data-testid=stIconMaterial]").count()
+
+
+def slider(page):
+    return page.get_by_role("slider")
+
+
+def test_a_deep_link_to_a_fresh_server_and_the_quick_study(open_page, server, record_property):
+    """The very first request is a page of its own: same frame, and the study starts and ends by itself."""
+    started = time.monotonic()
+    page = open_page("Pruning")
+    heading(page, "Pruning").wait_for()
+    assert menu(page) == list(NAMES)
+    assert icons(page) == len(NAMES)
+    assert page.title().startswith("Pruning · ")
+    first = (menu(page), page.title())
+    page.get_by_role("button", name="Cancel").wait_for()
+    page.get_by_text("Complete").wait_for(timeout=2 * QUICK_SECONDS * 1000)
+    took = time.monotonic() - started
+    page.get_by_test_id("stMetricValue").first.wait_for()
+    assert page.locator(".js-plotly-plot .scatterlayer .trace").count() >= 3
+    assert page.get_by_role("button", name="Cancel").count() == 0
+    [run] = Ledger(server.cache).runs("study")
+    assert (run.state, run.done) == ("done", run.total)
+    assert (menu(page), page.title()) == first
+    record_property("quick study complete, s", round(took, 1))
+    assert took < QUICK_SECONDS
+
+
+def test_the_same_deep_link_on_a_used_server(open_page):
+    page = open_page("Pruning")
+    settle(page, "Pruning")
+    assert menu(page) == list(NAMES)
+    assert icons(page) == len(NAMES)
+    assert page.title().startswith("Pruning · ")
+
+
+def test_the_numbers_follow_the_slider_at_once(open_page, record_property):
+    page = open_page("Pruning?removed=50")
+    settle(page, "Pruning")
+    page.get_by_test_id("stMetricValue").first.wait_for()
+    slider(page).focus()
+    times = []
+    for _ in range(6):
+        before = page.evaluate(READ_METRIC)
+        page.evaluate(f"window.measured = ({MEASURE})()")
+        page.keyboard.press("ArrowRight")
+        times.append(page.evaluate("window.measured"))
+        assert page.evaluate(READ_METRIC) != before
+        page.wait_for_timeout(300)
+    record_property("slider to metrics, ms", [round(ms) for ms in times])
+    assert page.get_by_test_id("stMetricValue").first.inner_text() == str(784 - round(0.56 * 784))
+    assert sorted(times)[len(times) // 2] < LATENCY_MS
+
+
+def test_the_choice_survives_page_switches_and_is_in_the_url(open_page, browser):
+    page = open_page("Pruning")
+    settle(page, "Pruning")
+    slider(page).focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    page.get_by_role("radio", name="variance").or_(page.get_by_role("button", name="variance")).first.click()
+    page.wait_for_url(re.compile("criterion=variance"))
+    for name in ("Overview", "Relevance", "Savings", "Export", "Pruning"):
+        go(page, name)
+        page.wait_for_url(re.compile(r"removed=78"))
+        assert "criterion=variance" in page.url
+        if name in ("Savings", "Export", "Pruning"):
+            assert slider(page).first.get_attribute("aria-valuetext").startswith("78")
+    copied = open_page("?" + page.url.split("?")[1])
+    settle(copied, "Overview")
+    assert "removed=78" in copied.url
+    go(copied, "Pruning")
+    assert slider(copied).get_attribute("aria-valuetext").startswith("78")
+
+
+def test_one_image_is_explained(open_page):
+    page = open_page("Relevance")
+    settle(page, "Relevance")
+    page.get_by_text("The network reads").wait_for()
+    number = page.get_by_role("spinbutton", name="Test image")
+    expect(number).to_have_value("0")
+    page.get_by_role("button", name="Next").click()
+    page.wait_for_url(re.compile("image=1"))
+    expect(number).to_have_value("1")
+    assert page.locator(".js-plotly-plot .heatmaplayer .hm").count() >= 2
+
+
+def test_an_export_is_prepared_downloaded_and_predicts(open_page, tmp_path):
+    page = open_page("Export?removed=70")
+    settle(page, "Export")
+    page.get_by_role("button", name="Prepare export").click()
+    button = page.get_by_role("button", name="Download the network")
+    button.wait_for(timeout=60_000)
+    with page.expect_download() as waiting:
+        button.click()
+    archive = tmp_path / "network.zip"
+    waiting.value.save_as(archive)
+    with zipfile.ZipFile(archive) as zipped:
+        zipped.extractall(tmp_path)
+    folder = tmp_path / "small-network"
+    network, card = load_export(folder)
+    assert len(card["input"]["kept_pixels"]) == 235
+    shown = page.get_by_test_id("stMetricValue").first.inner_text()
+    assert shown == f"{100 * card['accuracy']['value']:.2f} %"
+    images, labels = load_dataset("mnist").test.images[:500], load_dataset("mnist").test.labels[:500]
+    names, _ = predict(folder, images)
+    right = sum(int(name) == int(label) for name, label in zip(names, labels, strict=True)) / len(names)
+    assert right > 0.85
+    assert network is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
+def test_every_page_fits(open_page, name, width, dark):
+    page = open_page("" if name == "Overview" else name, width=width, dark=dark)
+    settle(page, name)
+    page.wait_for_timeout(500)
+    wide = page.evaluate(
+        "(() => { const m = document.querySelector('[data-testid=stMain]');"
+        " return [m.scrollWidth - m.clientWidth, document.documentElement.scrollWidth - innerWidth]; })()"
+    )
+    assert max(wide) <= 0
+    background = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
+    assert (sum(int(part) for part in re.findall(r"\d+", background)[:3]) < 384) == dark
+    assert page.get_by_test_id("stAlert").filter(has_text=re.compile("failed|error", re.I)).count() == 0

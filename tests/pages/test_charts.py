@@ -1,0 +1,146 @@
+"""Charts: what they draw, from plain tables."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from hypothesis.extra.numpy import arrays
+
+from pages._ui import charts, formats
+from pages._ui.registry import ENTRIES, FOLDER, file_of
+
+
+def curve(criterion: str, *, seeds: int = 3) -> pd.DataFrame:
+    spread = 0.01 if seeds > 1 else np.nan
+    accuracy = np.array([0.95, 0.94, 0.70])
+    return pd.DataFrame(
+        {
+            "criterion": ["none", criterion, criterion],
+            "removed": [0.0, 0.5, 0.9],
+            "keep": [784, 392, 78],
+            "accuracy": accuracy,
+            "low": accuracy - spread,
+            "high": accuracy + spread,
+            "macs": [1000, 600, 200],
+            "parameters": [1000, 600, 200],
+            "bytes": [4000, 2400, 800],
+            "input_bytes": [3136, 1568, 312],
+        }
+    )
+
+
+def test_a_curve_has_its_line_its_band_and_the_slider():
+    figure = charts.accuracy_curves({"lrp-0": curve("lrp-0"), "random": curve("random")}, chosen="lrp-0", marker=0.8)
+    lines = {trace.name: trace for trace in figure.data if trace.mode == "lines+markers"}
+    assert list(lines) == ["random", "lrp-0"]  # the chosen one is drawn last, on top
+    assert lines["lrp-0"].line.width > lines["random"].line.width
+    assert list(lines["lrp-0"].y) == pytest.approx([95, 94, 70])
+    bands = [trace for trace in figure.data if trace.fill == "toself"]
+    assert len(bands) == 2
+    assert max(bands[0].y) == pytest.approx(96)
+    assert min(bands[0].y) == pytest.approx(69)
+    assert [shape.x0 for shape in figure.layout.shapes if shape.x0 == shape.x1] == [80]
+    assert "95.0 %" in figure.layout.annotations[0].text
+
+
+def test_one_seed_draws_no_band():
+    figure = charts.accuracy_curves({"lrp-0": curve("lrp-0", seeds=1)})
+    assert not [trace for trace in figure.data if trace.fill]
+    assert not [text for _, text in figure.data[0].customdata if text]
+
+
+def test_no_curve_is_an_empty_chart():
+    assert not charts.accuracy_curves({}).data
+
+
+@given(arrays(float, (5, 7), elements=some.floats(-1e6, 1e6)))
+def test_relevance_colours_are_symmetric_about_zero(scores):
+    [heat] = charts.relevance(scores).data
+    assert heat.zmin == -heat.zmax
+    assert heat.zmax >= np.abs(scores).max()
+    assert heat.colorscale[1][1].endswith(",0)")  # zero lets the page show through
+
+
+@given(arrays(bool, (4, 6)), arrays(float, (4, 6), elements=some.floats(0, 1)))
+def test_the_mask_colours_every_pixel_once(kept, mean):
+    removed, stays = charts.mask(kept, mean).data
+    assert (np.isnan(stays.z) == ~kept).all()
+    assert (np.isnan(removed.z) == kept).all()
+
+
+def test_the_explained_class_stands_out_and_the_true_one_is_named():
+    [bars] = charts.probabilities(np.array([0.1, 0.7, 0.2]), ("a", "b", "c"), label=2, target=1).data
+    assert list(bars.y) == ["a", "b", "c (true)"]
+    assert [color == charts.ACCENT for color in bars.marker.color] == [False, True, False]
+
+
+def test_units_are_sorted_and_signed():
+    [bars] = charts.units(np.array([-1.0, 3.0, 0.5])).data
+    assert list(bars.y) == [3.0, 0.5, -1.0]
+    assert list(bars.customdata) == [1, 2, 0]
+    assert list(bars.marker.color) == [charts.ROSE, charts.ROSE, charts.COOL]
+
+
+def test_feature_maps_share_one_scale_and_the_largest_come_first():
+    maps = np.stack([np.full((3, 3), value) for value in (0.1, -4.0, 2.0)])
+    figure = charts.feature_maps(maps, shown=2)
+    assert [trace.zmax for trace in figure.data] == [4.0, 4.0]
+    assert [note.text for note in figure.layout.annotations] == ["map 1", "map 2"]
+
+
+def test_conservation_stacks_to_what_arrived():
+    table = pd.DataFrame({"layer": ["out", "in"], "arrived": [5.0, 4.5], "left": [4.5, 4.0], "absorbed": [0.5, 0.5]})
+    left, absorbed, arrived = charts.conservation(table).data
+    assert np.allclose(np.add(left.y, absorbed.y), arrived.y)
+
+
+def test_costs_are_shares_of_the_full_network():
+    figure = charts.cost_curves(curve("lrp-0"), marker=0.5)
+    shares = {trace.name: list(trace.y) for trace in figure.data}
+    assert shares["MACs"] == pytest.approx([100, 60, 20])
+    assert len(shares) == len(charts.COSTS)
+
+
+@pytest.mark.parametrize("column", list(charts.COSTS))
+def test_accuracy_by_cost_keeps_each_point(column):
+    [trace] = charts.accuracy_by_cost({"lrp-0": curve("lrp-0")}, column, chosen="lrp-0").data
+    points = curve("lrp-0").sort_values(column)
+    assert list(trace.x) == list(points[column])
+    assert list(trace.y) == pytest.approx(list(100 * points["accuracy"]))
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "text"),
+    [
+        (formats.percent, 0.9534, "95.3 %"),
+        (formats.points, -0.0342, "-3.4 points"),
+        (formats.points, -0.0001, "+0.0 points"),
+        (formats.count, 266610, "266,610"),
+        (formats.size, 720, "720 B"),
+        (formats.size, 1066440, "1.07 MB"),
+        (formats.duration, 130.2, "2 min 10 s"),
+    ],
+)
+def test_formats(function, value, text):
+    assert function(value) == text
+
+
+def test_an_interval_says_why_it_is_missing():
+    assert "one seed" in formats.interval(float("nan"), float("nan"))
+    assert formats.interval(0.9, 1.2) == "95 % interval 90.0 to 100.0 %"
+
+
+def test_the_menu_holds_every_page_file_and_no_other():
+    assert [file_of(title) for title in ENTRIES] == sorted(FOLDER.glob("[0-9]*.py"))
+
+
+def test_the_frame_is_there_before_the_numerics():
+    """Importing the frame must not import torch, or the first paint waits for seconds."""
+    code = "import sys, pages._ui.frame, pages._ui.charts; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

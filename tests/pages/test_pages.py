@@ -1,0 +1,256 @@
+"""Every page, run without a browser, in the states that a visitor can find it in."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+import lrp_core.launch
+from lrp_core.data import load_dataset
+from lrp_core.errors import Cancelled
+from lrp_core.exports import export_trial, load_export
+from lrp_core.ledger import Ledger
+from lrp_core.study import Study, preset, trial_at
+from pages._ui import data, export_card
+
+from .conftest import SMALL, Stage, forget
+
+NAMES = ("Overview", "Relevance", "Pruning", "Savings", "Export")
+
+
+def metrics(app) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def texts(app) -> str:
+    parts = [*app.markdown, *app.caption, *app.info, *app.warning, *app.error, *app.subheader]
+    return "\n".join(str(part.value) for part in parts)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_page_shows_the_study(small, name):
+    app = small.open(name)
+    assert not app.exception
+    assert not app.error
+    assert [title.value for title in app.title] == [name]
+    assert app.selectbox(key="study").value == SMALL.key
+    assert "softmax" in texts(app)
+
+
+def test_the_slider_moves_every_number(small):
+    app = small.open("Pruning", removed="0")
+    full = metrics(app)
+    assert full["Pixels kept"] == "784"
+    assert full["MACs"] == "7,840"
+    app.slider(key="removed").set_value(50).run()
+    half = metrics(app)
+    assert half["Pixels kept"] == "392"
+    assert half["MACs"] == "3,920"
+    assert half["Parameters"] == "3,930"
+    assert half["Weights"] == "15.7 kB"
+    assert half["One input"] == "1.57 kB"
+    assert half["Expected accuracy"].endswith("%")
+
+
+def test_an_accuracy_that_was_not_measured_is_not_made_up(small):
+    app = small.open("Pruning", removed="99")
+    assert metrics(app)["Pixels kept"] == "8"
+    assert metrics(app)["Expected accuracy"] == "not measured"
+
+
+def test_a_link_sets_the_controls(small):
+    app = small.open("Pruning", removed="60", criterion="variance", seed="2")
+    assert app.slider(key="removed").value == 60
+    assert app.selectbox(key="seed").value == 2
+    assert app.session_state["criterion"] == "variance"
+    assert app.query_params["removed"] == "60"
+
+
+@pytest.mark.parametrize("wrong", [{"removed": "abc"}, {"removed": "1000"}, {"criterion": "magic"}, {"seed": "77"}])
+def test_a_wrong_link_falls_back(small, wrong):
+    app = small.open("Pruning", **wrong, study="nonsense")
+    assert not app.exception
+    assert app.slider(key="removed").value == 80
+    assert app.session_state["criterion"] == "lrp-0"
+    assert app.selectbox(key="seed").value == 1
+    assert not set(wrong) & set(app.query_params)
+
+
+def test_a_page_without_the_slider_keeps_its_value_in_the_url(small):
+    app = small.open("Overview", removed="60", criterion="random")
+    assert app.session_state["removed"] == 60
+    assert app.query_params["removed"] == "60"
+    assert app.query_params["criterion"] == "random"
+
+
+def test_the_image_buttons_stay_within_the_class(small):
+    app = small.open("Relevance")
+    app.selectbox(key="class").set_value(3).run()
+    labels = load_dataset("mnist").test.labels
+    for button in ("Next", "Next", "Previous", "Random"):
+        [found] = [b for b in app.button if b.label == button]
+        found.click().run()
+        assert not app.exception
+        assert int(labels[app.number_input(key="image").value]) == 3
+
+
+def test_the_explained_class_can_be_chosen(small):
+    app = small.open("Relevance")
+    app.selectbox(key="target").set_value(8).run()
+    assert "Explained is class **8**" in texts(app)
+
+
+def test_one_seed_says_why_there_is_no_interval(single):
+    app = single.open("Pruning")
+    assert app.selectbox(key="study").value == single.study.key
+    assert "one seed gives no interval" in texts(app)
+    assert metrics(app)["Pixels kept"] == "157"
+
+
+# Nothing there, broken, stopped
+
+
+def test_the_first_visit_starts_the_quick_study_once(empty, monkeypatch):
+    started = []
+
+    def start(study, ledger, *, name):
+        fresh = ledger.announce(study.key, "study", name, asdict(study), total=0)
+        started.append((study, name, fresh))
+        return fresh
+
+    monkeypatch.setattr(lrp_core.launch, "start_study", start)
+    stage = Stage(empty, preset("quick", load_dataset("mnist")))
+    for name in NAMES:
+        app = stage.open(name)
+        assert not app.exception
+        assert not app.error
+        assert "starting its process" in app.get("progress")[0].proto.text
+    assert started == [(stage.study, "quick", True)]
+
+
+def test_a_damaged_ledger_is_named(empty):
+    for file in empty.folder.glob("ledger.sqlite*"):
+        file.unlink()
+    empty.path.write_bytes(b"this is no database, " * 100)
+    app = Stage(empty, SMALL).open("Overview")
+    assert not app.exception
+    assert "damaged" in app.error[0].value
+    assert str(empty.path) in app.error[0].value
+
+
+def stop(ledger: Ledger, study: Study, error: Exception) -> None:
+    """Leave a run behind that ended with `error`."""
+    with pytest.raises(type(error)), ledger.running(study.key, "study", "stopped", asdict(study), 20) as mine:
+        assert mine
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(RuntimeError("the disk is on fire"), "the disk is on fire"), (Cancelled("x"), "was cancelled")]
+)
+def test_a_stopped_study_says_why_and_resumes(small, monkeypatch, error, said):
+    study = Study(n_train=299, architecture="softmax", keeps=(100,), seeds=(1,))
+    resumed = []
+    monkeypatch.setattr(lrp_core.launch, "start_study", lambda *a, **k: resumed.append((a[0], k)) or True)
+    stop(small.ledger, study, error)
+    try:
+        log = lrp_core.launch.log_path(small.ledger, study.key)
+        log.parent.mkdir(exist_ok=True)
+        log.write_text("a line of the log\n")
+        app = small.open("Pruning")
+        assert not app.exception
+        assert said in texts(app)
+        assert bool(app.code) == isinstance(error, RuntimeError)
+        app.button(key=f"resume-{study.key}").click().run()
+        assert resumed == [(study, {"name": "stopped"})]
+        app.selectbox(key="study").set_value(SMALL.key).run()
+        assert metrics(app)["Pixels kept"] == "157"
+    finally:
+        forget(small.ledger, study.key)
+
+
+def test_a_cancelled_study_shows_what_it_has(small):
+    stop(small.ledger, SMALL, Cancelled("x"))
+    try:
+        app = small.open("Pruning")
+        assert "was cancelled" in texts(app)
+        assert metrics(app)["Expected accuracy"].endswith("%")
+    finally:
+        with small.ledger.running(SMALL.key, "study", "small", asdict(SMALL), 14):
+            pass
+
+
+def test_a_killed_study_is_interrupted(empty):
+    empty.announce(SMALL.key, "study", "killed", asdict(SMALL), 14)
+    with empty._connect() as database:
+        database.execute("UPDATE runs SET state = 'running'")
+    app = Stage(empty, SMALL).open("Overview")
+    assert not app.exception
+    assert "was interrupted" in texts(app)
+    assert app.button(key=f"resume-{SMALL.key}")
+
+
+def test_results_of_another_version_can_be_made_again(empty, monkeypatch):
+    again = []
+    monkeypatch.setattr(lrp_core.launch, "start_study", lambda *a, **k: again.append(a[0]) or True)
+    with empty.running(SMALL.key, "study", "old", asdict(SMALL), 14):
+        pass
+    for name in NAMES:
+        app = Stage(empty, SMALL).open(name)
+        assert not app.exception
+        assert not app.error
+        assert "not in the ledger" in texts(app)
+    app.button(key=f"resume-{SMALL.key}").click().run()
+    assert again == [SMALL]
+
+
+# Export
+
+
+def test_the_export_is_started_with_what_is_shown(small, monkeypatch):
+    asked = []
+    monkeypatch.setattr(lrp_core.launch, "start_export", lambda *a: asked.append(a) or True)
+    app = small.open("Export", removed="50", criterion="variance", seed="2")
+    [prepare] = [b for b in app.button if b.label == "Prepare export"]
+    prepare.click().run()
+    [(run, spec, _)] = asked
+    trial = trial_at(SMALL, load_dataset("mnist"), criterion="variance", keep=392, mode="fine-tune", seed=2)
+    assert run == f"export-{trial.key}"
+    assert Path(spec["folder"]) == small.ledger.folder / "exports" / trial.key
+    assert (spec["keep"], spec["criterion"], spec["mode"], spec["seed"]) == (392, "variance", "fine-tune", 2)
+    assert Study.from_values(json.loads(json.dumps(spec["study"]))) == SMALL
+
+
+def test_a_prepared_export_is_offered_at_once(small, tmp_path):
+    trial = trial_at(SMALL, load_dataset("mnist"), criterion="lrp-0", keep=400, mode="fine-tune", seed=1)
+    removed = 49
+    keep = data.keep_for(removed, 784)
+    assert keep == 400
+    folder = small.ledger.folder / "exports" / trial.key
+    made = export_trial(trial, folder, small.ledger)
+    app = small.open("Export", removed=str(removed))
+    assert not app.exception
+    assert [b.proto.label for b in app.get("download_button")] == ["Download the network"]
+    assert metrics(app)["Test accuracy"] == f"{100 * made.card['accuracy']['value']:.2f} %"
+    with zipfile.ZipFile(io.BytesIO(data.zipped(folder, export_card.readme(made.card)))) as archive:
+        archive.extractall(tmp_path)
+    _, card = load_export(tmp_path / "small-network")
+    assert card["accuracy"] == made.card["accuracy"]
+    assert card["files"] == made.card["files"]
+    assert "python -m lrp_core predict" in (tmp_path / "small-network" / "README.txt").read_text()
+
+
+def test_a_damaged_card_is_refused_in_a_sentence(small):
+    trial = trial_at(SMALL, load_dataset("mnist"), criterion="random", keep=400, mode="fine-tune", seed=1)
+    folder = small.ledger.folder / "exports" / trial.key
+    folder.mkdir(parents=True)
+    (folder / "card.json").write_text('{"card_ver')
+    app = small.open("Export", removed="49", criterion="random")
+    assert not app.exception
+    assert "truncated" in app.error[0].value
+    assert app.slider(key="removed").value == 49
