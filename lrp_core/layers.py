@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from .errors import InputError
+
 
 class Scatter(nn.Module):
     """Put kept pixels back into their places on a canvas: [n, k] -> [n, channels, height, width].
@@ -22,13 +24,15 @@ class Scatter(nn.Module):
         self.fill = fill
 
     def forward(self, kept: Tensor) -> Tensor:
+        if kept.shape[1:] != self.positions.shape:
+            raise InputError(f"expected kept pixels of shape [n, {len(self.positions)}], not {tuple(kept.shape)}")
         canvas = kept.new_full((len(kept), *self.shape), self.fill)
-        canvas.view(len(kept), -1)[:, self.positions] = kept
+        canvas.flatten(1)[:, self.positions] = kept
         return canvas
 
     def gather(self, canvas: Tensor) -> Tensor:
         """The kept places of a canvas: the adjoint of `forward`, [n, c, h, w] -> [n, k]."""
-        return canvas.reshape(len(canvas), -1)[:, self.positions]
+        return canvas.flatten(1)[:, self.positions]
 
     def extra_repr(self) -> str:
         return f"{len(self.positions)} pixels -> {self.shape}, fill={self.fill}"

@@ -11,7 +11,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeGuard
+from typing import Literal, TypeGuard, no_type_check
 
 import numpy as np
 import torch
@@ -129,6 +129,7 @@ class PrunedNetwork(nn.Module):
         self.body = body
         self.spec, self.mask, self.fill, self.structure = spec, mask, fill, structure
 
+    @no_type_check  # torch.fx traces it with a proxy
     def forward(self, kept: Tensor) -> Tensor:
         logits: Tensor = self.body(kept)
         return logits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import asdict
@@ -43,8 +44,18 @@ def to_bytes(network: Network | PrunedNetwork) -> bytes:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     if isinstance(network, PrunedNetwork):
         tensors[_MASK] = network.mask.indices
-    content: bytes = save(tensors, metadata={_META: json.dumps(describe(network))})
+    description = json.dumps(describe(network))
+    content: bytes = save(tensors, metadata={_META: f"{_checksum(description, tensors)} {description}"})
     return content
+
+
+def _checksum(description: str, tensors: dict[str, Tensor]) -> str:
+    """Digest of all that a file holds: a flipped bit in a shape can describe another network just as well."""
+    state = hashlib.blake2b(description.encode(), digest_size=16)
+    for name in sorted(tensors):
+        state.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        state.update(tensors[name].flatten().view(torch.uint8).numpy().tobytes())
+    return state.hexdigest()
 
 
 def load_network(path: Path) -> Network | PrunedNetwork:
@@ -57,8 +68,12 @@ def load_network(path: Path) -> Network | PrunedNetwork:
         size = path.stat().st_size
     try:
         with safe_open(path, framework="pt") as file:
-            description = json.loads((file.metadata() or {})[_META])
+            meta = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        checksum, text = meta[_META].split(" ", 1)
+        if _checksum(text, tensors) != checksum:
+            raise ValueError("checksum")
+        description = json.loads(text)
     except (SafetensorError, *_MALFORMED, OSError) as error:
         raise StorageError(f"{path} ({size:,} bytes) is truncated, damaged or no network of this project") from error
     try:

@@ -30,13 +30,13 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache folder for this test alone; no data set stays loaded before or after it."""
-    from lrp_core.data import load_dataset
+    from lrp_core import data
 
     folder = tmp_path / "own-cache"
     monkeypatch.setenv("LRP_CACHE", str(folder))
-    load_dataset.cache_clear()
+    data._load.cache_clear()
     yield folder
-    load_dataset.cache_clear()
+    data._load.cache_clear()
 
 
 @pytest.fixture

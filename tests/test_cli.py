@@ -49,7 +49,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory, mnist: Dataset) -> Path:
 
 
 def test_help_needs_no_numerics_and_names_every_command() -> None:
-    code = "import sys; from lrp_core.cli import main\ntry: main(['--help'])\nexcept SystemExit: assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from lrp_core.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: assert 'torch' not in sys.modules"
+    )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     for command in ("train", "rank", "study", "export", "predict", "info"):
         assert f"    {command} " in said

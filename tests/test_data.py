@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
+from lrp_core import data as data_module
 from lrp_core.data import DATASETS, Dataset, Split, load_dataset, to_images
 from lrp_core.errors import InputError, LrpError, StorageError
 
@@ -51,7 +52,7 @@ CLASSES = {
 
 def fresh(*args: object, **kwargs: object) -> Dataset:
     """A data set as a new process would load it."""
-    load_dataset.cache_clear()
+    data_module._load.cache_clear()
     return load_dataset(*args, **kwargs)
 
 

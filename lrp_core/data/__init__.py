@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from ..errors import StorageError, check_choice
+from ..storage import cache_dir
 from . import prepared
 from .archives import DATASETS, read_raw
 from .splits import Dataset, Split, to_images
@@ -22,7 +23,6 @@ VALIDATION_SHARE = 1 / 6
 """Share of the official training set that becomes the validation split: 10,000 of MNIST's 60,000."""
 
 
-@lru_cache(maxsize=2)
 def load_dataset(
     name: str = "mnist", root: str | Path | None = None, *, split_seed: int = 0, download: bool = False
 ) -> Dataset:
@@ -37,10 +37,14 @@ def load_dataset(
     """
     check_choice("data set", name, DATASETS)
     folder = Path(root).expanduser().resolve() if root is not None else None
-    found = prepared.read(name, folder, split_seed)
-    if found is None:
-        found = _split(name, folder, split_seed, download)
-    return found
+    return _load(name, folder, split_seed, download, cache_dir("data"))
+
+
+@lru_cache(maxsize=2)
+def _load(name: str, root: Path | None, split_seed: int, download: bool, cache: Path) -> Dataset:
+    """`cache` is where the files go; another folder is another data set to remember."""
+    found = prepared.read(name, root, split_seed)
+    return _split(name, root, split_seed, download) if found is None else found
 
 
 def _split(name: str, root: Path | None, split_seed: int, download: bool) -> Dataset:

@@ -149,6 +149,8 @@ def start_relevance(logits: Tensor, target: Target, start: str) -> tuple[Tensor,
     check_choice("start", start, STARTS)
     if logits.ndim != 2:
         raise InputError(f"the network returns shape {tuple(logits.shape)}, not logits [n, classes]")
+    if start != "logit" and logits.shape[1] < 2:
+        raise InputError(f"start {start!r} compares classes, and the network has a single output: use 'logit'")
     chosen = _check_target(logits, target)[:, None]
     gradient = torch.zeros_like(logits).scatter_(1, chosen, 1.0)
     others = logits.scatter(1, chosen, -torch.inf)

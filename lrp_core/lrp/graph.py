@@ -6,6 +6,7 @@ into the layer before it. The model itself is only read.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -187,17 +188,21 @@ def trace(model: nn.Module) -> list[Step]:
     Raises `UnsupportedLayer` for what cannot be traced, or for an operation that has no relevance rule, by
     its name.
     """
+    _check_hooks(model)
+    model = _evaluated(model)
     try:
         nodes = list(_Tracer().trace(model).nodes)
     except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError, AttributeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0]
         raise UnsupportedLayer(
-            f"{type(model).__name__} cannot be traced by torch.fx ({str(error).splitlines()[0]}): write its forward "
+            f"{type(model).__name__} cannot be traced by torch.fx ({reason}): write its forward "
             "without Python branches on values"
         ) from error
     modules = dict(model.named_modules())
+    living = _living(nodes, modules)
     steps: list[Step] = []
     index: dict[fx.Node, int] = {}
-    for node in nodes:
+    for node in (n for n in nodes if n in living):
         if node.op == "placeholder":
             if index:
                 raise UnsupportedLayer(f"{type(model).__name__} takes several inputs; relevance is for networks of one")
@@ -212,7 +217,40 @@ def trace(model: nn.Module) -> list[Step]:
         else:
             source = _single_source(node, index)
             index[node] = _append(steps, source, node, modules)
+            if _is_inplace(node, modules):
+                index[node.all_input_nodes[0]] = index[node]
     raise UnsupportedLayer(f"{type(model).__name__} returns nothing")
+
+
+def _evaluated(model: nn.Module) -> nn.Module:
+    """`model` in evaluation mode: a copy that shares its tensors, so that branches on `training` go the right way."""
+    shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
+    twin = copy.deepcopy(model, shared).eval()
+    return nn.Sequential(twin) if type(twin).__module__.startswith("torch.nn") and not list(twin.children()) else twin
+
+
+def _check_hooks(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if module._forward_hooks:
+            raise UnsupportedLayer(f"layer {name!r} has a forward hook, which an explanation would not see: remove it")
+
+
+def _is_inplace(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether later readers of the node's input see its output: relu written as a statement."""
+    if node.op == "call_module":
+        return bool(getattr(modules[str(node.target)], "inplace", False))
+    return node.target in (torch.relu_, F.relu_, "relu_") or bool(node.kwargs.get("inplace"))
+
+
+def _living(nodes: list[fx.Node], modules: dict[str, nn.Module]) -> set[fx.Node]:
+    """What the output depends on, and the in-place operations on any of it."""
+    living: set[fx.Node] = set()
+    for node in reversed(nodes):
+        changed = node.all_input_nodes if _is_inplace(node, modules) else []
+        read = [*node.users, *changed, *(user for other in changed for user in other.users)]
+        if node.op in ("output", "placeholder") or any(other in living for other in read):
+            living.add(node)
+    return living
 
 
 class _Tracer(fx.Tracer):
@@ -241,6 +279,8 @@ def _append(steps: list[Step], source: int, node: fx.Node, modules: dict[str, nn
     if operation is None:
         raise UnsupportedLayer(f"no relevance rule for {_describe(node, modules)}")
     name = str(node.target) if node.op == "call_module" else node.name
+    again = sum(step.name == name or step.name.startswith(f"{name}@") for step in steps)
+    name = f"{name}@{again + 1}" if again else name
     steps.append(Step(name, operation, source))
     return len(steps) - 1
 
@@ -278,14 +318,14 @@ def _live(steps: list[Step], last: int) -> list[Step]:
 def _from_module(module: nn.Module) -> Operation | None:
     match module:
         case nn.Linear():
-            return Dense(module.weight.detach(), None if module.bias is None else module.bias.detach())
+            return Dense(module.weight.detach().clone(), None if module.bias is None else module.bias.detach().clone())
         case nn.Conv2d() if module.padding_mode == "zeros":
             padding = module.padding
             if isinstance(padding, str):
                 padding = _named_padding(padding, module)
             return Convolution(
-                module.weight.detach(),
-                None if module.bias is None else module.bias.detach(),
+                module.weight.detach().clone(),
+                None if module.bias is None else module.bias.detach().clone(),
                 module.stride,
                 padding,
                 module.dilation,

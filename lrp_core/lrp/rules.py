@@ -118,12 +118,12 @@ class ZBox:
             raise InputError(f"the box needs low < high, not [{self.low}, {self.high}]")
 
     def prepare(self, layer: Affine) -> Propagate:
-        plain, up, down = (layer.without_bias().map(f) for f in (lambda w: w, positive, negative))
+        up, down = layer.without_bias().map(positive), layer.without_bias().map(negative)
 
         def propagate(a: Tensor, z: Tensor, r: Tensor) -> Tensor:
-            low, high = a.new_full(a.shape[1:], self.low)[None], a.new_full(a.shape[1:], self.high)[None]
-            s = r / stabilise(plain(a) - up(low) - down(high), STABILISER)
-            return a * plain.pullback(s, a) - self.low * up.pullback(s, a) - self.high * down.pullback(s, a)
+            above, below = a - self.low, a - self.high
+            s = r / stabilise(up(above) + down(below), STABILISER)
+            return above * up.pullback(s, a) + below * down.pullback(s, a)
 
         return propagate
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from ..data import Split
 from ..errors import InputError, check_choice
-from ..lrp import COMPOSITES, Composite, Explainer
+from ..lrp import COMPOSITES, STARTS, Composite, Explainer
 from ..training import Encode
 from .ranking import Ranking
-from .statistics import RelevanceStatistics
+from .statistics import STATISTICS, RelevanceStatistics
 
 
 def measure_relevance(
@@ -88,6 +88,10 @@ def rank(
         return Ranking.from_scores(criterion, pixel_variance(split), shape, seed=seed)
     if model is None:
         raise InputError(f"criterion {criterion!r} explains a network: give one")
+    check_choice("statistic", statistic, STATISTICS)
+    check_choice("start", start, STARTS)
+    if label is not None and not bool((split.labels == label).any()):
+        raise InputError(f"class {label} has no image here to rank by")
     statistics = measure_relevance(model, split, composite=criterion, start=start, on_batch=on_batch)
     return ranking_from(statistics, criterion, shape, statistic=statistic, label=label, seed=seed)
 

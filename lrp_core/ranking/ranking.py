@@ -40,7 +40,7 @@ class Ranking:
 
         Raises `InputError` if a score is not finite.
         """
-        scores = scores.detach().flatten().double().cpu()
+        scores = scores.detach().flatten().to("cpu", torch.float64, copy=True)
         if not bool(torch.isfinite(scores).all()):
             raise InputError(f"criterion {criterion!r} gave scores that are not finite: the network may have diverged")
         shuffled = torch.randperm(len(scores), generator=torch.Generator().manual_seed(seed))

@@ -43,7 +43,12 @@ class RelevanceStatistics:
         self.counts += labels.cpu().bincount(minlength=len(self.counts))
 
     def merge(self, other: RelevanceStatistics) -> RelevanceStatistics:
-        """The statistics of both samples together."""
+        """The statistics of both samples together. Raises `InputError` if they are of other classes or inputs."""
+        if self.sums.shape != other.sums.shape:
+            raise InputError(
+                f"statistics of {tuple(self.sums.shape[1:])} and of {tuple(other.sums.shape[1:])} classes and inputs "
+                "cannot be merged"
+            )
         return RelevanceStatistics(self.sums + other.sums, self.counts + other.counts)
 
     def mean(self, statistic: str = "mean-square", *, label: int | None = None) -> Float[Tensor, " inputs"]:
