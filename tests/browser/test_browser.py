@@ -106,7 +106,7 @@ def slider(page):
     return page.get_by_role("slider")
 
 
-def test_a_deep_link_to_a_fresh_server_and_the_quick_study(open_page, server, record_property):
+def test_a_deep_link_to_a_fresh_server_and_the_quick_study(open_page, server, record_testsuite_property):
     """The very first request is a page of its own: same frame, and the study starts and ends by itself."""
     started = time.monotonic()
     page = open_page("Pruning")
@@ -124,7 +124,7 @@ def test_a_deep_link_to_a_fresh_server_and_the_quick_study(open_page, server, re
     [run] = Ledger(server.cache).runs("study")
     assert (run.state, run.done) == ("done", run.total)
     assert (menu(page), page.title()) == first
-    record_property("quick study complete, s", round(took, 1))
+    record_testsuite_property("quick study complete, s", round(took, 1))
     assert took < QUICK_SECONDS
 
 
@@ -136,7 +136,7 @@ def test_the_same_deep_link_on_a_used_server(open_page):
     assert page.title().startswith("Pruning · ")
 
 
-def test_the_numbers_follow_the_slider_at_once(open_page, record_property):
+def test_the_numbers_follow_the_slider_at_once(open_page, record_testsuite_property):
     page = open_page("Pruning?removed=50")
     settle(page, "Pruning")
     page.get_by_test_id("stMetricValue").first.wait_for()
@@ -144,12 +144,12 @@ def test_the_numbers_follow_the_slider_at_once(open_page, record_property):
     times = []
     for _ in range(6):
         before = page.evaluate(READ_METRIC)
-        page.evaluate(f"window.measured = ({MEASURE})()")
+        page.evaluate(f"() => {{ window.measured = ({MEASURE})(); }}")
         page.keyboard.press("ArrowRight")
         times.append(page.evaluate("window.measured"))
         assert page.evaluate(READ_METRIC) != before
         page.wait_for_timeout(300)
-    record_property("slider to metrics, ms", [round(ms) for ms in times])
+    record_testsuite_property("slider to metrics, ms", [round(ms) for ms in times])
     assert page.get_by_test_id("stMetricValue").first.inner_text() == str(784 - round(0.56 * 784))
     assert sorted(times)[len(times) // 2] < LATENCY_MS
 

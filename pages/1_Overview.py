@@ -1,0 +1,117 @@
+"""What the app is for, and what the chosen study found."""
+
+import streamlit as st
+
+from pages._ui import charts, data, frame, registry, state
+from pages._ui.formats import change, count, interval, percent, points, size
+
+opened = frame.open_page(
+    "Overview", "Which inputs does a neural network need, and what does it save to drop the rest?", live=True
+)
+study, run = opened.study, opened.run
+
+st.markdown(
+    "Layer-wise relevance propagation traces each answer of a trained network back to the pixels it came from. "
+    "Averaged over the training images, that ranks the pixels; the least relevant ones can be removed, and the network "
+    "becomes smaller and cheaper. Every accuracy here was measured on images the network was not trained on."
+)
+
+with frame.refusals():
+    criterion = state.value("criterion")
+    n_inputs, _, _ = data.facts(study)
+    table = data.curve(*opened.source)
+    found = data.headline(*opened.source, criterion)
+
+    if found is None and (run.is_active or not table.empty):
+        seen = "so far " if run.is_active else ""
+        st.info(
+            "The first results appear here as soon as networks are trained."
+            if table.empty
+            else f"No share of the pixels removed {seen}keeps the accuracy within half a point of the full network.",
+            icon=":material/hourglass_top:" if run.is_active else ":material/info:",
+        )
+    elif found is not None:
+        row, base = found.row, found.baseline
+        st.subheader(
+            f"{percent(row['removed'], 0)} of the pixels can go: {count(row['keep'])} of {n_inputs} are enough",
+            anchor=False,
+        )
+        st.markdown(
+            f"On the test images the smaller network is right in **{percent(row['accuracy'])}** of all cases, the "
+            f"full one in **{percent(base['accuracy'])}**. It takes "
+            f"**{percent(1 - row['macs'] / base['macs'], 0)} fewer** multiplications and "
+            f"**{percent(1 - row['bytes'] / base['bytes'], 0)} less** memory for its weights. "
+            f"Pixels ranked by {found.criterion}, smaller network: {found.mode}."
+        )
+        with st.container(horizontal=True):
+            st.metric(
+                "Pixels removed",
+                percent(row["removed"], 0),
+                f"{count(n_inputs - row['keep'])} of {n_inputs}",
+                delta_color="off",
+                delta_arrow="off",
+                border=True,
+                help="The largest measured share whose validation accuracy is at most half a point below the full "
+                "network's.",
+            )
+            st.metric(
+                "Test accuracy",
+                percent(row["accuracy"]),
+                points(row["accuracy"] - base["accuracy"]),
+                border=True,
+                help=f"Mean over {row['seeds']} seeds; {interval(row['low'], row['high'])}. "
+                f"Full network: {percent(base['accuracy'])}, {interval(base['low'], base['high'])}.",
+            )
+            for name, label, text in (
+                ("macs", "MACs", "Multiply-accumulates for one image."),
+                ("parameters", "Parameters", "Weights and biases."),
+                ("bytes", "Weights", "Bytes that the weights take as float32."),
+            ):
+                shown = size(row[name]) if name == "bytes" else count(row[name])
+                st.metric(
+                    label, shown, change(row[name], base[name]), delta_color="inverse", border=True,
+                    help=f"{text} Counted; the full network: {count(base[name])}.",
+                )  # fmt: skip
+        st.caption(
+            f"Test accuracy: {interval(row['low'], row['high'])} for the smaller network, "
+            f"{interval(base['low'], base['high'])} for the full one (Student's t over seeds). The share was chosen on "
+            "validation images; the test images only measured it."
+        )
+
+    if not table.empty:
+        left, right = st.columns([2, 3], gap="medium")
+        seed = study.seeds[0]
+        with left:
+            st.markdown("**Which pixels stay**")
+            slot = st.container()
+            if data.is_ready(study, seed, opened.ledger.folder):
+                keep = int(found.row["keep"]) if found else data.keep_for(state.REMOVED, n_inputs)
+                mode = found.mode if found else study.modes[0]
+                chosen = data.threshold(study, table, criterion, mode, keep, seed)
+                slot.plotly_chart(
+                    charts.mask(chosen.kept, data.mean_image(study), 330),
+                    config=charts.CONFIG,
+                    key="mask",
+                    alt=f"The mean digit: {keep} pixels that stay in colour, the others dimmed",
+                )
+                st.caption(f"Mean training image, {keep} pixels kept in colour; the mask of seed {seed}.")
+        with right:
+            st.markdown("**Accuracy as pixels go** (validation images)")
+            mode = found.mode if found else study.modes[0]
+            st.plotly_chart(
+                charts.accuracy_curves(
+                    data.curves(table, study.criteria, mode),
+                    chosen=criterion,
+                    marker=float(found.row["removed"]) if found else None,
+                    height=350,
+                ),
+                config=charts.CONFIG,
+                key="curve",
+                alt="Validation accuracy against the share of pixels removed, for the ranking and its controls",
+            )
+            st.caption(
+                "Bands are 95 % intervals over seeds. The controls rank at random and by variance."
+                if len(study.seeds) > 1
+                else "One seed gives no interval: a study with several shows how far results scatter."
+            )
+        st.page_link(registry.pages()[2], label="Choose another threshold", icon=":material/content_cut:")

@@ -1,0 +1,154 @@
+"""One test image: which pixels the answer came from, and what each layer did with the relevance."""
+
+import random
+
+import streamlit as st
+
+from pages._ui import charts, data, frame, state, tables
+from pages._ui.formats import percent
+
+opened = frame.open_page(
+    "Relevance",
+    "One test image explained: which pixels speak for a class, and which against it.",
+)
+study = opened.study
+
+
+def step(by: int, choices: list[int]) -> None:
+    """Go to another of the images; `by` 0 draws one at random."""
+    here = st.session_state["image"]
+    if by == 0:
+        st.session_state["image"] = random.choice(choices)  # any image will do: nothing is computed from the draw
+    elif by > 0:
+        st.session_state["image"] = next((i for i in choices if i > here), choices[0])
+    else:
+        st.session_state["image"] = next((i for i in reversed(choices) if i < here), choices[-1])
+
+
+with frame.refusals():
+    _, _, classes = data.facts(study)
+    everything = data.image_indices(study, None)
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            with st.container(width=130):
+                chosen_class = st.selectbox(
+                    "Class",
+                    [None, *range(len(classes))],
+                    format_func=lambda i: "any" if i is None else classes[i],
+                    key="class",
+                    persist_state="session",
+                    help="The buttons go through the test images of this class.",
+                )
+            choices = everything if chosen_class is None else data.image_indices(study, chosen_class)
+            with st.container(width=170):
+                index = st.number_input(
+                    "Test image",
+                    0,
+                    len(everything) - 1,
+                    0,
+                    key="image",
+                    bind="query-params",
+                    help=f"Its position among the {len(everything):,} test images, from 0.",
+                )
+            st.button("Previous", icon=":material/chevron_left:", on_click=step, args=(-1, choices))
+            st.button("Next", icon=":material/chevron_right:", on_click=step, args=(1, choices))
+            st.button("Random", icon=":material/shuffle:", on_click=step, args=(0, choices))
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            with st.container(width=210):
+                names = data.composites()
+                composite = st.selectbox(
+                    "Rules",
+                    names,
+                    index=names.index("epsilon-plus") if "epsilon-plus" in names else 0,
+                    key="rules",
+                    bind="query-params",
+                    help="Which propagation rule each kind of layer uses.",
+                )
+            with st.container(width=150):
+                start = st.selectbox(
+                    "Start",
+                    data.starts(),
+                    key="start",
+                    bind="query-params",
+                    help="What is explained: the class's logit, its contrast to the other classes, or its log-odds.",
+                )
+            with st.container(width=170):
+                target = st.selectbox(
+                    "Explained class",
+                    [None, *range(len(classes))],
+                    format_func=lambda i: "the predicted one" if i is None else classes[i],
+                    key="target",
+                    persist_state="session",
+                    help="Red pixels speak for this class, blue ones against it.",
+                )
+            with st.container(width=110):
+                seed = state.seed(study)
+
+    if not data.is_ready(study, seed, opened.ledger.folder):
+        frame.not_yet(seed)
+        st.stop()
+
+    found = data.explanation(study, opened.ledger.folder, seed, int(index), composite, start, target)
+    predicted = int(found.probabilities.argmax())
+    verdict = "rightly" if predicted == found.label else f"wrongly: it is **{classes[found.label]}**"
+    st.markdown(
+        f"The network reads **{classes[predicted]}** ({percent(float(found.probabilities[predicted]))}), {verdict}. "
+        f"Explained is class **{classes[found.target]}**."
+    )
+    picture, heat, bars = st.columns(3, gap="medium")
+    with picture:
+        st.markdown("**Image**")
+        st.plotly_chart(
+            charts.digit(found.image), config=charts.CONFIG, key="digit", alt=f"Test image {index}, a {found.label}"
+        )
+    with heat:
+        st.markdown("**Relevance of each pixel**")
+        st.plotly_chart(
+            charts.relevance(found.relevance),
+            config=charts.CONFIG,
+            key="heat",
+            alt=f"Relevance of each pixel for class {classes[found.target]}: red for it, blue against it",
+        )
+    with bars:
+        st.markdown("**What the network answers**")
+        st.plotly_chart(
+            charts.probabilities(found.probabilities, classes, found.label, found.target),
+            config=charts.CONFIG,
+            key="probabilities",
+            alt=f"Probability of each class, highest for {classes[predicted]}",
+        )
+
+    st.subheader("Layer by layer", anchor=False)
+    st.caption("Relevance at the output of each hidden layer. Red speaks for the class, blue against it.")
+    weighted = [name for name in found.balance["layer"] if name in found.layers]
+    hidden = {name: found.layers[name] for name in weighted[:-1]}
+    if hidden:
+        for tab, (name, values) in zip(st.tabs(list(hidden)), hidden.items(), strict=True):
+            with tab:
+                st.plotly_chart(
+                    charts.feature_maps(values) if values.ndim == 3 else charts.units(values),
+                    config=charts.CONFIG,
+                    key=f"layer-{name}",
+                    alt=f"Relevance at the output of layer {name}",
+                )
+    else:
+        st.caption("This network has no hidden layer.")
+
+    st.subheader("Conservation", anchor=False)
+    balance = found.balance[::-1].reset_index(drop=True)  # in the order in which relevance passes
+    absorbed, arrived = float(balance["absorbed"].sum()), float(balance["arrived"].iloc[0])
+    st.markdown(
+        "Relevance is neither made nor lost on its way back, except for what biases and the stabiliser epsilon absorb. "
+        f"It starts with **{arrived:.4g}** at the output; **{absorbed:.4g}** is absorbed on the way, and "
+        f"**{float(found.relevance.sum()):.4g}** reaches the pixels."
+    )
+    chart, rows = st.columns(2, gap="medium")
+    with chart:
+        st.plotly_chart(
+            charts.conservation(balance),
+            config=charts.CONFIG,
+            key="conservation",
+            alt="Relevance that arrived at each layer as what it handed on and what it absorbed",
+        )
+    with rows:
+        tables.balance(balance)

@@ -1,0 +1,72 @@
+"""What the smaller network costs, beside the full one."""
+
+import streamlit as st
+
+from pages._ui import charts, data, frame, state, tables
+from pages._ui.formats import count, percent, size
+
+opened = frame.open_page(
+    "Savings",
+    "What the smaller network costs, counted layer by layer, and what accuracy a budget buys.",
+    live=True,
+)
+study = opened.study
+
+with frame.refusals():
+    n_inputs, _, _ = data.facts(study)
+    table = data.curve(*opened.source)
+    seed = state.value("seed")
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            criterion = state.criterion(study)
+            mode = state.mode(study)
+        removed = state.removed(study)
+    keep = data.keep_for(removed, n_inputs)
+    if not data.is_ready(study, seed, opened.ledger.folder):
+        frame.not_yet(seed)
+        st.stop()
+    found = data.threshold(study, table, criterion, mode, keep, seed)
+    small, full = found.cost, found.full_cost
+    st.markdown(
+        f"With **{keep}** of {n_inputs} pixels the network does **{count(small.macs)}** instead of {count(full.macs)} "
+        f"multiply-accumulates for one image ({percent(1 - small.macs / full.macs, 0)} fewer), its weights take "
+        f"**{size(small.bytes)}** instead of {size(full.bytes)}, and one image **{size(small.input_bytes)}** "
+        f"instead of {size(full.input_bytes)}."
+    )
+    curves = data.curves(table, study.criteria, mode)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.markdown("**Cost as pixels go**")
+        if criterion in curves and len(curves[criterion]) > 1:
+            st.plotly_chart(
+                charts.cost_curves(curves[criterion], marker=found.removed),
+                config=charts.CONFIG,
+                key="costs",
+                alt="Each cost as a share of the full network's, against the share of pixels removed",
+            )
+            st.caption("Counted layer by layer for every measured point. The table below shows which layers shrink.")
+        else:
+            st.info("The first points appear as networks are finished.", icon=":material/hourglass_top:")
+    with right:
+        st.markdown("**What accuracy a budget buys** (validation images)")
+        budget = st.session_state.get("budget", "macs")
+        st.plotly_chart(
+            charts.accuracy_by_cost(curves, budget, chosen=criterion),
+            config=charts.CONFIG,
+            key="budget-chart",
+            alt="Validation accuracy against cost, for the ranking and its controls",
+        )
+        st.segmented_control(
+            "Budget",
+            list(charts.COSTS),
+            default="macs",
+            format_func=lambda name: charts.COSTS[name][0],
+            key="budget",
+            required=True,
+            wrap=True,
+            label_visibility="collapsed",
+            persist_state="session",
+        )
+    st.subheader("Layer by layer", anchor=False)
+    st.caption(f"The smaller network at {removed} % removed beside the full one; layers without weights left out.")
+    tables.layers(small, full)

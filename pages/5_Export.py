@@ -1,0 +1,59 @@
+"""Take the smaller network away."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from pages._ui import data, export_card, frame, runs, state
+from pages._ui.formats import percent, size
+
+opened = frame.open_page(
+    "Export",
+    "Take the smaller network away: weights, and a card that says what they are and how good.",
+)
+study, ledger = opened.study, opened.ledger
+
+with frame.refusals():
+    n_inputs, _, _ = data.facts(study)
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            criterion = state.criterion(study)
+            mode = state.mode(study)
+            with st.container(width=110):
+                seed = state.seed(study)
+        removed = state.removed(study)
+    keep = data.keep_for(removed, n_inputs)
+    key, spec = data.export_run(study, ledger, criterion, keep, mode, seed)
+    folder = Path(spec["folder"])
+    run = ledger.run(key)
+    st.markdown(
+        f"Network **{study.architecture}** on **{study.dataset}**, reading **{keep}** of {n_inputs} pixels "
+        f"({percent(keep / n_inputs, 0)}), ranked by **{criterion}**, smaller network **{mode}**, seed **{seed}**."
+    )
+    is_there = (folder / "card.json").exists() and not (run and run.is_active)
+    if is_there:
+        card = data.read_card(folder)
+        weights = (folder / "weights.safetensors").stat().st_size
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.download_button(
+                "Download the network",
+                data=lambda: data.zipped(folder, export_card.readme(card)),
+                file_name=f"{study.dataset}-{study.architecture}-{keep}-pixels.zip",
+                mime="application/zip",
+                type="primary",
+                icon=":material/download:",
+                on_click="ignore",
+                help=f"A zip file with weights.safetensors ({size(weights)}), card.json and README.txt.",
+            )
+            st.badge("Read back and measured again before it was offered", icon=":material/verified:", color="green")
+        export_card.show(card)
+    elif run and not run.is_active and run.state != "done":
+        runs.panel(ledger, run)
+    elif not (run and run.is_active):
+        st.caption(
+            "Preparing trains this one network if the study has not, writes weights and card, reads both back and "
+            "measures the accuracy again: a few seconds, in a process of its own."
+        )
+        if st.button("Prepare export", type="primary", icon=":material/inventory_2:"):
+            data.start_export(key, spec, ledger)
+            st.rerun()

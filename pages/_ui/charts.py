@@ -1,0 +1,348 @@
+"""Every figure of the pages: plain tables and arrays in, a Plotly figure out.
+
+Colours are middle tones over a transparent ground, so that one figure reads on a light and on a dark page.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+ACCENT, NEUTRAL, WARM, COOL, ROSE, VIOLET = "#0d9488", "#8492a0", "#d97706", "#3b82f6", "#e11d48", "#8b5cf6"
+INK = "#6b7c8c"
+CONTROL_COLORS = {"random": NEUTRAL, "variance": WARM}
+OTHER_COLORS = (ACCENT, COOL, VIOLET, ROSE)
+
+CONFIG = {"displayModeBar": False, "displaylogo": False, "scrollZoom": False, "doubleClick": False}
+"""Passed to every chart: nothing on it but the data, and a page that scrolls under a finger."""
+
+SIGNED = [[0.0, "rgba(37,99,235,1)"], [0.5, "rgba(128,140,150,0)"], [1.0, "rgba(225,29,72,1)"]]
+"""Blue against the class, red for it; zero lets the page show through."""
+
+
+def rgba(color: str, alpha: float) -> str:
+    """A "#rrggbb" colour with transparency."""
+    return f"rgba({int(color[1:3], 16)},{int(color[3:5], 16)},{int(color[5:7], 16)},{alpha:g})"
+
+
+def ramp(color: str, low: float, high: float) -> list[list]:
+    """A colour scale from faint to strong, in one colour."""
+    return [[0.0, rgba(color, low)], [1.0, rgba(color, high)]]
+
+
+def color_of(criterion: str, criteria: list[str]) -> str:
+    """The colour of a criterion, the same in all charts of a study."""
+    if criterion in CONTROL_COLORS:
+        return CONTROL_COLORS[criterion]
+    explaining = [name for name in criteria if name not in CONTROL_COLORS]
+    return OTHER_COLORS[explaining.index(criterion) % len(OTHER_COLORS)]
+
+
+def accuracy_curves(
+    curves: dict[str, pd.DataFrame], *, chosen: str | None = None, marker: float | None = None, height: int = 380
+) -> go.Figure:
+    """Accuracy against share removed: a line and a 95 % band for each criterion, the baseline, the slider's place.
+
+    `curves` maps criteria to tables with removed, accuracy, low, high, keep and criterion; `marker` is a share.
+    """
+    figure = go.Figure()
+    names = list(curves)
+    for name in sorted(names, key=lambda n: n == chosen):
+        _add_curve(figure, name, curves[name], color_of(name, names), is_chosen=name == chosen)
+    baseline = next((t[t["criterion"] == "none"] for t in curves.values() if (t["criterion"] == "none").any()), None)
+    if baseline is not None:
+        level = float(baseline["accuracy"].iloc[0])
+        figure.add_hline(100 * level, line={"dash": "dot", "width": 1.5, "color": NEUTRAL})
+        figure.add_annotation(
+            x=1, xref="paper", xanchor="right", y=100 * level, yanchor="bottom", showarrow=False,
+            text=f"all inputs: {100 * level:.1f} %", font={"size": 12, "color": NEUTRAL},
+        )  # fmt: skip
+    if marker is not None:
+        figure.add_vline(100 * marker, line={"width": 2, "color": rgba(ACCENT, 0.6)})
+    lowest = min((float(t["accuracy"].min()) for t in curves.values() if len(t)), default=0.0)
+    figure.update_xaxes(title="Pixels removed (%)", range=[-1, 100], dtick=10, zeroline=False)
+    figure.update_yaxes(title="Accuracy (%)", range=[max(0, 100 * lowest - 6), 101.5], zeroline=False)
+    return _finish(figure, height, hovermode="x unified")
+
+
+def _add_curve(figure: go.Figure, name: str, table: pd.DataFrame, color: str, *, is_chosen: bool) -> None:
+    x = 100 * table["removed"]
+    band = table.dropna(subset=["low", "high"])
+    if len(band) > 1:
+        around = pd.concat([band["high"], band["low"][::-1]]).clip(0, 1)
+        figure.add_trace(
+            go.Scatter(
+                x=100 * pd.concat([band["removed"], band["removed"][::-1]]),
+                y=100 * around,
+                fill="toself",
+                mode="lines",
+                fillcolor=rgba(color, 0.18),
+                line={"width": 0},
+                hoverinfo="skip",
+                showlegend=False,
+                legendgroup=name,
+            )
+        )
+    intervals = [
+        "" if math.isnan(low) else f" (95 %: {100 * low:.1f} to {100 * min(high, 1):.1f})"
+        for low, high in zip(table["low"], table["high"], strict=True)
+    ]
+    figure.add_trace(
+        go.Scatter(
+            x=x,
+            y=100 * table["accuracy"],
+            name=name,
+            legendgroup=name,
+            mode="lines+markers",
+            line={"color": color, "width": 3 if is_chosen else 2},
+            marker={"size": 7 if is_chosen else 5},
+            customdata=np.column_stack([table["keep"], intervals]) if len(table) else None,
+            hovertemplate="%{y:.1f} %%{customdata[1]}, %{customdata[0]} pixels kept",
+        )
+    )
+
+
+def digit(image: np.ndarray, height: int = 330) -> go.Figure:
+    """One image, ink on the page's ground."""
+    return _picture([go.Heatmap(z=image, zmin=0, zmax=1, colorscale=ramp(INK, 0, 1), **_SILENT)], height)
+
+
+def relevance(scores: np.ndarray, height: int = 330) -> go.Figure:
+    """A relevance map, its colours symmetric about zero."""
+    return _picture([_signed(scores)], height)
+
+
+def mask(kept: np.ndarray, mean: np.ndarray, height: int = 320) -> go.Figure:
+    """The mean image with the pixels that stay in colour and the removed ones dimmed; both [height, width]."""
+    ink = mean / max(float(mean.max()), 1e-9)
+    return _picture(
+        [
+            go.Heatmap(z=np.where(kept, np.nan, ink), zmin=0, zmax=1, colorscale=ramp(NEUTRAL, 0.06, 0.3), **_SILENT),
+            go.Heatmap(z=np.where(kept, ink, np.nan), zmin=0, zmax=1, colorscale=ramp(ACCENT, 0.35, 1), **_SILENT),
+        ],
+        height,
+    )
+
+
+def probabilities(
+    values: np.ndarray, classes: tuple[str, ...], label: int, target: int, height: int = 330
+) -> go.Figure:
+    """Probability of each class; the explained one stands out, the true one is marked."""
+    names = [f"{name} (true)" if i == label else name for i, name in enumerate(classes)]
+    figure = go.Figure(
+        go.Bar(
+            x=100 * values,
+            y=names,
+            orientation="h",
+            marker={"color": [ACCENT if i == target else rgba(NEUTRAL, 0.7) for i in range(len(names))]},
+            text=[f"{100 * v:.1f} %" if v >= 0.0005 else "" for v in values],
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate="%{y}: %{x:.2f} %<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title="Probability (%)", range=[0, 118], tickvals=[0, 25, 50, 75, 100])
+    figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
+    return _finish(figure, height)
+
+
+def units(values: np.ndarray, height: int = 220) -> go.Figure:
+    """Relevance of the units of one layer, the largest first."""
+    order = np.argsort(values)[::-1]
+    figure = go.Figure(
+        go.Bar(
+            x=np.arange(len(values)),
+            y=values[order],
+            marker={"color": np.where(values[order] >= 0, ROSE, COOL).tolist(), "line": {"width": 0}},
+            customdata=order,
+            hovertemplate="unit %{customdata}: %{y:.3g}<extra></extra>",
+        )
+    )
+    figure.update_layout(bargap=0)
+    figure.update_xaxes(title=f"{len(values)} units, by relevance", showticklabels=False, showgrid=False)
+    figure.update_yaxes(title="Relevance", nticks=5)
+    return _finish(figure, height)
+
+
+def feature_maps(maps: np.ndarray, shown: int = 12) -> go.Figure:
+    """The feature maps [maps, height, width] with the most relevance in absolute sum, on one common scale."""
+    order = np.argsort(-np.abs(maps).sum((1, 2)))[:shown]
+    columns = min(6, len(order))
+    rows = math.ceil(len(order) / columns)
+    figure = make_subplots(
+        rows, columns, subplot_titles=[f"map {i}" for i in order], horizontal_spacing=0.02, vertical_spacing=0.16 / rows
+    )
+    limit = float(np.abs(maps[order]).max()) or 1.0
+    for place, index in enumerate(order):
+        row, column = divmod(place, columns)
+        figure.add_trace(_signed(maps[index], limit=limit, bar=False), row + 1, column + 1)
+    figure.update_xaxes(visible=False, constrain="domain")
+    figure.update_yaxes(visible=False, autorange="reversed", constrain="domain")
+    for place in range(len(order)):
+        axis = "" if place == 0 else str(place + 1)
+        figure.layout[f"yaxis{axis}"].scaleanchor = f"x{axis}"
+    figure.update_annotations(font={"size": 11, "color": NEUTRAL})
+    figure = _finish(figure, 40 + 110 * rows)
+    figure.update_layout(margin={"t": 24})
+    return figure
+
+
+def conservation(balance: pd.DataFrame, height: int = 280) -> go.Figure:
+    """What each layer handed on and what it absorbed, stacked: together they are what had arrived, the tick."""
+    figure = go.Figure()
+    for column, text, color in (("left", "handed on", ACCENT), ("absorbed", "absorbed", WARM)):
+        figure.add_trace(
+            go.Bar(
+                x=balance["layer"],
+                y=balance[column],
+                name=text,
+                marker={"color": color, "line": {"width": 0}},
+                hovertemplate="%{y:.4g}",
+            )
+        )
+    figure.add_trace(
+        go.Scatter(
+            x=balance["layer"],
+            y=balance["arrived"],
+            name="arrived",
+            mode="markers",
+            marker={"symbol": "line-ew-open", "size": 46, "color": NEUTRAL, "line": {"width": 2}},
+            hovertemplate="%{y:.4g}",
+        )
+    )
+    figure.update_layout(barmode="relative", bargap=0.45)
+    figure.update_xaxes(title="Layer, from the output back to the input", type="category", showgrid=False)
+    figure.update_yaxes(title="Relevance", nticks=6, rangemode="tozero")
+    return _finish(figure, height, hovermode="x unified")
+
+
+COSTS = {
+    "macs": ("MACs", ACCENT),
+    "parameters": ("parameters", COOL),
+    "bytes": ("weights (bytes)", VIOLET),
+    "input_bytes": ("one input (bytes)", WARM),
+}
+
+
+def cost_curves(table: pd.DataFrame, *, marker: float | None = None, height: int = 340) -> go.Figure:
+    """Each cost as a share of the full network's (the row with nothing removed), against the share removed."""
+    figure = go.Figure()
+    table = table.sort_values("removed")
+    # Weights are four bytes a parameter, so these two lie on one line: the wider one stays visible beneath.
+    widths = {"parameters": 2, "bytes": 6}
+    for column in sorted(COSTS, key=lambda name: -widths.get(name, 3)):
+        name, color = COSTS[column]
+        figure.add_trace(
+            go.Scatter(
+                x=100 * table["removed"],
+                y=100 * table[column] / table[column].iloc[0],
+                name=name,
+                mode="lines+markers",
+                line={"color": rgba(color, 0.45) if column == "bytes" else color, "width": widths.get(column, 3)},
+                marker={"size": 5},
+                customdata=table[column],
+                hovertemplate="%{y:.1f} % (%{customdata:,.0f})",
+            )
+        )
+    if marker is not None:
+        figure.add_vline(100 * marker, line={"width": 2, "color": rgba(ACCENT, 0.6)})
+    figure.update_xaxes(title="Pixels removed (%)", range=[-1, 100], dtick=10, zeroline=False)
+    figure.update_yaxes(title="Of the full network (%)", range=[0, 105], zeroline=False)
+    return _finish(figure, height, hovermode="x unified")
+
+
+def accuracy_by_cost(curves: dict[str, pd.DataFrame], column: str, *, chosen: str | None = None) -> go.Figure:
+    """Accuracy against one cost: what a budget buys, for each criterion."""
+    figure = go.Figure()
+    names = list(curves)
+    for name in sorted(names, key=lambda n: n == chosen):
+        table = curves[name].sort_values(column)
+        color = color_of(name, names)
+        figure.add_trace(
+            go.Scatter(
+                x=table[column],
+                y=100 * table["accuracy"],
+                error_y={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": 100 * (table["high"] - table["accuracy"]).fillna(0),
+                    "arrayminus": 100 * (table["accuracy"] - table["low"]).fillna(0),
+                    "thickness": 1,
+                    "width": 3,
+                    "color": rgba(color, 0.6),
+                },
+                name=name,
+                mode="lines+markers",
+                line={"color": color, "width": 3 if name == chosen else 2},
+                customdata=table["keep"],
+                hovertemplate="%{y:.1f} % at %{x:,.0f}, %{customdata} pixels kept",
+            )
+        )
+    lowest = min((float(t["accuracy"].min()) for t in curves.values() if len(t)), default=0.0)
+    figure.update_xaxes(title=_capital(COSTS[column][0]) + " for one image", rangemode="tozero", tickformat="~s")
+    if column in ("parameters", "bytes"):
+        figure.update_xaxes(title=_capital(COSTS[column][0]))
+    figure.update_yaxes(title="Accuracy (%)", range=[max(0, 100 * lowest - 6), 101.5], zeroline=False)
+    return _finish(figure, 340)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+_SILENT = {"showscale": False, "hoverinfo": "skip", "xgap": 0.5, "ygap": 0.5}
+
+
+def _signed(scores: np.ndarray, *, limit: float | None = None, bar: bool = True) -> go.Heatmap:
+    limit = limit or float(np.abs(scores).max()) or 1.0
+    return go.Heatmap(
+        z=scores,
+        zmin=-limit,
+        zmax=limit,
+        colorscale=SIGNED,
+        showscale=bar,
+        colorbar={
+            "orientation": "h",
+            "y": 0,
+            "yanchor": "top",
+            "thickness": 10,
+            "len": 0.9,
+            "outlinewidth": 0,
+            "nticks": 5,
+            "tickfont": {"size": 11},
+        },
+        hovertemplate="row %{y}, column %{x}: %{z:.3g}<extra></extra>",
+    )
+
+
+def _picture(layers: list[go.Heatmap], height: int) -> go.Figure:
+    figure = go.Figure(layers)
+    plain = {"showticklabels": False, "ticks": "", "showgrid": False, "zeroline": False, "constrain": "domain"}
+    figure.update_xaxes(**plain)
+    figure.update_yaxes(**plain, autorange="reversed", scaleanchor="x", constraintoward="top")
+    rows, columns = np.shape(layers[0].z)
+    figure.add_shape(
+        type="rect", x0=-0.5, y0=-0.5, x1=columns - 0.5, y1=rows - 0.5, line={"color": rgba(NEUTRAL, 0.5), "width": 1}
+    )
+    figure = _finish(figure, height)
+    figure.update_layout(margin={"l": 4, "r": 4, "t": 4, "b": 4})
+    return figure
+
+
+def _finish(figure: go.Figure, height: int, hovermode: str = "closest") -> go.Figure:
+    figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 30, "b": 8},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1, "title": None},
+        hovermode=hovermode,
+        dragmode=False,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+    )
+    figure.update_xaxes(fixedrange=True, automargin=True)
+    figure.update_yaxes(fixedrange=True, automargin=True)
+    return figure

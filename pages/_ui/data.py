@@ -1,0 +1,243 @@
+"""What the pages ask of the core, remembered. Every cached function takes all that its answer depends on.
+
+The core's modules that import torch are imported inside: a page paints its frame before that takes its seconds.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import sys
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from lrp_core.ledger import Ledger, Run
+
+if TYPE_CHECKING:
+    from lrp_core.study import Study
+    from lrp_core.views import Headline, ImageExplanation, Threshold
+
+CONTROLS = {
+    "random": "pixels in random order: a ranking has to beat this",
+    "variance": "pixels that vary most over the training images first",
+}
+
+
+def is_warm() -> bool:
+    """Whether the numerics are loaded already, so that nothing below takes seconds."""
+    return "lrp_core.views" in sys.modules
+
+
+def warm_up() -> None:
+    """Load the numerics: seconds, once for each server.
+
+    Streamlit collects garbage after every run of a script and of a fragment, and going through all that torch
+    brings along takes a fifth of a second each time. None of it is garbage, so the collector need not look again.
+    """
+    from lrp_core import views  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
+def start_quick_study(ledger: Ledger) -> None:
+    """Start the study that a first visitor finds; nothing happens if it is running already."""
+    from lrp_core.data import load_dataset
+    from lrp_core.launch import start_study
+    from lrp_core.study import preset
+
+    start_study(preset("quick", load_dataset("mnist")), ledger, name="quick")
+
+
+def study_of(run: Run) -> Study:
+    """The study that a run is of."""
+    from lrp_core.study import Study
+
+    return Study.from_values(run.spec)
+
+
+def resume(run: Run, ledger: Ledger) -> None:
+    """Go on with a run that stopped, in a process of its own."""
+    from lrp_core.launch import start_export, start_study
+
+    if run.kind == "export":
+        start_export(run.id, run.spec, ledger)
+    else:
+        start_study(study_of(run), ledger, name=run.name)
+
+
+def log_tail(ledger: Ledger, run: Run, lines: int = 20) -> str:
+    """The last lines that the run's process said, or nothing."""
+    from lrp_core.launch import log_path
+
+    path = log_path(ledger, run.id)
+    if not path.exists():
+        return ""
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+
+
+def facts(study: Study) -> tuple[int, tuple[int, ...], tuple[str, ...]]:
+    """Number of inputs, shape of one input, names of the classes."""
+    from lrp_core.data import load_dataset
+
+    found = load_dataset(study.dataset, study.root)
+    return found.n_inputs, tuple(found.shape), tuple(found.classes)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def trials(study: Study, folder: Path, updated: float) -> pd.DataFrame:
+    """Every finished trial; `updated` is when the run last wrote, so that a running study is read again."""
+    from lrp_core import views
+
+    return views.study_trials(study, Ledger(folder))
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def curve(study: Study, folder: Path, updated: float, part: str = "validation") -> pd.DataFrame:
+    """The accuracy curve of everything that is finished."""
+    from lrp_core import views
+
+    return views.curve(trials(study, folder, updated), facts(study)[0], part)
+
+
+def curves(table: pd.DataFrame, criteria: tuple[str, ...], mode: str) -> dict[str, pd.DataFrame]:
+    """One curve for each criterion that has points, from no pixel removed on."""
+    from lrp_core import views
+
+    measured = set(table["criterion"]) if len(table) else set()
+    return {name: views.with_baseline(table, name, mode) for name in criteria if name in measured}
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def headline(study: Study, folder: Path, updated: float, criterion: str) -> Headline | None:
+    """What the study found, in one row; None while there is nothing to say."""
+    from lrp_core import views
+
+    rows = trials(study, folder, updated)
+    return None if rows.empty else views.headline(rows, facts(study)[0], criterion)
+
+
+def is_ready(study: Study, seed: int, folder: Path) -> bool:
+    """Whether the network of a seed is trained; asking for its relevance before would train it here."""
+    from lrp_core import views
+
+    return views.baseline_is_ready(study, seed, Ledger(folder))
+
+
+def explains(study: Study) -> tuple[str, ...]:
+    """The study's criteria that rank by relevance, in its order."""
+    return tuple(name for name in study.criteria if name not in CONTROLS) or study.criteria
+
+
+def keep_for(removed: int, n_inputs: int) -> int:
+    """How many inputs stay when `removed` percent of them go."""
+    from lrp_core.ranking import keep_for_share
+
+    return keep_for_share(removed / 100, n_inputs)
+
+
+def threshold(study: Study, table: pd.DataFrame, criterion: str, mode: Any, keep: int, seed: int) -> Threshold:
+    """Mask, cost and expected accuracy at a keep. The core remembers what takes time."""
+    from lrp_core import views
+
+    return views.threshold(study, table, criterion=criterion, mode=mode, keep=keep, seed=seed)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def mean_image(study: Study) -> np.ndarray:
+    """The mean training image, [height, width]."""
+    from lrp_core import views
+
+    return views.mean_image(study)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def explanation(
+    study: Study, folder: Path, seed: int, index: int, composite: str, start: str, target: int | None
+) -> ImageExplanation:
+    """One test image explained. `folder` is part of the key because the network lies under it."""
+    from lrp_core import views
+
+    return views.explain_image(study, seed=seed, index=index, composite=composite, start=start, target=target)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def image_indices(study: Study, label: int | None) -> list[int]:
+    """Positions of the test images, all or of one class."""
+    from lrp_core import views
+
+    return list(views.image_indices(study, label))
+
+
+def composites() -> tuple[str, ...]:
+    """Names of the rule sets that relevance can be computed with."""
+    from lrp_core.lrp import COMPOSITES
+
+    return tuple(COMPOSITES)
+
+
+def starts() -> tuple[str, ...]:
+    """What relevance can start from at the output."""
+    from lrp_core.lrp.engine import STARTS
+
+    return tuple(STARTS)
+
+
+# Exports
+
+
+def export_run(study: Study, ledger: Ledger, criterion: str, keep: int, mode: Any, seed: int) -> tuple[str, dict]:
+    """The id of the export run for these values, and the spec that its process reads."""
+    from dataclasses import asdict
+
+    from lrp_core.data import load_dataset
+    from lrp_core.study import trial_at
+
+    data = load_dataset(study.dataset, study.root)
+    trial = trial_at(study, data, criterion=criterion, keep=keep, mode=mode, seed=seed)
+    folder = ledger.folder / "exports" / trial.key
+    spec = {
+        "study": asdict(study),
+        "criterion": criterion,
+        "keep": keep,
+        "mode": mode,
+        "seed": seed,
+        "folder": str(folder),
+    }
+    return f"export-{trial.key}", spec
+
+
+def start_export(run: str, spec: dict, ledger: Ledger) -> bool:
+    """Make an export in a process of its own; False if one is at it already."""
+    from lrp_core.launch import start_export as start
+
+    return start(run, spec, ledger)
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of a finished export. Raises `StorageError` if it cannot be read."""
+    import json
+
+    from lrp_core.errors import StorageError, storage_errors
+
+    with storage_errors("read", folder / "card.json"):
+        text = (folder / "card.json").read_text()
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise StorageError(f"{folder / 'card.json'} is truncated: prepare the export again") from error
+
+
+def zipped(folder: Path, readme: str) -> bytes:
+    """The export as one zip file: weights, card, and how to use them."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, f"small-network/{file.name}")
+        archive.writestr("small-network/README.txt", readme)
+    return buffer.getvalue()

@@ -1,0 +1,46 @@
+"""Numbers as people read them, with their units."""
+
+from __future__ import annotations
+
+import math
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """0.953 -> "95.3 %"."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def points(difference: float) -> str:
+    """A difference of two shares in points: 0.004 -> "+0.4 points"."""
+    return f"{100 * difference:+.1f} points".replace("-0.0", "+0.0")
+
+
+def count(number: float) -> str:
+    """266610 -> "266,610"."""
+    return f"{number:,.0f}"
+
+
+def size(number: float) -> str:
+    """Bytes, in thousands: 1066440 -> "1.07 MB"."""
+    for unit, factor in (("MB", 1e6), ("kB", 1e3)):
+        if number >= factor:
+            return f"{number / factor:.3g} {unit}" if number < 1000 * factor else f"{number / factor:,.0f} {unit}"
+    return f"{number:.0f} B"
+
+
+def change(now: float, before: float) -> str:
+    """How much less (or more) of something there is: 30, 100 -> "-70 %"."""
+    return f"{100 * (now / before - 1):+.0f} %" if before else "0 %"
+
+
+def interval(low: float, high: float) -> str:
+    """A 95 % interval, or why there is none."""
+    if math.isnan(low) or math.isnan(high):
+        return "no interval: one seed"
+    return f"95 % interval {100 * low:.1f} to {percent(min(high, 1.0))}"
+
+
+def duration(seconds: float) -> str:
+    """43.2 -> "43 s", 130 -> "2 min 10 s"."""
+    whole = round(max(seconds, 0))
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"

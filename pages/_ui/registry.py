@@ -1,0 +1,33 @@
+"""The pages, in the order of the menu. Their URLs follow from the file names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+FOLDER = Path(__file__).resolve().parent.parent
+
+ICON = str(Path(__file__).with_name("icon.svg"))
+
+ENTRIES = {
+    "Overview": ("space_dashboard", "What this is for, and what the chosen study found, in numbers."),
+    "Relevance": ("visibility", "Which pixels of one test image the network's answer came from, layer by layer."),
+    "Pruning": ("content_cut", "Move the threshold and see which pixels go, and what accuracy that leaves."),
+    "Savings": ("savings", "What the smaller network costs, layer by layer, beside the full one."),
+    "Export": ("download", "Take the smaller network away, with a card that says what it is."),
+}
+
+
+def file_of(title: str) -> Path:
+    """The script of a page."""
+    return FOLDER / f"{list(ENTRIES).index(title) + 1}_{title}.py"
+
+
+def pages() -> list[Any]:
+    """The menu. New objects for each run: Streamlit writes into them which page a session is on."""
+    return [
+        st.Page(file_of(title), title=title, icon=f":material/{icon}:", default=title == "Overview", help=text)
+        for title, (icon, text) in ENTRIES.items()
+    ]

@@ -1,0 +1,113 @@
+"""Long work on the page: how far it is, how to stop it, how to go on."""
+
+from __future__ import annotations
+
+import time
+
+import streamlit as st
+
+from lrp_core.errors import LrpError
+from lrp_core.ledger import Ledger, Run
+
+from . import data
+from .formats import duration
+
+POLL_SECONDS = 1.0
+REFRESH_SECONDS = 2.5
+"""How often at most a page is drawn again because results arrived."""
+
+BADGES = {
+    "starting": ("Starting", ":material/hourglass_top:", "blue"),
+    "running": ("Running", ":material/progress_activity:", "blue"),
+    "done": ("Complete", ":material/check_circle:", "green"),
+    "failed": ("Failed", ":material/error:", "red"),
+    "cancelled": ("Cancelled", ":material/cancel:", "orange"),
+    "interrupted": ("Interrupted", ":material/power_off:", "orange"),
+}
+
+
+def badge(run: Run) -> None:
+    """One line on how the run stands."""
+    text, icon, color = BADGES[run.state]
+    detail = f" · {run.total} networks in {duration(run.seconds)}" if run.state == "done" and run.total else ""
+    st.badge(text + detail, icon=icon, color=color)
+
+
+def show(ledger: Ledger, run: Run, others: list[Run], *, live: bool) -> None:
+    """The panel of the chosen run, unless it is complete, and of everything else that is active."""
+    for shown in ([] if run.state == "done" else [run]) + others:
+        panel(ledger, shown, live=live and shown.id == run.id)
+
+
+def panel(ledger: Ledger, run: Run, *, live: bool = False) -> None:
+    """Progress and buttons of one run, polled as long as it is active; the page is drawn again when it ends."""
+    poll = st.fragment(_panel, run_every=POLL_SECONDS if run.is_active else None)
+    poll(ledger, run, live, time.monotonic())
+
+
+def outdated(ledger: Ledger, run: Run) -> None:
+    """A complete study without results: they were another version's, or the cache was cleared."""
+    st.warning(
+        "The results of this study are not in the ledger: another version of the program made them.",
+        icon=":material/history:",
+    )
+    _resume(ledger, run, "Run it again")
+
+
+def _panel(ledger: Ledger, drawn: Run, live: bool, drawn_at: float) -> None:
+    try:
+        run = ledger.run(drawn.id) or drawn
+    except LrpError as error:
+        st.error(str(error), icon=":material/error:")
+        return
+    is_due = live and run.done != drawn.done and time.monotonic() - drawn_at > REFRESH_SECONDS
+    # The first results make pages possible that had nothing to show.
+    if run.state != drawn.state or is_due or (run.done > 0) != (drawn.done > 0):
+        st.rerun()
+    with st.container(border=True, key=f"run-{run.id}"):
+        if run.is_active:
+            _active(ledger, run)
+        else:
+            _stopped(ledger, run)
+
+
+def _active(ledger: Ledger, run: Run) -> None:
+    what = f"Study “{run.name}”" if run.kind == "study" else "Export"
+    stage = "starting its process" if run.state == "starting" else run.stage
+    unit = "networks" if run.kind == "study" else "steps"
+    count = f"{run.done} of {run.total} {unit} · " if run.total else ""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.progress(min(run.progress, 1.0), text=f"**{what}** · {stage} · {count}{duration(run.seconds)}")
+        if st.button(
+            "Cancel", key=f"cancel-{run.id}", icon=":material/stop_circle:", help="Stop; what is finished is kept."
+        ):
+            try:
+                ledger.request_cancel(run.id)
+                st.toast("Stopping after the steps in progress", icon=":material/stop_circle:")
+            except LrpError as error:
+                st.error(str(error), icon=":material/error:")
+
+
+def _stopped(ledger: Ledger, run: Run) -> None:
+    what = f"The study “{run.name}”" if run.kind == "study" else "The export"
+    kept = f" {run.done} of {run.total} networks are finished and kept." if run.kind == "study" and run.total else ""
+    if run.state == "failed":
+        st.error(f"{what} failed: {run.message or 'no message'}.{kept}", icon=":material/error:")
+    elif run.state == "interrupted":
+        st.warning(f"{what} was interrupted: its process is gone.{kept}", icon=":material/power_off:")
+    else:
+        st.warning(f"{what} was cancelled.{kept}", icon=":material/cancel:")
+    _resume(ledger, run, "Resume")
+    if run.state in ("failed", "interrupted") and (tail := data.log_tail(ledger, run)):
+        with st.expander("Last lines of its log", icon=":material/terminal:"):
+            st.code(tail, language=None, wrap_lines=True)
+
+
+def _resume(ledger: Ledger, run: Run, label: str) -> None:
+    if st.button(label, key=f"resume-{run.id}", icon=":material/play_arrow:", help="What is finished is not repeated."):
+        try:
+            data.resume(run, ledger)
+        except LrpError as error:
+            st.error(str(error), icon=":material/error:")
+        else:
+            st.rerun()

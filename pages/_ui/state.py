@@ -1,0 +1,121 @@
+"""The controls that pages share, kept over page switches and in the URL.
+
+Streamlit's own `bind="query-params"` drops a parameter from the URL on every page that does not show the widget,
+and refuses to let it be written there; so the link between widget and URL is made here. The session holds the
+value, the URL follows it, and a URL that changed by itself (a link, the browser's back button) wins.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from . import data
+
+if TYPE_CHECKING:
+    from lrp_core.study import Study
+
+REMOVED = 80
+"""Percent of the pixels that the slider removes until someone moves it."""
+
+CRITERION_HELP = (
+    "What the pixels are ordered by. A rule's name, such as lrp-0: relevance under it, over the training images. "
+    + " ".join(f"{name}: {text}." for name, text in data.CONTROLS.items())
+)
+MODE_HELP = (
+    "none: the full network's weights as they are. fine-tune: trained on for a few epochs. "
+    "scratch: trained anew on the pixels that stay."
+)
+
+
+def load(study: Study, page: str) -> None:
+    """Settle every shared control before the page is drawn, from the session or the URL, and have the URL say so."""
+    # A switch of pages empties the URL: what the session holds is then the truth.
+    is_switch = st.session_state.get("page", page) != page
+    st.session_state["page"] = page
+    for key, (default, allowed) in _choices(study).items():
+        _settle(key, default, allowed, url_wins=not is_switch)
+        write(study, key)
+
+
+def write(study: Study, key: str) -> None:
+    """Bring the URL up to date with a control; a value that everyone starts with stays out of it."""
+    default, _ = _choices(study)[key]
+    value = st.session_state[key]
+    if value == default:
+        st.query_params.pop(key, None)
+    elif st.query_params.get(key) != str(value):
+        st.query_params[key] = str(value)
+    _written()[key] = st.query_params.get(key)
+
+
+def criterion(study: Study) -> str:
+    """The picker of what the pixels are ranked by."""
+    return _shown(
+        study, "criterion",
+        st.segmented_control("Pixels ranked by", study.criteria, key="criterion", required=True,
+                             persist_state="session", help=CRITERION_HELP),
+    )  # fmt: skip
+
+
+def mode(study: Study) -> str:
+    """The picker of what happens to the smaller network."""
+    return _shown(
+        study, "mode",
+        st.segmented_control("Smaller network", study.modes, key="mode", required=True,
+                             persist_state="session", help=MODE_HELP),
+    )  # fmt: skip
+
+
+def removed(study: Study) -> int:
+    """The threshold slider: percent of the pixels removed."""
+    text = "Share of the input pixels that the network no longer gets, the least relevant first. Arrow keys work."
+    return _shown(
+        study, "removed",
+        st.slider("Pixels removed", 0, 99, step=1, format="%d %%", key="removed", persist_state="session", help=text),
+    )  # fmt: skip
+
+
+def seed(study: Study) -> int:
+    """The picker of the seed."""
+    text = "Each seed trains a network of its own, from other first weights; their masks differ a little."
+    return _shown(
+        study, "seed",
+        st.selectbox("Seed", study.seeds, key="seed", disabled=len(study.seeds) == 1,
+                     persist_state="session", help=text),
+    )  # fmt: skip
+
+
+def value(key: str) -> Any:
+    """A shared control's value, on a page that does not show it too."""
+    return st.session_state[key]
+
+
+def _shown(study: Study, key: str, value: Any) -> Any:
+    write(study, key)
+    return value
+
+
+def _settle(key: str, default: Any, allowed: Any, *, url_wins: bool) -> None:
+    linked = st.query_params.get(key)
+    has_moved = url_wins and linked != _written().get(key)
+    if key not in st.session_state or has_moved:
+        st.session_state[key] = next((option for option in allowed if str(option) == linked), default)
+    elif st.session_state[key] not in allowed:
+        st.session_state[key] = default
+
+
+def _written() -> dict[str, str | None]:
+    """What this session last wrote into the URL, by parameter."""
+    return st.session_state.setdefault("written", {})
+
+
+def _choices(study: Study) -> dict[str, tuple[Any, Any]]:
+    """Default and allowed values of every shared control."""
+    return {
+        "criterion": (data.explains(study)[0], study.criteria),
+        "mode": (study.modes[0], study.modes),
+        "removed": (REMOVED, range(100)),
+        "seed": (study.seeds[0], study.seeds),
+    }

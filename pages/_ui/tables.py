@@ -1,0 +1,119 @@
+"""Tables of the pages, with units and formats."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+
+def _percent(label: str, help: str) -> dict:
+    return st.column_config.NumberColumn(label, format="%.1f %%", help=help)
+
+
+def _count(label: str, help: str) -> dict:
+    return st.column_config.NumberColumn(label, format="localized", help=help)
+
+
+def curve(table: pd.DataFrame) -> None:
+    """Every measured point of a study."""
+    shares = table[["removed", "accuracy", "low", "high"]] * 100
+    st.dataframe(
+        table.assign(**shares).drop(columns=["flops"], errors="ignore").round({"confidence": 4}),
+        hide_index=True,
+        column_order=[
+            "criterion",
+            "mode",
+            "removed",
+            "keep",
+            "accuracy",
+            "low",
+            "high",
+            "seeds",
+            "loss",
+            "macs",
+            "parameters",
+            "bytes",
+            "input_bytes",
+        ],
+        column_config={
+            "criterion": st.column_config.TextColumn("Ranked by", help="none: the full network", pinned=True),
+            "mode": st.column_config.TextColumn("Smaller network"),
+            "removed": _percent("Removed", "Share of the pixels removed"),
+            "keep": _count("Pixels kept", "Inputs of the network"),
+            "accuracy": _percent("Accuracy", "Mean over seeds, validation images"),
+            "low": _percent("Low", "Lower end of the 95 % interval; empty for a single seed"),
+            "high": _percent("High", "Upper end of the 95 % interval; empty for a single seed"),
+            "seeds": _count("Seeds", "Networks that the mean is over"),
+            "loss": st.column_config.NumberColumn("Loss (nats)", format="%.3f", help="Cross-entropy, validation"),
+            "macs": _count("MACs", "Multiply-accumulates for one image"),
+            "parameters": _count("Parameters", "Weights and biases"),
+            "bytes": _count("Weights (bytes)", "As float32"),
+            "input_bytes": _count("Input (bytes)", "One image as float32"),
+        },
+        key="points",
+        alt="Every measured point: accuracy with its interval and cost for each ranking and number of pixels",
+    )
+
+
+def layers(small: object, full: object) -> None:
+    """Cost of each layer with weights, of the smaller and of the full network."""
+    rows = [
+        {
+            "layer": before.name,
+            "kind": before.kind,
+            "macs": after.macs,
+            "full_macs": before.macs,
+            "parameters": after.parameters,
+            "full_parameters": before.parameters,
+            "bytes": after.bytes,
+            "full_bytes": before.bytes,
+            "left": 100 * after.parameters / before.parameters,
+        }
+        for after, before in _pairs(small, full)
+        if before.parameters
+    ]
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config={
+            "layer": st.column_config.TextColumn("Layer", pinned=True),
+            "kind": st.column_config.TextColumn("Kind"),
+            "macs": _count("MACs", "Of the smaller network, for one image"),
+            "full_macs": _count("Full: MACs", "Of the full network, for one image"),
+            "parameters": _count("Parameters", "Of the smaller network"),
+            "full_parameters": _count("Full: parameters", "Of the full network"),
+            "bytes": _count("Bytes", "Weights of the smaller network, float32"),
+            "full_bytes": _count("Full: bytes", "Weights of the full network, float32"),
+            "left": st.column_config.ProgressColumn(
+                "Parameters left", format="%.0f %%", min_value=0, max_value=100, help="Of the full layer's"
+            ),
+        },
+        key="layers",
+        alt="Cost of each layer, of the smaller network beside the full one",
+    )
+
+
+def _pairs(small: object, full: object) -> list[tuple]:
+    """Layers of both networks by name; what the smaller one lacks is not shown."""
+    before = {layer.name: layer for layer in full.layers}
+    return [(layer, before[layer.name]) for layer in small.layers if layer.name in before]
+
+
+def balance(table: pd.DataFrame) -> None:
+    """Relevance that arrived at, left and was absorbed by each layer."""
+    number = {"format": "%.4g"}
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config={
+            "layer": st.column_config.TextColumn("Layer"),
+            "rule": st.column_config.TextColumn("Rule"),
+            "arrived": st.column_config.NumberColumn("Arrived", **number, help="Relevance from the layer above"),
+            "left": st.column_config.NumberColumn("Handed on", **number, help="Relevance given to the layer below"),
+            "absorbed": st.column_config.NumberColumn(
+                "Absorbed", **number, help="By biases and the stabiliser epsilon"
+            ),
+        },
+        key="balance",
+        alt="Relevance that arrived at each layer, was handed on, and was absorbed",
+    )
