@@ -42,9 +42,7 @@ def main() -> None:
     arguments = parser.parse_args()
     runs = pd.DataFrame(
         Parallel(arguments.jobs, inner_max_num_threads=1)(
-            delayed(train_one)(model, seed, arguments.dataset)
-            for model in arguments.models
-            for seed in arguments.seeds
+            delayed(train_one)(model, seed, arguments.dataset) for model in arguments.models for seed in arguments.seeds
         )
     )
     rows = []

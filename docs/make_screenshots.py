@@ -6,7 +6,6 @@ complete, and writes one small PNG for each page, in light colours, and the prun
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ sys.path.insert(0, str(ROOT))
 from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
 from tests.browser.conftest import FLAGS, serve  # noqa: E402
+from tools.ensure_browser import on_path  # noqa: E402
 
 TARGET = ROOT / "docs" / "screenshots"
 SHOTS = (
@@ -34,8 +34,7 @@ def main(cache: Path) -> None:
     """Write every picture."""
     TARGET.mkdir(exist_ok=True)
     with serve(cache) as server, sync_playwright() as driver:
-        found = shutil.which("chromium") or shutil.which("google-chrome")
-        chromium = driver.chromium.launch(executable_path=found, args=FLAGS)
+        chromium = driver.chromium.launch(executable_path=on_path(), args=FLAGS)
         for name, path, scheme in SHOTS:
             page = chromium.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
             page.goto(f"{server.url}/{path}")

@@ -167,7 +167,7 @@ def load_export(folder: str | Path) -> tuple[Network | PrunedNetwork, dict[str, 
     weights do not belong together.
     """
     folder = Path(folder).expanduser()
-    card, weights = _read_card(folder / CARD), folder / WEIGHTS
+    card, weights = read_card(folder), folder / WEIGHTS
     with storage_errors("read", weights):
         if _sha256(weights) != card["files"][WEIGHTS]["sha256"]:
             raise StorageError(f"{weights} is damaged: its checksum is not the one in {CARD}")
@@ -177,8 +177,9 @@ def load_export(folder: str | Path) -> tuple[Network | PrunedNetwork, dict[str, 
     return network, card
 
 
-def _read_card(path: Path) -> dict[str, Any]:
-    """A card, checked for what the program reads of it."""
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of an export, checked for what the program reads of it. Raises `StorageError`."""
+    path = folder / CARD
     with storage_errors("read", path):
         content = path.read_bytes()
     try:
@@ -256,7 +257,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
         if names:
             if names - {WEIGHTS, CARD} or CARD not in names:
                 raise StorageError(f"{target} holds something else than an earlier export: choose another folder")
-            _read_card(target / CARD)
+            read_card(target)
     elif target.exists() or target.is_symlink():
         raise StorageError(f"{target} exists already: choose another folder, or overwrite an earlier export explicitly")
 

@@ -147,7 +147,7 @@ REMOVED_SHARES = (0.15, 0.30, 0.50, 0.70, 0.80, 0.90, 0.95)
 """Shares of the inputs removed in the presets' curves, beside the baseline's 0."""
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"n_train": 15_000, "rank_images": 2_000, "epochs": 5, "retrain_epochs": 2, "modes": ("fine-tune",)},
+    "quick": {"n_train": 10_000, "rank_images": 1_000, "epochs": 5, "retrain_epochs": 2, "modes": ("fine-tune",)},
     "full": {"modes": ("scratch",), "seeds": (0, 1, 2, 3, 4)},
 }
 """quick: complete within a minute on two cores. full: the whole training set, every network from scratch."""

@@ -76,6 +76,7 @@ with frame.refusals():
             f"Test accuracy: {interval(row['low'], row['high'])} for the smaller network, "
             f"{interval(base['low'], base['high'])} for the full one (Student's t over seeds). The share was chosen on "
             "validation images; the test images only measured it."
+            + (" Fine-tuning trains the smaller network longer than the full one." if found.mode == "fine-tune" else "")
         )
 
     if not table.empty:

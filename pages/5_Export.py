@@ -1,7 +1,5 @@
 """Take the smaller network away."""
 
-from pathlib import Path
-
 import streamlit as st
 
 from pages._ui import data, export_card, frame, runs, state
@@ -23,8 +21,7 @@ with frame.refusals():
                 seed = state.seed(study)
         removed = state.removed(study)
     keep = data.keep_for(removed, n_inputs)
-    key, spec = data.export_run(study, ledger, criterion, keep, mode, seed)
-    folder = Path(spec["folder"])
+    key, spec, folder = data.export_run(study, ledger, criterion, keep, mode, seed)
     run = ledger.run(key)
     st.markdown(
         f"Network **{study.architecture}** on **{study.dataset}**, reading **{keep}** of {n_inputs} pixels "

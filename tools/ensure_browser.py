@@ -9,18 +9,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+from playwright.sync_api import sync_playwright
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
+def on_path() -> str | None:
+    """A Chromium that is installed on this machine, or None."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
 def find_browser() -> str | None:
-    """Path of a Chromium on PATH, or of the one that Playwright downloaded earlier; None if there is neither."""
-    for name in BROWSERS:
-        if found := shutil.which(name):
-            return found
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        return None
+    """A Chromium on PATH, or the one that Playwright downloaded earlier; None if there is neither."""
+    if found := on_path():
+        return found
     with sync_playwright() as playwright:
         path = playwright.chromium.executable_path
     return path if Path(path).exists() else None

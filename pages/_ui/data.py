@@ -191,25 +191,19 @@ def starts() -> tuple[str, ...]:
 # Exports
 
 
-def export_run(study: Study, ledger: Ledger, criterion: str, keep: int, mode: Any, seed: int) -> tuple[str, dict]:
-    """The id of the export run for these values, and the spec that its process reads."""
+def export_run(
+    study: Study, ledger: Ledger, criterion: str, keep: int, mode: str, seed: int
+) -> tuple[str, dict[str, Any], Path]:
+    """The id of the export run for these values, the spec that its process reads, and the folder that it writes."""
     from dataclasses import asdict
 
     from lrp_core.data import load_dataset
     from lrp_core.study import trial_at
+    from lrp_core.views import export_folder
 
-    data = load_dataset(study.dataset, study.root)
-    trial = trial_at(study, data, criterion=criterion, keep=keep, mode=mode, seed=seed)
-    folder = ledger.folder / "exports" / trial.key
-    spec = {
-        "study": asdict(study),
-        "criterion": criterion,
-        "keep": keep,
-        "mode": mode,
-        "seed": seed,
-        "folder": str(folder),
-    }
-    return f"export-{trial.key}", spec
+    choice: dict[str, Any] = {"criterion": criterion, "keep": keep, "mode": mode, "seed": seed}
+    trial = trial_at(study, load_dataset(study.dataset, study.root), **choice)
+    return f"export-{trial.key}", {"study": asdict(study), **choice}, export_folder(ledger, trial)
 
 
 def start_export(run: str, spec: dict, ledger: Ledger) -> bool:
@@ -221,16 +215,9 @@ def start_export(run: str, spec: dict, ledger: Ledger) -> bool:
 
 def read_card(folder: Path) -> dict[str, Any]:
     """The card of a finished export. Raises `StorageError` if it cannot be read."""
-    import json
+    from lrp_core import exports
 
-    from lrp_core.errors import StorageError, storage_errors
-
-    with storage_errors("read", folder / "card.json"):
-        text = (folder / "card.json").read_text()
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise StorageError(f"{folder / 'card.json'} is truncated: prepare the export again") from error
+    return exports.read_card(folder)
 
 
 def zipped(folder: Path, readme: str) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Error, sync_playwright
+
+from tools.ensure_browser import on_path
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
@@ -79,14 +81,10 @@ def _wait_until_healthy(url: str, process: subprocess.Popen, log: Path) -> None:
 @pytest.fixture(scope="session")
 def browser():
     """Chromium from PATH, else Playwright's own. Without one, CI fails and anyone else is told."""
-    playwright = pytest.importorskip("playwright.sync_api") if not os.environ.get("CI") else __import__(
-        "playwright.sync_api"
-    ).sync_api  # fmt: skip
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    with playwright.sync_playwright() as driver:
+    with sync_playwright() as driver:
         try:
-            chromium = driver.chromium.launch(executable_path=found, args=FLAGS)
-        except playwright.Error as error:
+            chromium = driver.chromium.launch(executable_path=on_path(), args=FLAGS)
+        except Error as error:
             reason = f"NO BROWSER: the browser tests did not run ({str(error).splitlines()[0]})"
             if os.environ.get("CI"):
                 pytest.fail(reason)
