@@ -17,13 +17,7 @@ def explore(opened: frame.Open) -> None:
     study = opened.study
     table = data.curve(*opened.source)
     n_inputs, _, _ = data.facts(study)
-    with st.container(border=True):
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            criterion = state.criterion(study)
-            mode = state.mode(study)
-            with st.container(width=110):
-                seed = state.seed(study)
-        removed = state.removed(study)
+    criterion, mode, seed, removed = state.choose(study)
     keep = data.keep_for(removed, n_inputs)
     if not data.is_ready(study, seed, opened.ledger.folder):
         frame.not_yet(seed)

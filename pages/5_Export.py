@@ -13,13 +13,7 @@ study, ledger = opened.study, opened.ledger
 
 with frame.refusals():
     n_inputs, _, _ = data.facts(study)
-    with st.container(border=True):
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            criterion = state.criterion(study)
-            mode = state.mode(study)
-            with st.container(width=110):
-                seed = state.seed(study)
-        removed = state.removed(study)
+    criterion, mode, seed, removed = state.choose(study)
     keep = data.keep_for(removed, n_inputs)
     key, spec, folder = data.export_run(study, ledger, criterion, keep, mode, seed)
     run = ledger.run(key)

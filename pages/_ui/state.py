@@ -87,6 +87,18 @@ def seed(study: Study) -> int:
     )  # fmt: skip
 
 
+def choose(study: Study) -> tuple[str, str, int, int]:
+    """Every shared control in one box: criterion, mode, seed and percent removed."""
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            chosen_criterion = criterion(study)
+            chosen_mode = mode(study)
+            with st.container(width=110):
+                chosen_seed = seed(study)
+        chosen_removed = removed(study)
+    return chosen_criterion, chosen_mode, chosen_seed, chosen_removed
+
+
 def value(key: str) -> Any:
     """A shared control's value, on a page that does not show it too."""
     return st.session_state[key]
