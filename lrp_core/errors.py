@@ -24,6 +24,10 @@ class UnsupportedLayer(LrpError, TypeError):
     """A layer or operation for which no relevance rule exists."""
 
 
+class NonFiniteRelevance(LrpError, ArithmeticError):
+    """Relevance, or the network's own output, that would be NaN or infinite."""
+
+
 class Cancelled(LrpError):
     """A run that was asked to stop; what it had finished is kept."""
 

@@ -1,34 +1,80 @@
-"""Composites: which rule at which layer, as data."""
+"""Composites: which rule at which layer, as data.
+
+A composite is a list of assignments; the first one that fits a layer gives its rule. One's own is as short:
+
+    Composite(At(ZBox(0, 1), position=0), At(Flat(), name="stem.*"), At(Gamma(0.1), kind="convolution"), At(Epsilon()))
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
-from ..errors import check_choice
-from .graph import Affine
-from .rules import Epsilon, Gamma, Rule, ZBox, Zero, ZPlus
+from ..errors import InputError, UnsupportedLayer, check_choice
+from .affine import Affine, Kind
+from .rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquare, ZBox, Zero, ZPlus
 
 
 @dataclass(frozen=True)
+class At:
+    """A rule and where it applies: to a kind of layer, to names that match a pattern, to a position; or everywhere.
+
+    `position` counts the layers that need a rule: 0 is the first, -1 the last. `name` is a shell pattern.
+    """
+
+    rule: Rule
+    kind: Kind | None = None
+    name: str | None = None
+    position: int | None = None
+
+    def fits(self, layer: Affine, name: str, position: int, total: int) -> bool:
+        return (
+            (self.kind is None or layer.kind == self.kind)
+            and (self.name is None or fnmatchcase(name, self.name))
+            and (self.position is None or self.position % total == position)
+        )
+
+
 class Composite:
-    """A rule for convolutions, one for dense layers, and optionally one for the first of all layers."""
+    """An ordered list of assignments."""
 
-    convolution: Rule
-    dense: Rule
-    first: Rule | None = None
+    def __init__(self, *assignments: At) -> None:
+        if not all(isinstance(assignment, At) for assignment in assignments):
+            raise InputError("a composite is made of assignments, At(rule, ...)")
+        self.assignments = assignments
 
-    def rule_for(self, layer: Affine, *, is_first: bool) -> Rule:
-        if is_first and self.first is not None:
-            return self.first
-        return self.convolution if layer.kind == "convolution" else self.dense
+    def rules_for(self, layers: list[tuple[str, Affine]]) -> list[Rule]:
+        """The rule of every layer that needs one. Raises `UnsupportedLayer` for a layer that none fits."""
+        found = []
+        for position, (name, layer) in enumerate(layers):
+            rule = next((a.rule for a in self.assignments if a.fits(layer, name, position, len(layers))), None)
+            if rule is None:
+                raise UnsupportedLayer(
+                    f"the composite has no rule for layer {name!r} ({layer.kind}): add At(rule, ...)"
+                )
+            found.append(rule)
+        return found
+
+    def __repr__(self) -> str:
+        return f"Composite({', '.join(map(repr, self.assignments))})"
+
+
+def _layers(convolution: Rule, dense: Rule, first: Rule | None = None) -> Composite:
+    """The usual form; a batch-norm that stands by itself goes with the dense layers."""
+    beginning = [At(first, position=0)] if first is not None else []
+    return Composite(*beginning, At(convolution, kind="convolution"), At(dense))
 
 
 COMPOSITES: dict[str, Composite] = {
-    "lrp-0": Composite(convolution=Zero(), dense=Zero()),
-    "epsilon": Composite(convolution=Epsilon(), dense=Epsilon()),
-    "epsilon-plus": Composite(convolution=ZPlus(), dense=Epsilon()),
-    "epsilon-gamma-box": Composite(first=ZBox(0.0, 1.0), convolution=Gamma(0.25), dense=Epsilon()),
-    "gamma": Composite(convolution=Gamma(0.25), dense=Gamma(0.25)),
+    "lrp-0": Composite(At(Zero())),
+    "epsilon": Composite(At(Epsilon())),
+    "epsilon-plus": _layers(ZPlus(), Epsilon()),
+    "epsilon-plus-flat": _layers(ZPlus(), Epsilon(), first=Flat()),
+    "epsilon-gamma-box": _layers(Gamma(0.25), Epsilon(), first=ZBox(0.0, 1.0)),
+    "epsilon-alpha2-beta1": _layers(AlphaBeta(2, 1), Epsilon()),
+    "epsilon-alpha2-beta1-flat": _layers(AlphaBeta(2, 1), Epsilon(), first=Flat()),
+    "gamma": Composite(At(Gamma(0.25))),
+    "w2": _layers(ZPlus(), Epsilon(), first=WSquare()),
 }
 
 

@@ -6,34 +6,46 @@ require gradients or not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from ..errors import InputError, check_choice
+from ..errors import InputError, NonFiniteRelevance, check_choice
+from .affine import Affine, Convolution
 from .composites import Composite, find_composite
-from .graph import Affine, trace
-from .rules import Propagate
+from .contributions import absorbed, propagate
+from .folding import fold_scales
+from .graph import trace
+from .operations import Back, Operation
+from .planning import prepare_rules, rectify_in_place
+from .relevance import Relevance
+from .rules import Rule
+from .starts import Start, Target, start_relevance
 
-STARTS: tuple[str, ...] = ("logit", "contrast", "log-odds")
-
-Target = int | Tensor | None
-"""The explained class: one for all images, one for each of them [n], or None for the predicted one."""
+Visit: TypeAlias = Callable[[int, Relevance, Sequence[Relevance]], None]
+"""Sees each step of the walk back: its number, the relevance at its output, and that at each of its inputs."""
 
 
 @dataclass(frozen=True, eq=False)
 class Balance:
-    """What went through one layer with weights: relevance that arrived at its outputs and left at its inputs.
+    """What became of the relevance that arrived at one layer, as sums over the layer, one for each image [n].
 
-    Both are sums over the layer, one for each image [n]; the difference was absorbed by biases and epsilon.
+    `arrived` at its outputs = `left` at its inputs + what was absorbed by its `bias` and by `epsilon`, up to
+    rounding. `box` is the part of `left` that z-box gave for the bounds of the box. A step other than a layer with
+    weights is listed where a constant absorbs a share: a number added, a frame set around a map; it counts as `bias`.
     """
 
     layer: str
     rule: str
     arrived: Tensor
     left: Tensor
+    bias: Tensor
+    epsilon: Tensor
+    box: Tensor
 
     @property
     def absorbed(self) -> Tensor:
@@ -45,8 +57,9 @@ class Explanation:
     """Relevance of one batch.
 
     `relevance` is that of the inputs and has their shape; `layers` maps every step of the network to the
-    relevance at its output; `target` [n] is the explained class, `logits` [n, classes] the network's output;
-    `balance` tells, from the first layer to the last, what arrived and what left.
+    relevance at its output; `target` [n] is the explained class (-1 for a start that was given as a tensor),
+    `logits` [n, classes] the network's output; `balance` tells, from the first layer to the last, what arrived
+    and what became of it.
     """
 
     relevance: Tensor
@@ -60,129 +73,179 @@ class Explainer:
     """A network and a composite, prepared once: modified weights are made here and not for every batch.
 
     Later changes of the model's parameters are not seen. Raises `UnsupportedLayer` before anything is computed
-    if the network holds an operation without a rule, and `InputError` for an unknown composite.
+    if the network holds an operation without a rule, or a layer for which the composite has none, and `InputError`
+    for an unknown composite.
     """
 
     def __init__(self, model: nn.Module, composite: str | Composite = "epsilon-plus") -> None:
         self.composite = find_composite(composite)
-        self.steps = trace(model)
-        self._propagate: dict[int, Propagate] = {}
-        self._rule_names: dict[int, str] = {}
-        for i, step in enumerate(self.steps):
-            if isinstance(step.operation, Affine):
-                rule = self.composite.rule_for(step.operation, is_first=not self._propagate)
-                self._propagate[i] = rule.prepare(step.operation)
-                self._rule_names[i] = str(rule)
+        steps = fold_scales(trace(model))
+        steps = [
+            replace(s, operation=s.operation.channels_last()) if isinstance(s.operation, Affine) else s for s in steps
+        ]
+        layers = {i: (s.name, s.operation) for i, s in enumerate(steps) if isinstance(s.operation, Affine)}
+        self.rules: dict[int, Rule] = dict(zip(layers, self.composite.rules_for(list(layers.values())), strict=True))
+        self.steps = rectify_in_place(steps, self.rules)
+        self._parts = prepare_rules(self.steps, self.rules)
+        self._images_last = any(isinstance(s.operation, Convolution) for s in steps)
 
     def relevance(
-        self, inputs: Shaped[Tensor, "n *shape"], target: Target = None, start: str = "logit"
-    ) -> Float[Tensor, "n *shape"]:
-        """Relevance of `inputs`, in their shape; intermediate relevance is not kept."""
-        activations = self._forward(inputs)
-        _, r = start_relevance(activations[-1], target, start)
-        for i in reversed(range(len(self.steps))):
-            r = self._back(i, activations, r)
-        return r
+        self,
+        inputs: Shaped[Tensor, "n *shape"],
+        target: Target | Literal["all"] = None,
+        start: Start = "logit",
+    ) -> Float[Tensor, "n *rest"]:
+        """Relevance of `inputs`, in their shape; intermediate relevance is not kept.
 
-    def explain(self, inputs: Shaped[Tensor, "n *shape"], target: Target = None, start: str = "logit") -> Explanation:
-        """Relevance of `inputs` and of every layer, with the balance of what arrived and left."""
-        activations = self._forward(inputs)
-        chosen, r = start_relevance(activations[-1], target, start)
-        layers, balance = {}, []
-        for i in reversed(range(len(self.steps))):
-            layers[self.steps[i].name] = r
-            arrived, r = r, self._back(i, activations, r)
-            if i in self._propagate:
-                balance.append(
-                    Balance(self.steps[i].name, self._rule_names[i], arrived.flatten(1).sum(1), r.flatten(1).sum(1))
-                )
-        return Explanation(r, dict(reversed(layers.items())), chosen, activations[-1], balance[::-1])
+        For the target "all": of every class in turn, [n, classes, *shape], with one forward pass for all of them.
+        Raises `InputError`, and `NonFiniteRelevance` instead of returning NaN or infinity.
+        """
+        values, backs = self._forward(inputs)
+        if isinstance(target, str):
+            check_choice("target", target, ("all",))
+            starts = [start_relevance(values[-1], k, start)[1] for k in range(_n_classes(values[-1]))]
+            return torch.stack([self._relevance(backs, r) for r in starts], dim=1)
+        return self._relevance(backs, start_relevance(values[-1], target, start)[1])
+
+    def explain(
+        self,
+        inputs: Shaped[Tensor, "n *shape"],
+        target: Target = None,
+        start: Start = "logit",
+    ) -> Explanation:
+        """Relevance of `inputs` and of every layer, with the balance of what arrived and left.
+
+        Raises `InputError`, and `NonFiniteRelevance` instead of returning NaN or infinity.
+        """
+        values, backs = self._forward(inputs)
+        chosen, r = start_relevance(values[-1], target, start)
+        layers: dict[str, Tensor] = {}
+        balance: list[Balance] = []
+
+        def note(i: int, arrived: Relevance, left: Sequence[Relevance]) -> None:
+            layers[self.steps[i].name] = arrived.dense().clone(memory_format=torch.contiguous_format)
+            entry = self._balance(i, values, arrived, left)
+            if entry is not None:
+                balance.append(entry)
+
+        relevance = self._relevance(backs, r, note)
+        return Explanation(relevance, dict(reversed(layers.items())), chosen, values[-1].clone(), balance[::-1])
 
     @torch.no_grad()
-    def _forward(self, inputs: Tensor) -> list[Tensor]:
-        """The input and the output of every step: activations[i] goes into step i, activations[i + 1] comes out."""
+    def _forward(self, inputs: Tensor) -> tuple[list[Tensor], list[Back]]:
+        """The network's input and after it the output of every step; and every step's way back."""
         _check_inputs(inputs)
-        activations = [inputs.detach()]
-        for step in self.steps:
+        x = inputs.detach()
+        if self._images_last and x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        values, backs = [x], []
+        for i, step in enumerate(self.steps):
+            read = [values[source + 1] for source in step.sources]
             try:
-                activations.append(step.operation(activations[-1]))
-            except RuntimeError as error:
+                z, back = self._run(i, step.operation, read)
+            except (RuntimeError, IndexError) as error:
                 raise InputError(
-                    f"inputs of shape {tuple(inputs.shape)} do not fit the network: layer {step.name!r} refused "
-                    f"{tuple(activations[-1].shape)} ({str(error).splitlines()[0]})"
+                    f"inputs of shape {tuple(inputs.shape)} and type {inputs.dtype} do not fit the network: layer "
+                    f"{step.name!r} refused {', '.join(str(tuple(a.shape)) for a in read)} "
+                    f"({str(error).splitlines()[0]})"
                 ) from error
-        return activations
+            values.append(z)
+            backs.append(back)
+        if not _is_finite(values[-1]):
+            broken = next(step.name for step, z in zip(self.steps, values[1:], strict=True) if not _is_finite(z))
+            raise NonFiniteRelevance(f"the network itself gives NaN or infinity, first at layer {broken!r}")
+        return values, backs
+
+    def _run(self, i: int, operation: Affine | Operation, inputs: list[Tensor]) -> tuple[Tensor, Back]:
+        if not isinstance(operation, Affine):
+            return operation.run(*inputs)
+        (a,) = inputs
+        return operation(a), lambda r: [propagate(self._parts[i], a, r)]
+
+    def _relevance(self, backs: list[Back], start: Relevance, visit: Visit | None = None) -> Tensor:
+        """Relevance of the input in a tensor of its own. Raises `NonFiniteRelevance`."""
+        relevance = self._walk_back(backs, start, visit).dense().contiguous()
+        if not _is_finite(relevance):
+            self._walk_back(backs, start, self._refuse_non_finite)
+        return relevance.clone() if relevance is start.tensor else relevance
 
     @torch.no_grad()
-    def _back(self, i: int, activations: list[Tensor], r: Tensor) -> Tensor:
-        a, z = activations[i], activations[i + 1]
-        if i in self._propagate:
-            return self._propagate[i](a, z, r)
-        return self.steps[i].operation.relevance(a, z, r)
+    def _walk_back(self, backs: list[Back], start: Relevance, visit: Visit | None = None) -> Relevance:
+        """Relevance of the input, from `start` at the output."""
+        arrived: list[Relevance | None] = [None] * len(self.steps) + [start]
+        for i in reversed(range(len(self.steps))):
+            r = arrived.pop()
+            assert r is not None, "every step leads to the output"
+            parts = backs[i](r)
+            if visit:
+                visit(i, r, parts)
+            for source, part in zip(self.steps[i].sources, parts, strict=True):
+                before = arrived[source + 1]
+                arrived[source + 1] = part if before is None else before + part
+        (relevance,) = arrived
+        assert relevance is not None, "the output depends on the input"
+        return relevance
+
+    def _balance(self, i: int, values: list[Tensor], arrived: Relevance, left: Sequence[Relevance]) -> Balance | None:
+        """What became of relevance at step `i`, if it is one where some is absorbed."""
+        step, operation = self.steps[i], self.steps[i].operation
+        before = _per_image(arrived.dense())
+        after = torch.stack([_per_image(r.dense()) for r in left]).sum(0)
+        if isinstance(operation, Affine):
+            where = absorbed(self._parts[i], values[step.sources[0] + 1], arrived)
+            return Balance(step.name, str(self.rules[i]), before, after, **where)
+        if operation.absorbs:
+            nothing = torch.zeros_like(before)
+            return Balance(step.name, type(operation).__name__, before, after, before - after, nothing, nothing)
+        return None
+
+    def _refuse_non_finite(self, i: int, arrived: Relevance, left: Sequence[Relevance]) -> None:
+        if all(_is_finite(r.dense()) for r in left):
+            return
+        rule = f" under {self.rules[i]}" if i in self.rules else ""
+        raise NonFiniteRelevance(
+            f"relevance became NaN or infinite at layer {self.steps[i].name!r}{rule}: its denominators are too small "
+            f"for {arrived.tensor.dtype}; use a rule with a larger epsilon, or a wider number type"
+        )
 
 
 def attribute(
     model: nn.Module,
     inputs: Shaped[Tensor, "n *shape"],
     *,
-    target: Target = None,
+    target: Target | Literal["all"] = None,
     composite: str | Composite = "epsilon-plus",
-    start: str = "logit",
-) -> Float[Tensor, "n *shape"]:
+    start: Start = "logit",
+) -> Float[Tensor, "n *rest"]:
     """Relevance of every input for the class `target`: a tensor of the shape of `inputs`.
 
-    `target` is one class, one for each image [n], or None for the predicted one. `start` is the relevance at
-    the output: "logit" (the class's logit, as in Bach et al. 2015), "contrast" (logit minus the best other)
-    or "log-odds" (logit minus the logsumexp of the others). Raises `UnsupportedLayer` and `InputError`.
+    `target` is one class, one for each image [n], None for the predicted one, or "all" for every class in turn,
+    which gives [n, classes, *shape]. `start` is the relevance at the output: "logit" (the class's logit, as in
+    Bach et al. 2015), "contrast" (logit minus the best other), "log-odds" (logit minus the logsumexp of the
+    others), "one-hot" (1), or a tensor in the shape of the output. Raises `UnsupportedLayer`, `InputError`, and
+    `NonFiniteRelevance` instead of returning NaN or infinity.
     """
     return Explainer(model, composite).relevance(inputs, target, start)
 
 
-@torch.no_grad()
-def start_relevance(logits: Tensor, target: Target, start: str) -> tuple[Tensor, Tensor]:
-    """The explained class [n] and the relevance [n, classes] at the output.
-
-    Each start is a function f of the logits, and the relevance of logit k is z_k df/dz_k: the logit itself
-    for f = z_c; z_c and minus the best other for their difference; for the log-odds
-    f = z_c - log sum_{k != c} exp z_k the others share -z_k in proportion to their softmax.
-    """
-    check_choice("start", start, STARTS)
-    if logits.ndim != 2:
-        raise InputError(f"the network returns shape {tuple(logits.shape)}, not logits [n, classes]")
-    if start != "logit" and logits.shape[1] < 2:
-        raise InputError(f"start {start!r} compares classes, and the network has a single output: use 'logit'")
-    chosen = _check_target(logits, target)[:, None]
-    gradient = torch.zeros_like(logits).scatter_(1, chosen, 1.0)
-    others = logits.scatter(1, chosen, -torch.inf)
-    if start == "contrast":
-        gradient.scatter_(1, others.argmax(1, keepdim=True), -1.0)
-    elif start == "log-odds":
-        gradient -= others.softmax(1)
-    return chosen[:, 0], gradient * logits
+def _n_classes(output: Tensor) -> int:
+    if output.ndim != 2:
+        raise InputError(f"the network returns shape {tuple(output.shape)}, not logits [n, classes]")
+    return output.shape[1]
 
 
-def _check_target(logits: Tensor, target: Target) -> Tensor:
-    n, n_classes = logits.shape
-    if target is None:
-        return logits.argmax(1)
-    if isinstance(target, int):
-        chosen = torch.full((n,), target, device=logits.device)
-    else:
-        chosen = torch.as_tensor(target, device=logits.device)
-    if chosen.shape != (n,) or chosen.is_floating_point() or chosen.dtype == torch.bool:
-        raise InputError(
-            f"target must be one class or {n} classes (integers), not {chosen.dtype} of shape {tuple(chosen.shape)}"
-        )
-    if n and not 0 <= int(chosen.min()) <= int(chosen.max()) < n_classes:
-        raise InputError(
-            f"target must be a class between 0 and {n_classes - 1}, not {int(chosen.min())}..{int(chosen.max())}"
-        )
-    return chosen.long()
+def _per_image(r: Tensor) -> Tensor:
+    return r.flatten(1).sum(1)
+
+
+def _is_finite(values: Tensor) -> bool:
+    """Whether there is no NaN and no infinity. The sum is quick and tells, but for one that overflows itself."""
+    return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
 
 
 def _check_inputs(inputs: Tensor) -> None:
     if not inputs.is_floating_point():
         raise InputError(f"inputs must be floating point (pixels / 255), not {inputs.dtype}")
-    if not bool(torch.isfinite(inputs).all()):
+    if not _is_finite(inputs):
         bad = (~torch.isfinite(inputs)).flatten(1).any(1).nonzero().flatten().tolist()
         raise InputError(f"image {bad[0]} of the batch holds NaN or infinity ({len(bad)} such images): clean it first")

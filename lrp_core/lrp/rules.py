@@ -1,40 +1,28 @@
 """The rules of layer-wise relevance propagation: the maths and nothing else.
 
 A layer computes z_k = sum_j a_j w_jk + b_k. Relevance R_k arrives at its outputs, R_j leaves at its inputs.
-Every rule is prepared once for a layer, which is where modified weights are made, and gives a function
-(a, z, R_k) -> R_j. x+ stands for max(x, 0), x- for min(x, 0), and sign(0) = +1.
+Every rule shares R_k out among the inputs in proportion to contributions n_jk (see `contributions`):
+
+    R_j = sum_k n_jk / d_k R_k,    d_k = sum_j n_jk + b_k + eps sign
+
+and says here which weights and inputs these are made of. A rule is prepared once for each layer, which is
+where modified weights are made. x+ stands for max(x, 0), x- for min(x, 0), and sign(0) = +1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .graph import Affine
-
-Propagate = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(a, z, R_k) -> R_j: inputs and outputs of the layer, relevance at its outputs -> relevance at its inputs."""
-
-STABILISER = 1e-9
-"""Added to the denominators of rules that have no epsilon of their own; relevance itself is unaffected by it."""
-
-
-@runtime_checkable
-class Rule(Protocol):
-    """A relevance rule with its parameters."""
-
-    def prepare(self, layer: Affine) -> Propagate:
-        """Make what the rule needs of `layer` once, and return the function that propagates through it."""
-        ...
-
-
-def stabilise(z: Tensor, eps: float) -> Tensor:
-    """z + eps sign(z), with sign(0) = +1: a denominator that is never closer to zero than eps."""
-    return z + eps * (1 - 2 * (z < 0).to(z.dtype))
+from .affine import Affine
+from .contributions import Bound, BySign, ByWeight, Contributions, InBox, OfLayer, Unchanged
 
 
 def positive(x: Tensor) -> Tensor:
@@ -45,106 +33,151 @@ def negative(x: Tensor) -> Tensor:
     return x.clamp(max=0)
 
 
+class Rule(ABC):
+    """A relevance rule with its parameters. One's own is a subclass with a `prepare` of a few lines."""
+
+    proportional: ClassVar[bool] = True
+    """Whether an input of zero always gets zero relevance."""
+
+    @abstractmethod
+    def prepare(self, layer: Affine) -> Sequence[Contributions]:
+        """What the inputs of `layer` contribute; relevance by several parts is added up."""
+
+
 @dataclass(frozen=True)
-class Epsilon:
-    """LRP-epsilon (Bach et al. 2015, eq. 58): R_j = a_j sum_k w_jk R_k / (z_k + eps sign z_k)."""
+class Zero(Rule):
+    """LRP-0 (Bach et al. 2015, eq. 56): n_jk = a_j w_jk, and R_k goes nowhere where z_k is zero."""
+
+    def prepare(self, layer: Affine) -> Sequence[Contributions]:
+        return [OfLayer(layer, eps=0)]
+
+
+@dataclass(frozen=True)
+class Epsilon(Rule):
+    """LRP-epsilon (Bach et al. 2015, eq. 58): n_jk = a_j w_jk, d_k = z_k + eps sign z_k."""
 
     eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        if not self.eps > 0:
+        if not 0 < self.eps < math.inf:
             raise InputError(f"epsilon must be above 0, not {self.eps}; use lrp-0 for no epsilon at all")
 
-    def prepare(self, layer: Affine) -> Propagate:
-        def propagate(a: Tensor, z: Tensor, r: Tensor) -> Tensor:
-            return a * layer.pullback(r / stabilise(z, self.eps), a)
-
-        return propagate
+    def prepare(self, layer: Affine) -> Sequence[Contributions]:
+        return [OfLayer(layer, eps=self.eps)]
 
 
 @dataclass(frozen=True)
-class Zero:
-    """LRP-0 (Bach et al. 2015, eq. 56): R_j = a_j sum_k w_jk R_k / z_k, and nothing where z_k is zero."""
+class Gamma(Rule):
+    """LRP-gamma (Montavon et al. 2019, sec. 10.2.3): n_jk = a_j (w_jk + g w_jk+), with b_k + g b_k+ in d_k.
 
-    def prepare(self, layer: Affine) -> Propagate:
-        def propagate(a: Tensor, z: Tensor, r: Tensor) -> Tensor:
-            return a * layer.pullback((r / z).masked_fill_(z == 0, 0), a)
-
-        return propagate
-
-
-@dataclass(frozen=True)
-class Gamma:
-    """LRP-gamma (Montavon et al. 2019, sec. 10.2.3):
-
-    R_j = sum_k a_j (w_jk + g w_jk+) / (sum_j a_j (w_jk + g w_jk+) + b_k + g b_k+) R_k.
-
-    Negative inputs are weighted by w_jk + g w_jk- instead (Andeol et al. 2021), so that in either case the
-    contributions that raise z_k are the ones that count 1 + g times.
+    For inputs and outputs of either sign (Andeol et al. 2021): negative inputs are weighted by w_jk + g w_jk-,
+    so that the contributions that raise z_k count 1 + g times; where z_k < 0, those that lower it.
     """
 
     gamma: float = 0.25
 
     def __post_init__(self) -> None:
-        if not self.gamma >= 0:
+        if not 0 <= self.gamma < math.inf:
             raise InputError(f"gamma must be 0 or more, not {self.gamma}")
 
-    def prepare(self, layer: Affine) -> Propagate:
+    def prepare(self, layer: Affine) -> Sequence[Contributions]:
         raised = layer.map(lambda p: p + self.gamma * positive(p))
-        lowered = layer.map(lambda w: w + self.gamma * negative(w)).without_bias()
-        return _by_sign(raised, lowered)
+        lowered = layer.map(lambda p: p + self.gamma * negative(p))
+        return [
+            BySign(raised, lowered.without_bias(), outputs="rising"),
+            BySign(lowered, raised.without_bias(), outputs="falling"),
+        ]
 
 
 @dataclass(frozen=True)
-class ZPlus:
-    """z+ (Montavon et al. 2017, eq. 8; alpha 1, beta 0): R_j = sum_k (a_j w_jk)+ / sum_j (a_j w_jk)+ R_k."""
-
-    def prepare(self, layer: Affine) -> Propagate:
-        return _by_sign(layer.without_bias().map(positive), layer.without_bias().map(negative))
-
-
-@dataclass(frozen=True)
-class ZBox:
-    """z-box (Montavon et al. 2017, eq. 9), for inputs in [low, high], element by element:
-
-    R_j = sum_k (x_j w_jk - l w_jk+ - h w_jk-) / sum_j (x_j w_jk - l w_jk+ - h w_jk-) R_k.
+class AlphaBeta(Rule):
+    """alpha-beta (Bach et al. 2015, eq. 60), alpha - beta = 1: alpha times n_jk = (a_j w_jk)+, and with the bias
+    in neither, minus beta times n_jk = (a_j w_jk)-, each with its own d_k.
     """
 
-    low: float = 0.0
-    high: float = 1.0
+    alpha: float = 2.0
+    beta: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
+        if not (self.beta >= 0 and math.isclose(self.alpha - self.beta, 1)):
+            raise InputError(f"alpha - beta must be 1 and beta 0 or more, not alpha={self.alpha}, beta={self.beta}")
+
+    def prepare(self, layer: Affine) -> Sequence[Contributions]:
+        up, down = (layer.without_bias().map(part) for part in (positive, negative))
+        rise = BySign(up, down, weight=self.alpha)
+        return [rise, BySign(down, up, weight=-self.beta)] if self.beta else [rise]
+
+
+@dataclass(frozen=True)
+class ZPlus(Rule):
+    """z+ (Montavon et al. 2017, eq. 8): n_jk = (a_j w_jk)+, which is alpha-beta with alpha 1 and beta 0."""
+
+    def prepare(self, layer: Affine) -> Sequence[Contributions]:
+        return AlphaBeta(1, 0).prepare(layer)
+
+
+@dataclass(frozen=True)
+class WSquare(Rule):
+    """w^2 (Montavon et al. 2017, eq. 7): n_jk = w_jk^2, whatever the inputs are."""
+
+    proportional = False
+
+    def prepare(self, layer: Affine) -> Sequence[Contributions]:
+        return [ByWeight(layer.without_bias().map(torch.square))]
+
+
+@dataclass(frozen=True)
+class Flat(Rule):
+    """flat (Lapuschkin et al. 2019): n_jk = 1 in the receptive field of k, whatever inputs and weights are."""
+
+    proportional = False
+
+    def prepare(self, layer: Affine) -> Sequence[Contributions]:
+        return [ByWeight(layer.without_bias().map(torch.ones_like))]
+
+
+@dataclass(frozen=True)
+class ZBox(Rule):
+    """z-box (Montavon et al. 2017, eq. 9), for inputs in [low, high], one number or one for each channel:
+
+    n_jk = a_j w_jk - l w_jk+ - h w_jk- = (a_j - l) w_jk+ + (a_j - h) w_jk-.
+    """
+
+    low: Bound = 0.0
+    high: Bound = 1.0
+    proportional = False
+
+    def __post_init__(self) -> None:
+        for end in ("low", "high"):
+            if isinstance(getattr(self, end), Sequence | Tensor):
+                object.__setattr__(self, end, tuple(float(v) for v in getattr(self, end)))
+        ends = [torch.as_tensor(bound, dtype=torch.float64) for bound in (self.low, self.high)]
+        if not bool((ends[0] < ends[1]).all()) or not all(bool(end.isfinite().all()) for end in ends):
             raise InputError(f"the box needs low < high, not [{self.low}, {self.high}]")
 
-    def prepare(self, layer: Affine) -> Propagate:
-        up, down = layer.without_bias().map(positive), layer.without_bias().map(negative)
-
-        def propagate(a: Tensor, z: Tensor, r: Tensor) -> Tensor:
-            above, below = a - self.low, a - self.high
-            s = r / stabilise(up(above) + down(below), STABILISER)
-            return above * up.pullback(s, a) + below * down.pullback(s, a)
-
-        return propagate
+    def prepare(self, layer: Affine) -> Sequence[Contributions]:
+        up, down = (layer.without_bias().map(part) for part in (positive, negative))
+        return [InBox(self.low, self.high, up, down)]
 
 
-def _by_sign(for_positive: Affine, for_negative: Affine) -> Propagate:
-    """Propagate in proportion to a+ w1 + a- w2: two sets of weights, one for each sign of the input."""
+@dataclass(frozen=True)
+class Pass(Rule):
+    """R_j = R_k, for a layer that has as many inputs as outputs."""
 
-    def propagate(a: Tensor, z: Tensor, r: Tensor) -> Tensor:
-        if not bool((a < 0).any()):
-            return a * for_positive.pullback(r / stabilise(for_positive(a), STABILISER), a)
-        up, down = positive(a), negative(a)
-        s = r / stabilise(for_positive(up) + for_negative(down), STABILISER)
-        return up * for_positive.pullback(s, a) + down * for_negative.pullback(s, a)
+    proportional = False
 
-    return propagate
+    def prepare(self, layer: Affine) -> Sequence[Contributions]:
+        return [Unchanged()]
 
 
-RULES: dict[str, type[Zero] | type[Epsilon] | type[Gamma] | type[ZPlus] | type[ZBox]] = {
+RULES: dict[str, type[Rule]] = {
     "lrp-0": Zero,
     "epsilon": Epsilon,
     "gamma": Gamma,
+    "alpha-beta": AlphaBeta,
     "z-plus": ZPlus,
+    "w-square": WSquare,
+    "flat": Flat,
     "z-box": ZBox,
+    "pass": Pass,
 }

@@ -183,7 +183,7 @@ def composites() -> tuple[str, ...]:
 
 def starts() -> tuple[str, ...]:
     """What relevance can start from at the output."""
-    from lrp_core.lrp.engine import STARTS
+    from lrp_core.lrp import STARTS
 
     return tuple(STARTS)
 

@@ -1,0 +1,205 @@
+"""From what a network calls, module, function or method, to the operation that it is."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from ..errors import UnsupportedLayer
+from ..layers import Frame, Scatter
+from . import calls, pooling
+from .affine import Affine, Convolution, Dense
+from .operations import Activation, Framing, Identity, Operation, Rearrangement, Rectifier, Scattering
+
+ELEMENTWISE_MODULES = (
+    *(nn.ReLU6, nn.LeakyReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid),
+    *(nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Softplus, nn.Softsign, nn.LogSigmoid, nn.Softshrink),
+)
+NEVER_NEGATIVE = (nn.ReLU6, nn.Sigmoid, nn.Hardsigmoid, nn.Softplus)
+IDENTITIES = (
+    *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
+)
+MOVING_MODULES = (
+    *(nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d),
+    *(nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d, nn.CircularPad1d, nn.CircularPad2d),
+    *(nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.UpsamplingNearest2d),
+)
+HINTS = {
+    "softmax": "explain the logits, and leave the softmax out",
+    "norm": "use batch-norm, which folds into its layer",
+    "dropout": "give F.dropout training=self.training, so that it is off in evaluation",
+    "multiheadattention": "LRP as it stands has no rule for attention",
+    "lstm": "recurrent layers have no rule here",
+    "gru": "recurrent layers have no rule here",
+    "rnn": "recurrent layers have no rule here",
+    "upsample": "upsample with mode='nearest'",
+    "mul": "only multiples by a constant have one: gating splits relevance between two factors",
+    "matmul": "use nn.Linear or F.linear, with weights that are parameters",
+}
+SUPPORTED = "linear, convolution, batch-norm, pooling, element-wise activation, reshape, sum, concatenation"
+
+
+class Reader:
+    """Reads the traced nodes of a model: which operation each of them is."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.modules = dict(model.named_modules())
+
+    def convert(self, node: fx.Node) -> tuple[Affine | Operation, list[fx.Node]]:
+        """The operation of a node, and the nodes whose values it reads. Raises `UnsupportedLayer` if it has no rule."""
+        sources = [n for n in _inputs(node) if not self.is_constant(n)]
+        if node.op == "call_module":
+            operation = from_module(self.modules[str(node.target)])
+        else:
+            operation = calls.from_call(calls.Call(node, sources, self.constant))
+        if operation is None:
+            raise UnsupportedLayer(f"no relevance rule for {self._describe(node)}: {_hint(node, self.modules)}")
+        return operation, sources
+
+    def is_inplace(self, node: fx.Node) -> bool:
+        """Whether later readers of the node's input see its output: relu written as a statement."""
+        if node.op == "call_module":
+            return bool(getattr(self.modules[str(node.target)], "inplace", False))
+        name = calls.name_of(node)
+        overwriting = name.endswith("_") and not name.endswith("__")
+        return bool(node.kwargs.get("inplace")) or overwriting or name in calls.AUGMENTED
+
+    def is_constant(self, node: fx.Node) -> bool:
+        """Whether a node is a parameter or a size, not a value computed from the inputs."""
+        if node.op == "get_attr" or calls.name_of(node) in ("size", "getattr", "dim"):
+            return True
+        inputs = _inputs(node)
+        return node.op in ("call_function", "call_method") and bool(inputs) and all(map(self.is_constant, inputs))
+
+    def constant(self, value: Any) -> Any:
+        """The tensor behind a parameter's node; anything else as it is."""
+        if isinstance(value, fx.Node) and value.op == "get_attr":
+            found: Any = self.model
+            for part in str(value.target).split("."):
+                found = getattr(found, part)
+            return found.detach().clone()
+        return value
+
+    def _describe(self, node: fx.Node) -> str:
+        if node.op == "call_module":
+            return f"layer {node.target!r} ({str(self.modules[str(node.target)]).splitlines()[0]})"
+        return f"operation {calls.name_of(node)!r} ({node.name})"
+
+
+def _hint(node: fx.Node, modules: dict[str, nn.Module]) -> str:
+    """What would help."""
+    name = type(modules[str(node.target)]).__name__ if node.op == "call_module" else calls.name_of(node)
+    name = name.lower()
+    return next((hint for part, hint in HINTS.items() if part in name), f"supported are {SUPPORTED}")
+
+
+def _inputs(node: fx.Node) -> list[fx.Node]:
+    """Every node among the arguments, as often as it stands there."""
+    found: list[fx.Node] = []
+
+    def note(argument: fx.Node) -> fx.Node:
+        found.append(argument)
+        return argument
+
+    fx.map_arg((node.args, node.kwargs), note)
+    return found
+
+
+def from_module(module: nn.Module) -> Affine | Operation | None:
+    """The operation that a module is in evaluation mode, None for one without a rule."""
+    if isinstance(module, MOVING_MODULES):
+        return Rearrangement(module.forward)
+    if isinstance(module, IDENTITIES):
+        return Identity()
+    if isinstance(module, ELEMENTWISE_MODULES):
+        return Activation(_out_of_place(module), isinstance(module, NEVER_NEGATIVE))
+    return _layer(module) or _pooling(module) or _other(module)
+
+
+def _layer(module: nn.Module) -> Affine | None:
+    match module:
+        case nn.Linear():
+            return Dense(_copied(module.weight), _copied(module.bias))
+        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() if module.padding_mode == "zeros":
+            return _convolution(module)
+        case nn.ConvTranspose1d() | nn.ConvTranspose2d() | nn.ConvTranspose3d():
+            return replace(_convolution(module), transposed=True, output_padding=tuple(module.output_padding))
+        case nn.BatchNorm1d() | nn.BatchNorm2d() | nn.BatchNorm3d():
+            return calls.scale(module.running_mean, module.running_var, module.weight, module.bias, module.eps)
+    return None
+
+
+def _pooling(module: nn.Module) -> Operation | None:
+    match module:
+        case nn.MaxPool1d() | nn.MaxPool2d() | nn.MaxPool3d() if not module.return_indices:
+            sizes = (module.kernel_size, module.stride, module.padding, module.dilation, module.ceil_mode)
+            return pooling.max_pool(_spatial(module), *sizes)
+        case nn.AdaptiveMaxPool1d() | nn.AdaptiveMaxPool2d() | nn.AdaptiveMaxPool3d() if not module.return_indices:
+            return pooling.adaptive_max_pool(_spatial(module), module.output_size)
+        case nn.AvgPool1d() | nn.AvgPool2d() | nn.AvgPool3d():
+            sizes = (module.kernel_size, module.stride, module.padding, module.ceil_mode, module.count_include_pad)
+            return pooling.average_pool(_spatial(module), *sizes, getattr(module, "divisor_override", None))
+        case nn.AdaptiveAvgPool1d() | nn.AdaptiveAvgPool2d() | nn.AdaptiveAvgPool3d():
+            return pooling.adaptive_average_pool(_spatial(module), module.output_size)
+    return None
+
+
+def _other(module: nn.Module) -> Operation | None:
+    match module:
+        case nn.ReLU():
+            return Rectifier()
+        case nn.PReLU():
+            weight = _copied(module.weight)
+            return Activation(lambda a: F.prelu(a, weight))
+        case nn.Flatten() if module.start_dim != 0:
+            return Rearrangement(module.forward, in_order=True)
+        case nn.Unflatten() if module.dim != 0:
+            return Rearrangement(module.forward, in_order=True)
+        case nn.Upsample() if module.mode == "nearest":
+            return Rearrangement(module.forward)
+        case Scatter():
+            return Scattering(module)
+        case Frame():
+            return Framing(module)
+    return None
+
+
+def _convolution(module: Any) -> Convolution:
+    return Convolution(
+        weight=_copied(module.weight),
+        bias=_copied(module.bias),
+        stride=tuple(module.stride),
+        padding=_padding(module),
+        dilation=tuple(module.dilation),
+        groups=module.groups,
+    )
+
+
+def _copied(tensor: Tensor | None) -> Any:
+    """A copy without gradient, so that later changes of the model are not seen half-way."""
+    return None if tensor is None else tensor.detach().clone()
+
+
+def _spatial(module: nn.Module) -> int:
+    """How many axes a pooling layer runs over: the digit in its name."""
+    return int(next(c for base in type(module).__mro__ for c in base.__name__ if c.isdigit()))
+
+
+def _padding(module: Any) -> tuple[int, ...]:
+    if not isinstance(module.padding, str):
+        return tuple(module.padding)
+    return calls.padding_of(module.padding, module.kernel_size, module.dilation)
+
+
+def _out_of_place(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    twin: Any = copy.copy(module)
+    if hasattr(twin, "inplace"):
+        twin.inplace = False
+    forward: Callable[[Tensor], Tensor] = twin.forward
+    return forward

@@ -1,0 +1,59 @@
+"""What can be settled once for a network and its rules, so that no batch has to find it out again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from .affine import Affine
+from .contributions import Contributions
+from .graph import Step, readers
+from .operations import Average, Rectifier, Sum
+from .rules import Rule
+
+
+def rectify_in_place(steps: list[Step], rules: Mapping[int, Rule]) -> list[Step]:
+    """Let every ReLU overwrite its input that can.
+
+    It can if nothing else reads that, and if relevance arrives as a product: then it is zero wherever the ReLU
+    cut, and no denominator is asked for there.
+    """
+    product = [False] * len(steps)
+    for i in reversed(range(len(steps))):
+        following = [(j, steps[j].operation) for j in readers(steps, i)]
+        product[i] = bool(following) and all(
+            rules[j].proportional if isinstance(operation, Affine) else operation.gives_product(product[j])
+            for j, operation in following
+        )
+
+    def can_overwrite(i: int) -> bool:
+        source = steps[i].sources[0]
+        return (
+            isinstance(steps[i].operation, Rectifier)
+            and source >= 0
+            and isinstance(steps[source].operation, Affine | Sum | Average)
+            and readers(steps, source) == [i]
+            and product[i]
+        )
+
+    in_place = Rectifier(in_place=True)
+    return [replace(step, operation=in_place) if can_overwrite(i) else step for i, step in enumerate(steps)]
+
+
+def prepare_rules(steps: list[Step], rules: Mapping[int, Rule]) -> dict[int, list[Contributions]]:
+    """What the inputs of every layer contribute under its rule, simplified by what is known about signs."""
+    nonnegative = {-1: False}
+    for i, step in enumerate(steps):
+        inputs = [nonnegative[source] for source in step.sources]
+        nonnegative[i] = not isinstance(step.operation, Affine) and step.operation.nonnegative(inputs)
+    cut = {step.sources[0] for step in steps if isinstance(step.operation, Rectifier) and step.operation.in_place}
+    prepared = {}
+    for i, rule in rules.items():
+        operation = steps[i].operation
+        assert isinstance(operation, Affine)
+        parts: list[Contributions | None] = list(rule.prepare(operation))
+        if i in cut:
+            parts = [part and part.for_nonnegative_outputs() for part in parts]
+        known = [part for part in parts if part is not None]
+        prepared[i] = [p.for_nonnegative_inputs() for p in known] if nonnegative[steps[i].sources[0]] else known
+    return prepared

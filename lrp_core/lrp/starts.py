@@ -1,0 +1,85 @@
+"""Where relevance starts: how much of it each output has, for the class that is explained."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError, check_choice
+from .relevance import Relevance
+
+STARTS: tuple[str, ...] = ("logit", "contrast", "log-odds", "one-hot")
+
+Target: TypeAlias = int | Tensor | Sequence[int] | None
+"""The explained class: one for all images, one for each of them [n], or None for the predicted one."""
+
+Start: TypeAlias = str | Tensor
+"""One of `STARTS`, or the relevance of every output itself, in the shape of the network's output."""
+
+
+def start_relevance(output: Tensor, target: Target, start: Start) -> tuple[Tensor, Relevance]:
+    """The explained class [n] and the relevance of every output; the class is -1 for a start given as a tensor.
+
+    Each named start but the last is a function f of the logits, and the relevance of logit k is z_k df/dz_k: the
+    logit itself for f = z_c; z_c and minus the best other for their difference; for the log-odds
+    f = z_c - log sum_{k != c} exp z_k the others share -z_k in proportion to their softmax. "one-hot" gives the
+    explained class relevance 1, whatever its logit is. Raises `InputError`.
+    """
+    if isinstance(start, Tensor):
+        return _given(output, target, start)
+    check_choice("start", start, STARTS)
+    if output.ndim != 2:
+        raise InputError(
+            f"the network returns shape {tuple(output.shape)}, not logits [n, classes]: give the start as a tensor"
+        )
+    if start in ("contrast", "log-odds") and output.shape[1] < 2:
+        raise InputError(f"start {start!r} compares classes, and the network has a single output: use 'logit'")
+    chosen = check_target(output, target)[:, None]
+    gradient = torch.zeros_like(output).scatter_(1, chosen, 1.0)
+    others = output.scatter(1, chosen, -torch.inf)
+    if start == "contrast":
+        gradient.scatter_(1, others.argmax(1, keepdim=True), -1.0)
+    elif start == "log-odds":
+        gradient -= others.softmax(1)
+    relevance = Relevance.of(output, gradient) if start == "one-hot" else Relevance.product(output, gradient)
+    return chosen[:, 0], relevance
+
+
+def _given(output: Tensor, target: Target, start: Tensor) -> tuple[Tensor, Relevance]:
+    if target is not None:
+        raise InputError("a start given as a tensor says itself what is explained: leave the target out")
+    if start.shape != output.shape:
+        raise InputError(
+            f"the start must have the shape of the network's output, {tuple(output.shape)}, not {tuple(start.shape)}"
+        )
+    if not start.is_floating_point() or not bool(torch.isfinite(start).all()):
+        raise InputError(f"the start must be finite floating-point numbers, not {start.dtype} with NaN or infinity")
+    chosen = torch.full((len(output),), -1, device=output.device)
+    return chosen, Relevance.of(output, start.detach().to(output).clone())
+
+
+def check_target(logits: Tensor, target: Any) -> Tensor:
+    """The explained class of every image [n]. Raises `InputError` for what is no class of the network."""
+    n, n_classes = logits.shape
+    if target is None:
+        return logits.argmax(1)
+    try:
+        chosen = torch.full((n,), operator.index(target), device=logits.device)
+    except (TypeError, ValueError, RuntimeError):
+        try:
+            chosen = torch.as_tensor(target, device=logits.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"target must be one class or {n} classes (integers), not {target!r:.60}") from error
+    if chosen.shape != (n,) or chosen.is_floating_point() or chosen.dtype == torch.bool:
+        raise InputError(
+            f"target must be one class or {n} classes (integers), not {chosen.dtype} of shape {tuple(chosen.shape)}"
+        )
+    if n and not 0 <= int(chosen.min()) <= int(chosen.max()) < n_classes:
+        raise InputError(
+            f"target must be a class between 0 and {n_classes - 1}, not {int(chosen.min())}..{int(chosen.max())}"
+        )
+    return chosen.long()
