@@ -137,7 +137,7 @@ class Explainer:
         _check_inputs(inputs)
         x = inputs.detach()
         if self._images_last and x.ndim == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
+            x = x.clone(memory_format=torch.channels_last)
         values, backs = [x], []
         for i, step in enumerate(self.steps):
             read = [values[source + 1] for source in step.sources]
