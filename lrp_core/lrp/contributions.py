@@ -66,9 +66,10 @@ class Contributions(ABC):
 
     def shares(self, a: Tensor, r: Relevance) -> Tensor:
         """s_k = R_k / d_k, for relevance `r` at the layer's outputs."""
-        return self._restricted(r.over(self._denominator(self.total(a, r.values))), r)
+        return self._restricted(r.over(self.denominator(self.total(a, r.values))), r)
 
-    def _denominator(self, total: Tensor) -> Tensor:
+    def denominator(self, total: Tensor) -> Tensor:
+        """d_k, in the memory of sum_j n_jk + b_k."""
         if self.sign > 0:
             return total.clamp_(min=0).add_(self.eps)
         return total.clamp_(max=0).sub_(self.eps) if self.sign < 0 else stabilise(total, self.eps)
@@ -204,13 +205,21 @@ class InBox(Contributions):
         return torch.cat(ends, self.layer.input_axis) if self._both else torch.stack(ends)
 
     def shares(self, a: Tensor, r: Relevance) -> Tensor:
-        if bool(((a < _bound(self.low, a)) | (a > _bound(self.high, a))).any()):
-            warnings.warn(
-                f"inputs reach from {a.min():.3g} to {a.max():.3g}, outside the box [{self.low}, {self.high}] of the "
-                "z-box rule: relevance may change its sign there; give the rule the bounds of your inputs",
-                stacklevel=2,
-            )
+        if self._holds(a):
+            return super(InBox, replace(self, sign=1)).shares(a, r)
+        warnings.warn(
+            f"inputs reach from {a.min():.3g} to {a.max():.3g}, outside the box [{self.low}, {self.high}] of the "
+            "z-box rule: relevance may change its sign there; give the rule the bounds of your inputs",
+            stacklevel=2,
+        )
         return super().shares(a, r)
+
+    def _holds(self, a: Tensor) -> bool:
+        """Whether all inputs lie in the box."""
+        if isinstance(self.low, tuple) or isinstance(self.high, tuple) or not a.numel():
+            return not bool(((a < _bound(self.low, a)) | (a > _bound(self.high, a))).any())
+        least, greatest = torch.aminmax(a)
+        return float(least) >= self.low and float(greatest) <= self.high
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,7 +273,7 @@ def absorbed(parts: Sequence[Contributions], a: Tensor, r: Relevance) -> dict[st
         layer = part.biased
         if layer is not None and layer.bias is not None:
             found["bias"] += (s * layer.along_outputs(layer.bias, s)).flatten(1).sum(1)
-        found["epsilon"] += (s * (part._denominator(total.clone()) - total)).flatten(1).sum(1)
+        found["epsilon"] += (s * (part.denominator(total.clone()) - total)).flatten(1).sum(1)
         if isinstance(part, InBox):
             found["box"] += (s * part.total(torch.zeros_like(a[:1]), r.values)).flatten(1).sum(1)
     return found
