@@ -114,7 +114,7 @@ class Explainer:
         for name, value in (("target", target), ("start", start)):
             if isinstance(value, Tensor) and value.ndim and len(value) != len(inputs):
                 raise InputError(f"there are {len(inputs)} images, and {name} has {len(value)} entries")
-        pieces = zip(inputs.split(size), *(_split(value, size) for value in (target, start)), strict=False)
+        pieces = zip(_split(inputs, size), *(_split(value, size) for value in (target, start)), strict=False)
         return torch.cat([self._of_piece(*piece) for piece in pieces])
 
     def _of_piece(self, inputs: Tensor, target: Any, start: Start) -> Tensor:
