@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -47,14 +47,14 @@ class Affine(ABC):
         """One value for each output channel [channels], in a shape that broadcasts against the outputs `z`."""
 
     @abstractmethod
-    def scaled(self, factor: Tensor, shift: Tensor) -> Self:
+    def scaled(self, factor: Tensor, shift: Tensor) -> Affine:
         """This layer followed by `z -> factor z + shift`, one factor and shift for each output channel."""
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+    def map(self, change: Callable[[Tensor], Tensor]) -> Affine:
         """The same layer with `change` applied to its weights and its bias."""
         return replace(self, weight=change(self.weight), bias=None if self.bias is None else change(self.bias))
 
-    def beside(self, other: Self) -> Self | None:
+    def beside(self, other: Affine) -> Affine | None:
         """One layer that takes the inputs of both side by side and gives the sum of both, with this one's bias.
 
         None where that cannot be said in one layer. Inputs are put together along `input_axis`.
@@ -66,11 +66,11 @@ class Affine(ABC):
         """The axis along which input channels (or units) lie."""
         return 1
 
-    def channels_last(self) -> Self:
+    def channels_last(self) -> Affine:
         """The same layer with its weights laid out as the kernels of convolutions like them best."""
         return self
 
-    def without_bias(self) -> Self:
+    def without_bias(self) -> Affine:
         return replace(self, bias=None)
 
     def _shifted(self, factor: Tensor, shift: Tensor) -> Tensor:
@@ -101,14 +101,14 @@ class Dense(Affine):
     def along_outputs(self, values: Tensor, z: Tensor) -> Tensor:
         return values
 
-    def beside(self, other: Self) -> Self | None:
+    def beside(self, other: Affine) -> Affine | None:
         return replace(self, weight=torch.cat([self.weight, other.weight], 1))
 
     @property
     def input_axis(self) -> int:
         return -1
 
-    def scaled(self, factor: Tensor, shift: Tensor) -> Self:
+    def scaled(self, factor: Tensor, shift: Tensor) -> Affine:
         weight = self.weight * factor[:, None]
         return replace(self, weight=weight, bias=self._shifted(factor, shift), only_vectors=True)
 
@@ -149,7 +149,7 @@ class Convolution(Affine):
     def along_outputs(self, values: Tensor, z: Tensor) -> Tensor:
         return _along_channels(values, z)
 
-    def scaled(self, factor: Tensor, shift: Tensor) -> Self:
+    def scaled(self, factor: Tensor, shift: Tensor) -> Affine:
         if self.transposed:  # [inputs, outputs / groups, ...]: each group of inputs has outputs of its own
             per_group = factor.view(self.groups, 1, -1).expand(-1, len(self.weight) // self.groups, -1)
             factors = per_group.reshape(len(self.weight), -1, *[1] * (self.weight.ndim - 2))
@@ -187,12 +187,12 @@ class Convolution(Affine):
             blocks[:, i, j, :, i : i + height, j : j + width] = flipped
         return blocks.flatten(0, 2).contiguous(memory_format=torch.channels_last)
 
-    def beside(self, other: Self) -> Self | None:
+    def beside(self, other: Affine) -> Affine | None:
         if self.groups > 1:
             return None
         return replace(self, weight=torch.cat([self.weight, other.weight], 0 if self.transposed else 1))
 
-    def channels_last(self) -> Self:
+    def channels_last(self) -> Affine:
         if self.weight.ndim != 4:
             return self
         return replace(self, weight=self.weight.contiguous(memory_format=torch.channels_last))
@@ -220,7 +220,7 @@ class Scale(Affine):
     def along_outputs(self, values: Tensor, z: Tensor) -> Tensor:
         return _along_channels(values, z)
 
-    def scaled(self, factor: Tensor, shift: Tensor) -> Self:
+    def scaled(self, factor: Tensor, shift: Tensor) -> Affine:
         return replace(self, weight=self.weight * factor, bias=self._shifted(factor, shift))
 
 
