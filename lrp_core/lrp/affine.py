@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -45,18 +45,18 @@ class Affine(ABC):
         """One value for each output channel [channels], in a shape that broadcasts against the outputs `z`."""
 
     @abstractmethod
-    def scaled(self, factor: Tensor, shift: Tensor) -> Self:
+    def scaled(self, factor: Tensor, shift: Tensor) -> Affine:
         """This layer followed by `z -> factor z + shift`, one factor and shift for each output channel."""
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+    def map(self, change: Callable[[Tensor], Tensor]) -> Affine:
         """The same layer with `change` applied to its weights and its bias."""
         return replace(self, weight=change(self.weight), bias=None if self.bias is None else change(self.bias))
 
-    def channels_last(self) -> Self:
+    def channels_last(self) -> Affine:
         """The same layer with its weights laid out as the kernels of convolutions like them best."""
         return self
 
-    def without_bias(self) -> Self:
+    def without_bias(self) -> Affine:
         return replace(self, bias=None)
 
     def _shifted(self, factor: Tensor, shift: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class Dense(Affine):
     def along_outputs(self, values: Tensor, z: Tensor) -> Tensor:
         return values
 
-    def scaled(self, factor: Tensor, shift: Tensor) -> Self:
+    def scaled(self, factor: Tensor, shift: Tensor) -> Affine:
         weight = self.weight * factor[:, None]
         return replace(self, weight=weight, bias=self._shifted(factor, shift), only_vectors=True)
 
@@ -126,7 +126,7 @@ class Convolution(Affine):
     def along_outputs(self, values: Tensor, z: Tensor) -> Tensor:
         return _along_channels(values, z)
 
-    def scaled(self, factor: Tensor, shift: Tensor) -> Self:
+    def scaled(self, factor: Tensor, shift: Tensor) -> Affine:
         if self.transposed:  # [inputs, outputs / groups, ...]: each group of inputs has outputs of its own
             per_group = factor.view(self.groups, 1, -1).expand(-1, len(self.weight) // self.groups, -1)
             factors = per_group.reshape(len(self.weight), -1, *[1] * (self.weight.ndim - 2))
@@ -134,7 +134,7 @@ class Convolution(Affine):
             factors = factor.view(-1, *[1] * (self.weight.ndim - 1))
         return replace(self, weight=self.weight * factors, bias=self._shifted(factor, shift))
 
-    def channels_last(self) -> Self:
+    def channels_last(self) -> Affine:
         if self.weight.ndim != 4:
             return self
         return replace(self, weight=self.weight.contiguous(memory_format=torch.channels_last))
@@ -162,7 +162,7 @@ class Scale(Affine):
     def along_outputs(self, values: Tensor, z: Tensor) -> Tensor:
         return _along_channels(values, z)
 
-    def scaled(self, factor: Tensor, shift: Tensor) -> Self:
+    def scaled(self, factor: Tensor, shift: Tensor) -> Affine:
         return replace(self, weight=self.weight * factor, bias=self._shifted(factor, shift))
 
 
