@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -66,9 +68,7 @@ LAYERS: dict[str, tuple[Callable[[bool], nn.Module], tuple[int, ...]]] = {
     ),
     "transposed 1d": (lambda b: nn.ConvTranspose1d(2, 3, 3, bias=b), (2, 5)),
     "transposed 1d, everything": (
-        lambda b: nn.ConvTranspose1d(
-            4, 6, 3, stride=3, padding=1, output_padding=2, groups=2, dilation=2, bias=b
-        ),
+        lambda b: nn.ConvTranspose1d(4, 6, 3, stride=3, padding=1, output_padding=2, groups=2, dilation=2, bias=b),
         (4, 4),
     ),
     "transposed": (lambda b: nn.ConvTranspose2d(2, 3, 3, bias=b), (2, 3, 4)),
@@ -120,8 +120,6 @@ def matrix(layer: nn.Module, shape: tuple[int, ...]) -> tuple[Array, Array]:
 
 def field(layer: nn.Module, shape: tuple[int, ...]) -> Array:
     """Which inputs stand in the receptive field of which outputs [outputs, inputs], as counts of weights: 0 or 1."""
-    import copy
-
     ones = copy.deepcopy(layer)
     with torch.no_grad():
         for parameter in ones.parameters():
@@ -138,14 +136,22 @@ def step_of(layer: nn.Module) -> Affine:
     return step.operation
 
 
-def make(kind: str, *, bias: bool, signs: str, n: int = 3, seed: int = 0) -> tuple[nn.Module, Affine, Tensor, Tensor]:
-    """A layer of that kind in float64, the operation that it is, inputs, and relevance at its outputs."""
+@cache
+def layer_of(kind: str, bias: bool) -> tuple[nn.Module, Affine, tuple[Array, Array, Array]]:
+    """A layer of that kind in float64, the operation that it is, and its matrix, bias and receptive fields."""
     build, shape = LAYERS[kind]
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     layer = build(bias).double()
+    return layer, step_of(layer), (*matrix(layer, shape), field(layer, shape))
+
+
+def make(kind: str, *, bias: bool, signs: str, n: int = 3) -> tuple[nn.Module, Affine, Tensor, Tensor]:
+    """A layer of that kind in float64, the operation that it is, inputs, and relevance at its outputs."""
+    layer, operation, _ = layer_of(kind, bias)
+    torch.manual_seed(1)
+    shape = LAYERS[kind][1]
     a = torch.rand(n, *shape, dtype=torch.float64) * 1.8 - 0.9
     a = {"non-negative": a.abs(), "signed": a, "negative": -a.abs(), "sparse": a.clamp(min=0)}[signs]
-    operation = step_of(layer)
     return layer, operation, a, torch.randn_like(operation(a))
 
 
@@ -162,8 +168,5 @@ def is_bound_for_box(rule: Rule, a: Tensor) -> bool:
 def apply(rule: Rule, layer: Affine, a: Tensor, r: Tensor, *, product: bool = False) -> Tensor:
     """Relevance `r` at the outputs of one layer, brought to its inputs; arriving as itself, or as a product."""
     z = layer(a)
-    if product:
-        arriving = Relevance.product(z, torch.where(z == 0, 0.0, r / z))
-    else:
-        arriving = Relevance.of(z, r.clone())
-    return propagate(rule.prepare(layer), a, arriving).dense()
+    form, tensor = (Relevance.product, torch.where(z == 0, 0.0, r / z)) if product else (Relevance.of, r.clone())
+    return propagate(rule.prepare(layer), a, form(z, tensor)).dense()
