@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 
 from lrp_core.errors import InputError, UnsupportedLayer
 from lrp_core.lrp import COMPOSITES, Explainer, attribute
@@ -371,7 +372,7 @@ class TestNeverWrongInSilence:
         model, x = three(RIGHT_OR_REFUSED[what], **parts()), images((WIDTH,), n=n) + 0.1
         try:
             expected = model(x.clone()).detach()
-        except (RuntimeError, IndexError):
+        except (RuntimeError, IndexError, ValueError):
             pytest.skip("the model itself cannot do it for this number of images")
         for composite in ("lrp-0", "epsilon", "gamma"):
             try:
@@ -416,7 +417,7 @@ class TestNeverWrongInSilence:
     def test_pruned_weights_are_the_effective_ones_or_refused(self) -> None:
         """torch's own pruning keeps the weight as a plain tensor, which a hook makes anew before each call."""
         model, x = randomise(mlp([6, 5, 3]), 0), images((6,))
-        nn.utils.prune.l1_unstructured(model[1], "weight", 0.5)
+        prune.l1_unstructured(model[1], "weight", 0.5)
         with torch.no_grad():
             model[1].weight_orig.mul_(2)
         try:
@@ -467,11 +468,11 @@ class TestNeverWrongInSilence:
         x = images((2, 3, 3), n=3)
         expected = model(x).detach()
         try:
-            explanation = Explainer(model, "lrp-0").explain(x, start=torch.ones_like(expected))
+            explanation = Explainer(model, "lrp-0").explain(x, start=expected)
         except (UnsupportedLayer, InputError) as refused:
             assert_clear(refused)
             return
         assert relative_error(explanation.logits, expected) < 1e-12
         pixels = x.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad((model(pixels) / model(pixels).detach().where(expected != 0, 1)).sum(), pixels)
+        (gradient,) = torch.autograd.grad(model(pixels).sum(), pixels)
         assert relative_error(explanation.relevance, x * gradient) < 1e-9
