@@ -38,7 +38,10 @@ for _d in (1, 2, 3):
         for _affine in (True, False):
             NETWORKS[f"conv{_d}d then norm, {_bias=}, {_affine=}"] = (
                 lambda d=_d, bias=_bias, affine=_affine: headed(
-                    CONV[d](2, 4, 3, groups=2, bias=bias), NORM[d](4, affine=affine, eps=0.1), nn.ReLU(), shape=SHAPES[d]
+                    CONV[d](2, 4, 3, groups=2, bias=bias),
+                    NORM[d](4, affine=affine, eps=0.1),
+                    nn.ReLU(),
+                    shape=SHAPES[d],
                 ),
                 ["convolution", "dense"],
             )

@@ -17,7 +17,7 @@ from lrp_core.lrp import COMPOSITES, Explainer, attribute
 from lrp_core.lrp.affine import Affine
 from lrp_core.lrp.graph import trace
 
-from .networks import IMAGE, Lambda, assert_clear, cnn, gradient_x_input, images, mlp, randomise, relative_error
+from .networks import Lambda, assert_clear, cnn, gradient_x_input, images, mlp, randomise, relative_error
 
 WIDTH = 6
 NO_BOX = sorted(set(COMPOSITES) - {"epsilon-gamma-box"})
@@ -388,10 +388,25 @@ class TestNeverWrongInSilence:
             assert float(gap.abs().max()) < 1e-9 * scale
 
     @pytest.mark.parametrize(
-        "what", ["a view overwritten", "an identity overwritten", "a clone overwritten", "an older value kept",
-                 "overwritten after it was read", "input overwritten", "a sum that broadcasts", "number minus",
-                 "a multiple that broadcasts", "constant minus", "plus equals", "itself in its sum",
-                 "all of it", "part overwritten", "contiguous overwritten", "a dropout overwritten"]
+        "what",
+        [
+            "a view overwritten",
+            "an identity overwritten",
+            "a clone overwritten",
+            "an older value kept",
+            "overwritten after it was read",
+            "input overwritten",
+            "a sum that broadcasts",
+            "number minus",
+            "a multiple that broadcasts",
+            "constant minus",
+            "plus equals",
+            "itself in its sum",
+            "all of it",
+            "part overwritten",
+            "contiguous overwritten",
+            "a dropout overwritten",
+        ],
     )
     def test_lrp_0_without_constants_is_gradient_x_input_or_refused(self, what: str) -> None:
         model, x = three(RIGHT_OR_REFUSED[what], **parts()), images((WIDTH,)) + 0.1
@@ -405,7 +420,7 @@ class TestNeverWrongInSilence:
     @pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
     def test_a_hook_is_not_ignored_in_silence(self, register: str) -> None:
         """torch.fx does not see hooks: one that changes a value would be left out of the explanation."""
-        model, x = randomise(mlp([6, 5, 3]), 0), images((6,))
+        model, _x = randomise(mlp([6, 5, 3]), 0), images((6,))
         if register == "register_forward_hook":
             model[1].register_forward_hook(lambda module, inputs, output: 3 * output)
         else:
@@ -456,7 +471,7 @@ class TestNeverWrongInSilence:
             lambda x: x.repeat(1, 1, 1, 1),
             lambda x: x.expand(x.size(0), -1, -1, -1),
             lambda x: torch.flatten(x, end_dim=1),
-            lambda x: torch.flatten(x),
+            torch.flatten,
             lambda x: torch.flatten(x)[None],
             lambda x: x.flatten(1, 2).flatten(1),
         ],
