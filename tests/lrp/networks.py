@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from lrp_core.models import ARCHITECTURES, Network, build_model
 
@@ -16,12 +17,15 @@ IMAGE = (2, 10, 10)
 
 
 class Lambda(nn.Module):
-    """A model whose forward is a function of it and its input; `parts` are its submodules."""
+    """A model whose forward is a function of it and its input; `parts` are its submodules, and tensors its buffers."""
 
-    def __init__(self, forward: Callable[[Any, Tensor], Any], **parts: nn.Module) -> None:
+    def __init__(self, forward: Callable[[Any, Tensor], Any], **parts: nn.Module | Tensor) -> None:
         super().__init__()
         for name, part in parts.items():
-            self.add_module(name, part)
+            if isinstance(part, Tensor):
+                self.register_buffer(name, part)
+            else:
+                self.add_module(name, part)
         self._forward = forward
 
     def forward(self, x: Tensor) -> Any:
@@ -34,12 +38,12 @@ def randomise(model: nn.Module, seed: int) -> nn.Module:
     model = model.double().eval()
     with torch.no_grad():
         for layer in model.modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d):
+            if isinstance(layer, nn.Linear | _ConvNd):
                 fan_in = layer.weight[0].numel()
                 layer.weight.copy_(torch.randn(layer.weight.shape, generator=random) * (2 / fan_in) ** 0.5)
                 if layer.bias is not None:
                     layer.bias.copy_(torch.randn(layer.bias.shape, generator=random) * 0.3)
-            elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
                 layer.running_mean.copy_(torch.randn(layer.running_mean.shape, generator=random) * 0.2)
                 layer.running_var.copy_(torch.rand(layer.running_var.shape, generator=random) + 0.3)
                 if layer.affine:
@@ -157,9 +161,35 @@ def starting_value(logits: Tensor, target: Tensor, start: str) -> Tensor:
     for z, c in zip(logits, target.tolist(), strict=True):
         others = torch.cat([z[:c], z[c + 1 :]])
         value = z[c]
-        if start == "contrast":
+        if start == "one-hot":
+            value = z[c] / z[c].detach()
+        elif start == "contrast":
             value = value - others.max()
         elif start == "log-odds":
             value = value - others.exp().sum().log()
         values.append(value)
     return torch.stack(values)
+
+
+def gradient_x_input(model: nn.Module, x: Tensor, target: Tensor | int, start: str = "logit") -> Tensor:
+    """x times the gradient of what `start` explains, by autograd: LRP-0 of a piecewise linear network."""
+    if isinstance(target, int):
+        target = torch.full((len(x),), target)
+    pixels = x.detach().clone().requires_grad_()
+    value = starting_value(model(pixels), target, start).sum()
+    return (x * torch.autograd.grad(value, pixels)[0]).detach()
+
+
+def some_targets(n: int, n_classes: int, seed: int) -> Tensor:
+    return torch.randint(n_classes, (n,), generator=torch.Generator().manual_seed(seed))
+
+
+def assert_clear(error: BaseException, *names: str) -> None:
+    """One sentence for a person, of one line, that has every one of `names`."""
+    text = str(error)
+    assert text
+    assert "\n" not in text
+    assert len(text) < 500, text
+    assert "Traceback" not in text
+    for name in names:
+        assert name in text, text
