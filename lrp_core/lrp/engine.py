@@ -172,7 +172,9 @@ class Explainer:
             backs.append(back)
         if not _is_finite(values[-1]):
             broken = next(step.name for step, z in zip(self.steps, values[1:], strict=True) if not _is_finite(z))
-            raise NonFiniteRelevance(f"the network itself gives NaN or infinity, first at layer {broken!r}")
+            raise NonFiniteRelevance(
+                f"the network itself gives NaN or infinity, first at layer {broken!r}: its training may have diverged"
+            )
         return values, backs
 
     def _piece(self, inputs: Tensor) -> int:
