@@ -1,6 +1,7 @@
 # make app    create the environment and start the dashboard
 # make test   the same environment, what the tests need, then lint, types, contracts and every test
 # make check  lint, types and contracts alone       make quick  the tests without the slow tail
+# make bench  relevance a second, beside zennit, captum, gradient x input and the bare kernels (minutes)
 # make format rewrite the code in the project's style
 # make clean  remove the environment and all that was computed
 #
@@ -15,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 APP := $(VENV)/.app-$(shell cksum < requirements.txt | cut -d' ' -f1)
 DEV := $(VENV)/.dev-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 
-.PHONY: app test check quick format clean
+.PHONY: app test check quick bench format clean
 .DEFAULT_GOAL := app
 
 app: $(APP)
@@ -34,6 +35,10 @@ check: $(DEV)
 
 quick: $(DEV)
 	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
+
+bench: $(DEV)
+	$(BIN)/python -m benchmarks.lrp_throughput $(ARGS)
+	$(BIN)/python -m benchmarks.lrp_scaling
 
 format: $(DEV)
 	$(BIN)/ruff check --fix .
