@@ -289,7 +289,8 @@ class Residual(nn.Module):
         super().__init__()
         self.stem, self.a, self.b = nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
         self.relus = nn.ModuleList(nn.ReLU() for _ in range(3))
-        self.head, self.sum, self.explicit = nn.Linear(4, 3), Sum(), explicit
+        self.head, self.explicit = nn.Linear(4, 3), explicit
+        self.sums = nn.ModuleList(Sum() for _ in range(2))  # zennit cannot take one module twice
         self.pool = nn.AdaptiveAvgPool2d(1)
         randomise(self, seed)
 
@@ -297,7 +298,7 @@ class Residual(nn.Module):
         h = self.relus[0](self.stem(x))
         for i, layer in enumerate((self.a, self.b)):
             other = layer(h)
-            h = self.relus[i + 1](self.sum(torch.stack([h, other], -1)) if self.explicit else h + other)
+            h = self.relus[i + 1](self.sums[i](torch.stack([h, other], -1)) if self.explicit else h + other)
         return self.head(self.pool(h).flatten(1))
 
 
@@ -361,9 +362,9 @@ def test_captums_identity() -> None:
     model = nn.Sequential(*randomise(mlp([6, 6, 6, 4]), 1)[1:])
     x = images((6,), n=5)
     theirs = copy.deepcopy(model)
-    theirs[0].rule, theirs[2].rule, theirs[4].rule = IdentityRule(), IdentityRule(), EpsilonRule(1e-6)
+    theirs[0].rule, theirs[2].rule, theirs[4].rule = EpsilonRule(1e-6), IdentityRule(), EpsilonRule(1e-6)
     expected = LRP(theirs).attribute(x.clone().requires_grad_(), target=1).detach()
-    composite = Composite(At(Epsilon(1e-6), position=-1), At(Pass()))
+    composite = Composite(At(Pass(), position=1), At(Epsilon(1e-6)))
     assert relative_error(attribute(model, x, target=1, composite=composite), expected) < 1e-8
 
 
