@@ -22,7 +22,7 @@ from .ranking import RelevanceStatistics, measure_relevance
 from .storage import cache_dir
 from .training import Recipe, fit, one_thread
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 """Part of every cache key and trial key: raise it when a change makes results differ."""
 
 CACHE_LIMIT = 2 * 2**30

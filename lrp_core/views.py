@@ -186,7 +186,8 @@ class ImageExplanation:
 
     `image` and `relevance` are [height, width]; `probabilities` [classes]; `layers` maps each layer to the
     relevance at its output, [maps, height, width] or [units]; `balance` has one row for each layer with
-    weights: what arrived, what left, what was absorbed.
+    weights: what arrived, what left, what was absorbed, and of that the shares of the bias and of epsilon; and
+    of what left the share that a z-box gave for its bounds.
     """
 
     image: np.ndarray
@@ -215,6 +216,9 @@ def explain_image(
             "rule": [b.rule for b in found.balance],
             "arrived": [float(b.arrived) for b in found.balance],
             "left": [float(b.left) for b in found.balance],
+            "bias": [float(b.bias) for b in found.balance],
+            "epsilon": [float(b.epsilon) for b in found.balance],
+            "box": [float(b.box) for b in found.balance],
         }
     )
     balance["absorbed"] = balance["arrived"] - balance["left"]

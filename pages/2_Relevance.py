@@ -70,7 +70,8 @@ with frame.refusals():
                     data.starts(),
                     key="start",
                     bind="query-params",
-                    help="What is explained: the class's logit, its contrast to the other classes, or its log-odds.",
+                    help="What is explained: the class's logit, its contrast to the best other one, or its log-odds; "
+                    "one-hot starts with a relevance of 1, whatever the logit is.",
                 )
             with st.container(width=170):
                 target = st.selectbox(
@@ -83,6 +84,7 @@ with frame.refusals():
                 )
             with st.container(width=110):
                 seed = state.seed(study)
+        st.caption(f"{composite}: {data.composite_text(composite)}.")
 
     if not data.is_ready(study, seed, opened.ledger.folder):
         frame.not_yet(seed)

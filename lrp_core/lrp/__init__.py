@@ -1,6 +1,7 @@
 """Layer-wise relevance propagation: rules, composites, and the engine that walks a network back."""
 
 from .composites import COMPOSITES, At, Composite, find_composite
+from .contributions import BySign, ByWeight, Contributions, InBox, OfLayer, Weighted
 from .engine import Balance, Explainer, Explanation, attribute
 from .rules import RULES, AlphaBeta, Epsilon, Flat, Gamma, Pass, Rule, WSquare, ZBox, Zero, ZPlus
 from .starts import STARTS
@@ -12,15 +13,21 @@ __all__ = [
     "AlphaBeta",
     "At",
     "Balance",
+    "BySign",
+    "ByWeight",
     "Composite",
+    "Contributions",
     "Epsilon",
     "Explainer",
     "Explanation",
     "Flat",
     "Gamma",
+    "InBox",
+    "OfLayer",
     "Pass",
     "Rule",
     "WSquare",
+    "Weighted",
     "ZBox",
     "ZPlus",
     "Zero",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -52,6 +54,18 @@ class Affine(ABC):
         """The same layer with `change` applied to its weights and its bias."""
         return replace(self, weight=change(self.weight), bias=None if self.bias is None else change(self.bias))
 
+    def beside(self, other: Affine) -> Affine | None:
+        """One layer that takes the inputs of both side by side and gives the sum of both, with this one's bias.
+
+        None where that cannot be said in one layer. Inputs are put together along `input_axis`.
+        """
+        return None
+
+    @property
+    def input_axis(self) -> int:
+        """The axis along which input channels (or units) lie."""
+        return 1
+
     def channels_last(self) -> Affine:
         """The same layer with its weights laid out as the kernels of convolutions like them best."""
         return self
@@ -87,6 +101,13 @@ class Dense(Affine):
     def along_outputs(self, values: Tensor, z: Tensor) -> Tensor:
         return values
 
+    def beside(self, other: Affine) -> Affine | None:
+        return replace(self, weight=torch.cat([self.weight, other.weight], 1))
+
+    @property
+    def input_axis(self) -> int:
+        return -1
+
     def scaled(self, factor: Tensor, shift: Tensor) -> Affine:
         weight = self.weight * factor[:, None]
         return replace(self, weight=weight, bias=self._shifted(factor, shift), only_vectors=True)
@@ -118,6 +139,8 @@ class Convolution(Affine):
         return torch.convolution(a, self.weight, self.bias, *self._geometry())
 
     def pullback(self, s: Tensor, a: Tensor) -> Tensor:
+        if self._block and not (a.shape[-1] % self._block or a.shape[-2] % self._block):
+            return self._pullback_in_blocks(s)
         pulled: Tensor = torch.ops.aten.convolution_backward(
             s, a, self.weight, None, *self._geometry(), [True, False, False]
         )[0]
@@ -133,6 +156,41 @@ class Convolution(Affine):
         else:
             factors = factor.view(-1, *[1] * (self.weight.ndim - 1))
         return replace(self, weight=self.weight * factors, bias=self._shifted(factor, shift))
+
+    def _pullback_in_blocks(self, s: Tensor) -> Tensor:
+        """The same as a convolution whose output channels are the pixels of a block, which are then put in place.
+
+        Kernels compute 16 channels at a time, and the images that networks take have one to three: brought back
+        pixel by pixel, most of that is wasted.
+        """
+        margin = [k - 1 - p for k, p in zip(self.weight.shape[2:], self.padding, strict=True)]
+        blocks = F.conv2d(s, self._block_weight, stride=self._block, padding=margin)
+        return F.pixel_shuffle(blocks, self._block)
+
+    @cached_property
+    def _block(self) -> int:
+        """The side of the blocks, 0 where they do not help."""
+        plain = not self.transposed and self.groups == 1 and {*self.stride, *self.dilation} == {1}
+        if not plain or self.weight.ndim != 4 or self.weight.device.type != "cpu":
+            return 0
+        fits = all(p < k for k, p in zip(self.weight.shape[2:], self.padding, strict=True))
+        return {1: 4, 2: 4, 3: 2}.get(self.weight.shape[1], 0) if fits else 0
+
+    @cached_property
+    def _block_weight(self) -> Tensor:
+        """Weights [inputs * block^2, outputs, *kernel + block - 1]: the flipped kernel, shifted for each pixel."""
+        outputs, inputs, height, width = self.weight.shape
+        side = self._block
+        blocks = self.weight.new_zeros(inputs, side, side, outputs, height + side - 1, width + side - 1)
+        flipped = self.weight.flip(2, 3).transpose(0, 1)
+        for i, j in itertools.product(range(side), repeat=2):
+            blocks[:, i, j, :, i : i + height, j : j + width] = flipped
+        return blocks.flatten(0, 2).contiguous(memory_format=torch.channels_last)
+
+    def beside(self, other: Affine) -> Affine | None:
+        if self.groups > 1:
+            return None
+        return replace(self, weight=torch.cat([self.weight, other.weight], 0 if self.transposed else 1))
 
     def channels_last(self) -> Affine:
         if self.weight.ndim != 4:

@@ -27,6 +27,14 @@ class At:
     name: str | None = None
     position: int | None = None
 
+    def __str__(self) -> str:
+        where = [
+            f"every {self.kind} layer" if self.kind else "",
+            f"layers named {self.name!r}" if self.name else "",
+            _ordinal(self.position) if self.position is not None else "",
+        ]
+        return f"{self.rule} at {' and '.join(filter(None, where)) or 'every layer'}"
+
     def fits(self, layer: Affine, name: str, position: int, total: int) -> bool:
         return (
             (self.kind is None or layer.kind == self.kind)
@@ -55,8 +63,16 @@ class Composite:
             found.append(rule)
         return found
 
+    def __str__(self) -> str:
+        """Says which rule goes where; each assignment is for the layers that those before it have left."""
+        return ", then ".join(map(str, self.assignments))
+
     def __repr__(self) -> str:
         return f"Composite({', '.join(map(repr, self.assignments))})"
+
+
+def _ordinal(position: int) -> str:
+    return {0: "the first layer", -1: "the last layer"}.get(position, f"layer number {position}")
 
 
 def _layers(convolution: Rule, dense: Rule, first: Rule | None = None) -> Composite:

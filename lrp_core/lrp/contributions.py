@@ -10,13 +10,14 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .affine import Affine
+from .affine import Affine, Dense
 from .relevance import Relevance, stabilise
 
 STABILISER = 1e-9
@@ -37,6 +38,10 @@ class Contributions(ABC):
     eps: float = STABILISER
     weight: float = 1.0
     outputs: Outputs = "all"
+    sign: int = 0
+    """The sign that sum_j n_jk + b_k is known to have wherever there is relevance; 0 if it is not known."""
+    nonnegative: bool = False
+    """Whether the layer's inputs are known never to be negative."""
 
     @property
     def biased(self) -> Affine | None:
@@ -45,7 +50,7 @@ class Contributions(ABC):
 
     def for_nonnegative_inputs(self) -> Contributions:
         """The same for inputs that are known never to be negative."""
-        return self
+        return replace(self, nonnegative=True)
 
     def for_nonnegative_outputs(self) -> Contributions | None:
         """The same for a layer of which only outputs above zero get relevance; None if nothing is left."""
@@ -53,27 +58,33 @@ class Contributions(ABC):
 
     @abstractmethod
     def total(self, a: Tensor, z: Tensor) -> Tensor:
-        """sum_j n_jk + b_k, for the layer's inputs `a` and outputs `z`, in the shape of the latter."""
+        """sum_j n_jk + b_k, for the layer's inputs `a` and outputs `z`, in the shape of the latter; a new tensor."""
 
     @abstractmethod
     def gather(self, a: Tensor, s: Tensor) -> Relevance:
         """sum_k n_jk s_k, at the inputs."""
 
-    def shares(self, a: Tensor, r: Relevance) -> tuple[Tensor, Tensor]:
-        """s_k = R_k / d_k, for relevance `r` at the layer's outputs, and the denominators d_k."""
-        denominator = stabilise(self.total(a, r.values), self.eps)
-        s = r.over(denominator)
-        if self.weight != 1:
-            s = s * self.weight
+    def shares(self, a: Tensor, r: Relevance) -> Tensor:
+        """s_k = R_k / d_k, for relevance `r` at the layer's outputs."""
+        return self._restricted(r.over(self.denominator(self.total(a, r.values))), r)
+
+    def denominator(self, total: Tensor) -> Tensor:
+        """d_k, in the memory of sum_j n_jk + b_k."""
+        if self.sign > 0:
+            return total.clamp_(min=0).add_(self.eps)
+        return total.clamp_(max=0).sub_(self.eps) if self.sign < 0 else stabilise(total, self.eps)
+
+    def _restricted(self, s: Tensor, r: Relevance) -> Tensor:
+        """Shares with this part's weight, for the outputs that it is for."""
         if self.outputs != "all":
             s = s.masked_fill((r.values < 0) == (self.outputs == "rising"), 0)
-        return s, denominator
+        return s if self.weight == 1 else s.mul_(self.weight)
 
     def propagate(self, a: Tensor, r: Relevance) -> Relevance | None:
         """Relevance at the layer's inputs `a`, for relevance `r` at its outputs; None if it is for none of them."""
         if self.outputs == "falling" and not bool((r.values < 0).any()):
             return None
-        return self.gather(a, self.shares(a, r)[0])
+        return self.gather(a, self.shares(a, r))
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,18 +98,30 @@ class OfLayer(Contributions):
         return self.layer
 
     def total(self, a: Tensor, z: Tensor) -> Tensor:
-        return z
+        return z.clone()
+
+    def shares(self, a: Tensor, r: Relevance) -> Tensor:
+        return self._restricted(r.over_values(self.eps), r)
 
     def gather(self, a: Tensor, s: Tensor) -> Relevance:
-        return Relevance.product(a, self.layer.pullback(s, a))
+        return Relevance.product(a, self.layer.pullback(s, a), nonnegative=self.nonnegative)
 
 
 @dataclass(frozen=True, eq=False)
-class Weighted(OfLayer):
+class Weighted(Contributions):
     """n_jk = a_j v_jk, for a layer with other weights v."""
+
+    layer: Affine
+
+    @property
+    def biased(self) -> Affine | None:
+        return self.layer
 
     def total(self, a: Tensor, z: Tensor) -> Tensor:
         return self.layer(a)
+
+    def gather(self, a: Tensor, s: Tensor) -> Relevance:
+        return Relevance.product(a, self.layer.pullback(s, a), nonnegative=self.nonnegative)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +136,14 @@ class BySign(Contributions):
         return self.positive
 
     def for_nonnegative_inputs(self) -> Contributions:
-        return Weighted(self.positive, eps=self.eps, weight=self.weight, outputs=self.outputs)
+        return Weighted(
+            layer=self.positive,
+            eps=self.eps,
+            weight=self.weight,
+            outputs=self.outputs,
+            sign=self.sign,
+            nonnegative=True,
+        )
 
     def total(self, a: Tensor, z: Tensor) -> Tensor:
         if not bool((a < 0).any()):
@@ -130,29 +160,66 @@ class BySign(Contributions):
 
 @dataclass(frozen=True, eq=False)
 class InBox(Contributions):
-    """n_jk = (a_j - l) w_jk+ + (a_j - h) w_jk-: how far an input stands from where it would raise z_k the least."""
+    """n_jk = (a_j - l) w_jk+ + (a_j - h) w_jk-: how far an input stands from where it would raise z_k the least.
+
+    The sum over j is z_k - b_k less what the layer would give for l where w_jk > 0 and for h elsewhere, its least.
+    """
 
     low: Bound
     high: Bound
+    layer: Affine
     positive: Affine
     negative: Affine
 
     def total(self, a: Tensor, z: Tensor) -> Tensor:
-        return self.positive(a - _bound(self.low, a)).add_(self.negative(a - _bound(self.high, a)))
+        if isinstance(self.layer, Dense):
+            least = self._least(a)
+            total = z - least
+            margin = least.abs() if self.layer.bias is None else least.abs() + self.layer.bias.abs()
+            if bool((total.flatten(0, -2).amin(0) > 1e-3 * margin).all()):  # else too much has cancelled out
+                return total
+        x = self._from_ends(a)
+        return self._both(x) if self._both else self.positive(x[0]).add_(self.negative(x[1]))
+
+    def _least(self, a: Tensor) -> Tensor:
+        """What the layer would give for inputs at the ends of the box that make it least: [1, *outputs]."""
+        low, high = (_bound(bound, a) + torch.zeros_like(a[:1]) for bound in (self.low, self.high))
+        least = self.positive(low).add_(self.negative(high))
+        return least if self.layer.bias is None else least.add_(self.layer.along_outputs(self.layer.bias, least))
 
     def gather(self, a: Tensor, s: Tensor) -> Relevance:
-        up, down = self.positive.pullback(s, a), self.negative.pullback(s, a)
-        return Relevance.of(a, (a - _bound(self.low, a)).mul_(up).add_((a - _bound(self.high, a)).mul_(down)))
+        x = self._from_ends(a)
+        if self._both:
+            parts = x.mul_(self._both.pullback(s, x)).chunk(2, self.layer.input_axis)
+            return Relevance.of(a, parts[0] + parts[1])
+        return Relevance.of(a, x[0].mul_(self.positive.pullback(s, a)).add_(x[1].mul_(self.negative.pullback(s, a))))
 
-    def shares(self, a: Tensor, r: Relevance) -> tuple[Tensor, Tensor]:
-        below, above = a < _bound(self.low, a), a > _bound(self.high, a)
-        if bool((below | above).any()):
-            warnings.warn(
-                f"inputs reach from {a.min():.3g} to {a.max():.3g}, outside the box [{self.low}, {self.high}] of the "
-                "z-box rule: relevance may change its sign there; give the rule the bounds of your inputs",
-                stacklevel=2,
-            )
+    @cached_property
+    def _both(self) -> Affine | None:
+        """One kernel for the positive and the negative weights."""
+        return self.positive.beside(self.negative)
+
+    def _from_ends(self, a: Tensor) -> Tensor:
+        """a - l and a - h, side by side if one kernel takes them both, else stacked."""
+        ends = [a - _bound(self.low, a), a - _bound(self.high, a)]
+        return torch.cat(ends, self.layer.input_axis) if self._both else torch.stack(ends)
+
+    def shares(self, a: Tensor, r: Relevance) -> Tensor:
+        if self._holds(a):
+            return super(InBox, replace(self, sign=1)).shares(a, r)
+        warnings.warn(
+            f"inputs reach from {a.min():.3g} to {a.max():.3g}, outside the box [{self.low}, {self.high}] of the "
+            "z-box rule: relevance may change its sign there; give the rule the bounds of your inputs",
+            stacklevel=2,
+        )
         return super().shares(a, r)
+
+    def _holds(self, a: Tensor) -> bool:
+        """Whether all inputs lie in the box."""
+        if isinstance(self.low, tuple) or isinstance(self.high, tuple) or not a.numel():
+            return not bool(((a < _bound(self.low, a)) | (a > _bound(self.high, a))).any())
+        least, greatest = torch.aminmax(a)
+        return float(least) >= self.low and float(greatest) <= self.high
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +229,7 @@ class ByWeight(Contributions):
     layer: Affine
 
     def total(self, a: Tensor, z: Tensor) -> Tensor:
-        return self.layer(torch.ones_like(a[:1])).expand_as(z)
+        return self.layer(torch.ones_like(a[:1])).expand_as(z).clone()
 
     def gather(self, a: Tensor, s: Tensor) -> Relevance:
         return Relevance.of(a, self.layer.pullback(s, a))
@@ -202,11 +269,11 @@ def absorbed(parts: Sequence[Contributions], a: Tensor, r: Relevance) -> dict[st
     for part in parts:
         if isinstance(part, Unchanged):
             continue
-        s, denominator = part.shares(a, r)
+        s, total = part.shares(a, r), part.total(a, r.values)
         layer = part.biased
         if layer is not None and layer.bias is not None:
             found["bias"] += (s * layer.along_outputs(layer.bias, s)).flatten(1).sum(1)
-        found["epsilon"] += (s * (denominator - part.total(a, r.values))).flatten(1).sum(1)
+        found["epsilon"] += (s * (part.denominator(total.clone()) - total)).flatten(1).sum(1)
         if isinstance(part, InBox):
             found["box"] += (s * part.total(torch.zeros_like(a[:1]), r.values)).flatten(1).sum(1)
     return found

@@ -6,9 +6,11 @@ require gradients or not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from jaxtyping import Float, Shaped
@@ -25,6 +27,9 @@ from .planning import prepare_rules, rectify_in_place
 from .relevance import Relevance
 from .rules import Rule
 from .starts import Start, Target, start_relevance
+
+CACHED_BYTES = 12 * 2**20
+"""How large an activation may grow before a batch is taken in pieces: larger ones cost new pages of memory each."""
 
 Visit: TypeAlias = Callable[[int, Relevance, Sequence[Relevance]], None]
 """Sees each step of the walk back: its number, the relevance at its output, and that at each of its inputs."""
@@ -87,6 +92,7 @@ class Explainer:
         self.rules: dict[int, Rule] = dict(zip(layers, self.composite.rules_for(list(layers.values())), strict=True))
         self.steps = rectify_in_place(steps, self.rules)
         self._parts = prepare_rules(self.steps, self.rules)
+        self._bytes_per_image: dict[tuple[int, ...], int] = {}
         self._images_last = any(isinstance(s.operation, Convolution) for s in steps)
 
     def relevance(
@@ -100,6 +106,19 @@ class Explainer:
         For the target "all": of every class in turn, [n, classes, *shape], with one forward pass for all of them.
         Raises `InputError`, and `NonFiniteRelevance` instead of returning NaN or infinity.
         """
+        _check_inputs(inputs)
+        size = self._piece(inputs)
+        if len(inputs) <= size:
+            return self._of_piece(inputs, target, start)
+        target = torch.as_tensor(target) if isinstance(target, list | tuple) else target
+        for name, value in (("target", target), ("start", start)):
+            if isinstance(value, Tensor) and value.ndim and len(value) != len(inputs):
+                raise InputError(f"there are {len(inputs)} images, and {name} has {len(value)} entries")
+        pieces = zip(_split(inputs, size), *(_split(value, size) for value in (target, start)), strict=False)
+        return torch.cat([self._of_piece(*piece) for piece in pieces])
+
+    def _of_piece(self, inputs: Tensor, target: Any, start: Start) -> Tensor:
+        """Relevance of inputs few enough to be taken at once."""
         values, backs = self._forward(inputs)
         if isinstance(target, str):
             check_choice("target", target, ("all",))
@@ -117,6 +136,7 @@ class Explainer:
 
         Raises `InputError`, and `NonFiniteRelevance` instead of returning NaN or infinity.
         """
+        _check_inputs(inputs)
         values, backs = self._forward(inputs)
         chosen, r = start_relevance(values[-1], target, start)
         layers: dict[str, Tensor] = {}
@@ -134,10 +154,9 @@ class Explainer:
     @torch.no_grad()
     def _forward(self, inputs: Tensor) -> tuple[list[Tensor], list[Back]]:
         """The network's input and after it the output of every step; and every step's way back."""
-        _check_inputs(inputs)
         x = inputs.detach()
         if self._images_last and x.ndim == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
+            x = x.clone(memory_format=torch.channels_last)
         values, backs = [x], []
         for i, step in enumerate(self.steps):
             read = [values[source + 1] for source in step.sources]
@@ -153,8 +172,21 @@ class Explainer:
             backs.append(back)
         if not _is_finite(values[-1]):
             broken = next(step.name for step, z in zip(self.steps, values[1:], strict=True) if not _is_finite(z))
-            raise NonFiniteRelevance(f"the network itself gives NaN or infinity, first at layer {broken!r}")
+            raise NonFiniteRelevance(
+                f"the network itself gives NaN or infinity, first at layer {broken!r}: its training may have diverged"
+            )
         return values, backs
+
+    def _piece(self, inputs: Tensor) -> int:
+        """How many images are best taken at once: as many as keep the largest activation of a CPU near its cache."""
+        if inputs.device.type != "cpu" or len(inputs) < 2:
+            return max(1, len(inputs))
+        shape = tuple(inputs.shape[1:])
+        if shape not in self._bytes_per_image:
+            values, _ = self._forward(inputs[:1])
+            self._bytes_per_image[shape] = max(value.numel() * value.element_size() for value in values)
+        pieces = math.ceil(len(inputs) * self._bytes_per_image[shape] / CACHED_BYTES)
+        return math.ceil(len(inputs) / pieces)
 
     def _run(self, i: int, operation: Affine | Operation, inputs: list[Tensor]) -> tuple[Tensor, Back]:
         if not isinstance(operation, Affine):
@@ -226,6 +258,13 @@ def attribute(
     `NonFiniteRelevance` instead of returning NaN or infinity.
     """
     return Explainer(model, composite).relevance(inputs, target, start)
+
+
+def _split(value: Any, size: int) -> Iterable[Any]:
+    """Pieces of what there is one of for each image; what there is one of for all, again and again."""
+    if isinstance(value, Tensor) and value.ndim:
+        return tuple(value[i : i + size] for i in range(0, len(value), size))
+    return itertools.repeat(value)
 
 
 def _n_classes(output: Tensor) -> int:

@@ -70,7 +70,7 @@ class Multiple(Operation):
         (a,) = inputs
 
         def back(r: Relevance) -> Sequence[Relevance]:
-            return [Relevance(a, r.tensor * self.constant if r.is_factor else r.tensor, r.is_factor)]
+            return [Relevance(a, r.tensor * self.constant if r.is_factor else r.tensor, is_factor=r.is_factor)]
 
         return a * self.constant, back
 
@@ -93,8 +93,8 @@ class Identity(Operation):
 class Rectifier(Operation):
     """ReLU. With `in_place` it overwrites its input, which nothing else may read then.
 
-    Relevance passes unchanged. As a product it is a c, and the factor that gives the same at the inputs is the
-    masked one of ReLU's gradient; so it is with `in_place` too, where positive inputs are the outputs.
+    Relevance passes unchanged. Given as a product z c, it is a product with the inputs too, for the factor that
+    ReLU's gradient masks.
     """
 
     in_place: bool = False
@@ -104,6 +104,8 @@ class Rectifier(Operation):
         z = a.relu_() if self.in_place else a.relu()
 
         def back(r: Relevance) -> Sequence[Relevance]:
+            if self.in_place:
+                return [r]
             if not r.is_factor:
                 return [Relevance.of(a, r.tensor)]
             return [Relevance.product(a, torch.ops.aten.threshold_backward(r.tensor, z, 0))]
@@ -176,7 +178,7 @@ class Average(Operation):
     def run(self, *inputs: Tensor) -> tuple[Tensor, Back]:
         (a,) = inputs
         z = self.function(a)
-        return z, lambda r: [Relevance.product(a, self.pullback(r.over(r.values), a))]
+        return z, lambda r: [Relevance.product(a, self.pullback(r.over_values(), a))]
 
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
         return inputs[0]
@@ -196,7 +198,7 @@ class Sum(Operation):
         total: Tensor = sum((sign * a for sign, a in zip(self.signs, inputs, strict=True)), self.constant)  # type: ignore[assignment]
 
         def back(r: Relevance) -> Sequence[Relevance]:
-            share = r.over(r.values)
+            share = r.over_values()
             return [Relevance.product(a, sign * share) for sign, a in zip(self.signs, inputs, strict=True)]
 
         return total, back
@@ -224,7 +226,7 @@ class Concatenation(Operation):
 
         def back(r: Relevance) -> Sequence[Relevance]:
             parts = torch.split(r.tensor, sizes, self.axis)
-            return [Relevance(a, part, r.is_factor) for a, part in zip(inputs, parts, strict=True)]
+            return [Relevance(a, part, is_factor=r.is_factor) for a, part in zip(inputs, parts, strict=True)]
 
         return torch.cat(inputs, self.axis), back
 

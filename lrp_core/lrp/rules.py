@@ -84,8 +84,8 @@ class Gamma(Rule):
         raised = layer.map(lambda p: p + self.gamma * positive(p))
         lowered = layer.map(lambda p: p + self.gamma * negative(p))
         return [
-            BySign(raised, lowered.without_bias(), outputs="rising"),
-            BySign(lowered, raised.without_bias(), outputs="falling"),
+            BySign(raised, lowered.without_bias(), outputs="rising", sign=1),
+            BySign(lowered, raised.without_bias(), outputs="falling", sign=-1),
         ]
 
 
@@ -104,8 +104,8 @@ class AlphaBeta(Rule):
 
     def prepare(self, layer: Affine) -> Sequence[Contributions]:
         up, down = (layer.without_bias().map(part) for part in (positive, negative))
-        rise = BySign(up, down, weight=self.alpha)
-        return [rise, BySign(down, up, weight=-self.beta)] if self.beta else [rise]
+        rise = BySign(up, down, weight=self.alpha, sign=1)
+        return [rise, BySign(down, up, weight=-self.beta, sign=-1)] if self.beta else [rise]
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class WSquare(Rule):
     proportional = False
 
     def prepare(self, layer: Affine) -> Sequence[Contributions]:
-        return [ByWeight(layer.without_bias().map(torch.square))]
+        return [ByWeight(layer.without_bias().map(torch.square), sign=1)]
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Flat(Rule):
     proportional = False
 
     def prepare(self, layer: Affine) -> Sequence[Contributions]:
-        return [ByWeight(layer.without_bias().map(torch.ones_like))]
+        return [ByWeight(layer.without_bias().map(torch.ones_like), sign=1)]
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class ZBox(Rule):
 
     def prepare(self, layer: Affine) -> Sequence[Contributions]:
         up, down = (layer.without_bias().map(part) for part in (positive, negative))
-        return [InBox(self.low, self.high, up, down)]
+        return [InBox(self.low, self.high, layer, up, down)]
 
 
 @dataclass(frozen=True)

@@ -194,7 +194,8 @@ def feature_maps(maps: np.ndarray, shown: int = 12) -> go.Figure:
 def conservation(balance: pd.DataFrame, height: int = 280) -> go.Figure:
     """What each layer handed on and what it absorbed, stacked: together they are what had arrived, the tick."""
     figure = go.Figure()
-    for column, text, color in (("left", "handed on", ACCENT), ("absorbed", "absorbed", WARM)):
+    parts = (("left", "handed on", ACCENT), ("bias", "absorbed by the bias", WARM), ("epsilon", "by epsilon", VIOLET))
+    for column, text, color in parts:
         figure.add_trace(
             go.Bar(
                 x=balance["layer"],

@@ -181,6 +181,13 @@ def composites() -> tuple[str, ...]:
     return tuple(COMPOSITES)
 
 
+def composite_text(name: str) -> str:
+    """Which rule a set of rules has for which layers."""
+    from lrp_core.lrp import COMPOSITES
+
+    return str(COMPOSITES[name])
+
+
 def starts() -> tuple[str, ...]:
     """What relevance can start from at the output."""
     from lrp_core.lrp import STARTS

@@ -100,18 +100,30 @@ def _pairs(small: object, full: object) -> list[tuple]:
 
 
 def balance(table: pd.DataFrame) -> None:
-    """Relevance that arrived at, left and was absorbed by each layer."""
+    """Relevance that arrived at, left and was absorbed by each layer, and by what."""
+    if not table["box"].any():
+        table = table.drop(columns="box")
     number = {"format": "%.4g"}
     st.dataframe(
         table,
         hide_index=True,
+        column_order=[
+            c for c in ("layer", "rule", "arrived", "left", "absorbed", "bias", "epsilon", "box") if c in table
+        ],
         column_config={
             "layer": st.column_config.TextColumn("Layer"),
             "rule": st.column_config.TextColumn("Rule"),
             "arrived": st.column_config.NumberColumn("Arrived", **number, help="Relevance from the layer above"),
             "left": st.column_config.NumberColumn("Handed on", **number, help="Relevance given to the layer below"),
-            "absorbed": st.column_config.NumberColumn(
-                "Absorbed", **number, help="By biases and the stabiliser epsilon"
+            "absorbed": st.column_config.NumberColumn("Absorbed", **number, help="What arrived and was not handed on"),
+            "bias": st.column_config.NumberColumn("by the bias", **number, help="The bias's share of what arrived"),
+            "epsilon": st.column_config.NumberColumn(
+                "by epsilon", **number, help="The share of the epsilon that keeps denominators off zero"
+            ),
+            "box": st.column_config.NumberColumn(
+                "for the box",
+                **number,
+                help="Of what was handed on, the part that z-box gave to pixels for where the box ends",
             ),
         },
         key="balance",

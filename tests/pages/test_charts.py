@@ -95,9 +95,11 @@ def test_feature_maps_share_one_scale_and_the_largest_come_first():
 
 
 def test_conservation_stacks_to_what_arrived():
-    table = pd.DataFrame({"layer": ["out", "in"], "arrived": [5.0, 4.5], "left": [4.5, 4.0], "absorbed": [0.5, 0.5]})
-    left, absorbed, arrived = charts.conservation(table).data
-    assert np.allclose(np.add(left.y, absorbed.y), arrived.y)
+    parts = {"left": [4.5, 4.0], "bias": [0.4, 0.5], "epsilon": [0.1, 0.0]}
+    table = pd.DataFrame({"layer": ["out", "in"], "arrived": [5.0, 4.5], **parts})
+    *stacked, arrived = charts.conservation(table).data
+    assert len(stacked) == len(parts)
+    assert np.allclose(np.sum([trace.y for trace in stacked], axis=0), arrived.y)
 
 
 def test_costs_are_shares_of_the_full_network():

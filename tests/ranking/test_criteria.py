@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lrp_core.data import Split
-from lrp_core.errors import InputError, UnsupportedLayer
+from lrp_core.errors import InputError, NonFiniteRelevance, UnsupportedLayer
 from lrp_core.lrp import COMPOSITES, STARTS, attribute
 from lrp_core.models import Network, build_model
 from lrp_core.pruning import prune_inputs
@@ -222,7 +222,7 @@ class TestRank:
         model = network()
         with torch.no_grad():
             model[1].weight[0, 0] = float("nan")
-        with pytest.raises(InputError, match="not finite"):
+        with pytest.raises(NonFiniteRelevance, match="'fc1'.*diverged"):
             rank(model, fake_split())
 
     def test_a_class_without_images_is_refused(self) -> None:
