@@ -103,7 +103,7 @@ class TestLayers:
         explanation = explainer.explain(x, 1)
         assert list(explanation.layers) == [step.name for step in explainer.steps]
         _, r = start_relevance(model(x).detach(), 1, "logit")
-        torch.testing.assert_close(explanation.layers["logits"], r)
+        torch.testing.assert_close(explanation.layers["logits"], r.dense())
         for layer, relevance in explanation.layers.items():
             assert relevance.shape == run_until(model, layer, x).shape
         torch.testing.assert_close(explanation.logits, model(x).detach())

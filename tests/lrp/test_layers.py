@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from lrp_core.errors import InputError
 from lrp_core.layers import Frame, Scatter
 from lrp_core.lrp import STARTS, Explainer, attribute
-from lrp_core.lrp.graph import Framing, Scattering, trace
+from lrp_core.lrp.graph import trace
+from lrp_core.lrp.operations import Framing, Scattering
+from lrp_core.lrp.relevance import Relevance
 from lrp_core.pruning import PixelMask, build_pruned, prune_inputs
 
 from .networks import architecture, images, relative_error, seeds
@@ -80,7 +82,10 @@ class TestScatter:
         assert isinstance(step.operation, Scattering)
         kept = torch.rand(1, 2)
         r = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
-        assert step.operation.relevance(kept, step.operation(kept), r).tolist() == [[4.0, 1.0]]
+        z, back = step.operation.run(kept)
+        for arriving, expected in ((Relevance.of(z, r), r), (Relevance.product(z, r), z * r)):
+            (left,) = back(arriving)
+            assert torch.equal(left.dense(), expected.flatten(1)[:, [3, 0]])
 
     def test_says_what_it_does(self) -> None:
         assert str(Scatter(torch.tensor([3, 0]), (1, 2, 2))) == "Scatter(2 pixels -> (1, 2, 2), fill=0.0)"
@@ -108,7 +113,9 @@ class TestFrame:
         assert isinstance(step.operation, Framing)
         a = torch.ones(1, 1, 1, 2)
         r = torch.arange(9.0).view(1, 1, 3, 3)
-        assert step.operation.relevance(a, step.operation(a), r).tolist() == [[[[3.0, 4.0]]]]
+        z, back = step.operation.run(a)
+        (left,) = back(Relevance.of(z, r))
+        assert left.dense().tolist() == [[[[3.0, 4.0]]]]
 
     def test_does_not_keep_the_callers_surround(self) -> None:
         surround = torch.ones(1, 2, 2)
@@ -171,8 +178,14 @@ class TestPrunedNetworks:
         pixels = mask.apply(x).requires_grad_()
         z = small(pixels)
         others = torch.cat([z[:, :2], z[:, 3:]], 1)
-        rest = {"logit": 0 * z[:, 2], "contrast": others.amax(1), "log-odds": others.logsumexp(1)}[start]
-        (gradient,) = torch.autograd.grad((z[:, 2] - rest).sum(), pixels)
+        rest = {
+            "logit": 0 * z[:, 2],
+            "one-hot": 0 * z[:, 2],
+            "contrast": others.amax(1),
+            "log-odds": others.logsumexp(1),
+        }
+        value = (z[:, 2] - rest[start]) / (z[:, 2].detach() if start == "one-hot" else 1)
+        (gradient,) = torch.autograd.grad(value.sum(), pixels)
         relevance = attribute(small, pixels, target=2, composite="lrp-0", start=start)
         assert relative_error(relevance, (pixels * gradient).detach()) < 1e-8
 

@@ -36,7 +36,7 @@ from .single import (
 
 @dataclass(frozen=True)
 class Case:
-    """One layer written out: weights w [k, j], bias b [k], receptive field [k, j], inputs a [n, j], relevance r [n, k]."""
+    """One layer written out: weights w [k, j], bias b [k], fields [k, j], inputs a [n, j], relevance [n, k]."""
 
     w: Array
     b: Array

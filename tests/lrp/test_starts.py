@@ -280,6 +280,9 @@ class TestGivenStart:
         with pytest.raises(InputError, match="did you mean 'contrast'") as refused:
             attribute(self.model, self.x, start="contrasts")
         assert_clear(refused.value, *STARTS)
+
+    @pytest.mark.usefixtures("unchecked")
+    def test_a_word_other_than_all_is_no_target(self) -> None:
         with pytest.raises(InputError, match="target") as refused:
             attribute(self.model, self.x, target="every")  # type: ignore[arg-type]
         assert_clear(refused.value, "all")
