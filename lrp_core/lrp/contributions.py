@@ -263,6 +263,7 @@ def propagate(parts: Sequence[Contributions], a: Tensor, r: Relevance) -> Releva
 def absorbed(parts: Sequence[Contributions], a: Tensor, r: Relevance) -> dict[str, Tensor]:
     """Relevance that did not reach the inputs, for each image [n]: the shares of the biases and of epsilon.
 
+    Without an epsilon, what went nowhere because z_k is zero counts as that of an epsilon that is next to nothing.
     Beside them "box", which did reach them: what z-box gave to inputs for the bounds of the box, not for a_j w_jk.
     """
     found = {name: r.tensor.new_zeros(len(a)) for name in ("bias", "epsilon", "box")}
@@ -273,7 +274,11 @@ def absorbed(parts: Sequence[Contributions], a: Tensor, r: Relevance) -> dict[st
         layer = part.biased
         if layer is not None and layer.bias is not None:
             found["bias"] += (s * layer.along_outputs(layer.bias, s)).flatten(1).sum(1)
-        found["epsilon"] += (s * (part.denominator(total.clone()) - total)).flatten(1).sum(1)
+        if part.eps:
+            kept = s * (part.denominator(total.clone()) - total)
+        else:
+            kept = r.dense().masked_fill(total != 0, 0)
+        found["epsilon"] += kept.flatten(1).sum(1)
         if isinstance(part, InBox):
             found["box"] += (s * part.total(torch.zeros_like(a[:1]), r.values)).flatten(1).sum(1)
     return found

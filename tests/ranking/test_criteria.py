@@ -222,7 +222,7 @@ class TestRank:
         model = network()
         with torch.no_grad():
             model[1].weight[0, 0] = float("nan")
-        with pytest.raises(NonFiniteRelevance, match="'fc1'.*diverged"):
+        with pytest.raises(NonFiniteRelevance, match=r"'fc1'.*diverged"):
             rank(model, fake_split())
 
     def test_a_class_without_images_is_refused(self) -> None:
