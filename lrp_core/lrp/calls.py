@@ -17,13 +17,16 @@ from .operations import Activation, Concatenation, Identity, Multiple, Operation
 
 ELEMENTWISE = {
     *("relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "tanh", "sigmoid", "hardtanh"),
-    *("hardswish", "hardsigmoid", "softplus", "softsign", "logsigmoid"),
+    *("hardswish", "hardsigmoid", "softplus", "softsign", "logsigmoid", "log_sigmoid"),
 }
 NEVER_NEGATIVE = {"relu6", "sigmoid", "hardsigmoid", "softplus"}
 IDENTITIES = {"contiguous", "clone", "detach"}
 DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
 IN_ORDER = {"flatten", "unflatten", "squeeze", "unsqueeze"}
 MOVING = {"permute", "transpose", "swapaxes", "movedim", "flip", "narrow", "select", "expand", "repeat"}
+ALIASES = {*DROPOUTS, "contiguous", "detach"}
+"""Calls that may give back the very tensor that they take."""
+VIEWS = {*IN_ORDER, *MOVING, "view", "reshape", "getitem"} - {"flip", "repeat"}
 SUMS = {"add": 1, "iadd": 1, "add_": 1, "sub": -1, "isub": -1, "sub_": -1}
 """By what the second of two branches is multiplied."""
 MULTIPLES = {"mul", "imul", "mul_", "div", "truediv", "itruediv", "div_"}
@@ -76,6 +79,10 @@ def from_call(call: Call) -> Affine | Operation | None:
         return None
     name = call.name.rstrip("_")
     arguments, options = call.arguments(), call.options()
+    if name in ("view", "reshape"):
+        return None if options else _reshape(_one_sequence(arguments))
+    if any(isinstance(v, fx.Node) for value in (*arguments, *options.values()) for v in _each(value)):
+        return None
     if name == "relu":
         return Rectifier()
     if name in IDENTITIES:
@@ -83,7 +90,7 @@ def from_call(call: Call) -> Affine | Operation | None:
     if name in DROPOUTS:
         return Identity() if _is_off(arguments, options) else None
     if name in ELEMENTWISE:
-        function = getattr(F, name)
+        function = getattr(F, {"log_sigmoid": "logsigmoid"}.get(name, name))
         return Activation(lambda a: function(a, *arguments, **options), name in NEVER_NEGATIVE)
     for convert in (_layer, _pooling, _view):
         operation = convert(name, arguments, options)
@@ -181,7 +188,7 @@ def _batch_norm(
 def scale(mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Scale:
     """A batch-norm as a layer of its own. Raises `UnsupportedLayer` if it takes its statistics from the batch."""
     if mean is None or variance is None:
-        raise UnsupportedLayer("a batch-norm without running statistics depends on the batch: it has no relevance rule")
+        raise UnsupportedLayer("without running statistics it depends on the batch: give it some")
     factor = torch.rsqrt(variance.detach() + eps) * (1 if weight is None else weight.detach())
     shift = -mean.detach() * factor
     return Scale(factor, shift if bias is None else shift + bias.detach())
@@ -189,7 +196,8 @@ def scale(mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Scale
 
 def _pooling(name: str, arguments: list[Any], options: dict[str, Any]) -> Operation | None:
     if name == "mean":
-        return pooling.mean(*arguments, **{"axes" if key == "dim" else key: v for key, v in options.items()})
+        known = {{"dim": "axes", "axis": "axes"}.get(key, key): v for key, v in options.items()}
+        return pooling.mean(*arguments, **known) if set(known) <= {"axes", "keepdim"} else None
     if options.pop("return_indices", False) or name[-2:] not in ("1d", "2d", "3d"):
         return None
     options = {{"kernel_size": "kernel", "output_size": "size"}.get(key, key): v for key, v in options.items()}
@@ -207,9 +215,6 @@ def _pooling(name: str, arguments: list[Any], options: dict[str, Any]) -> Operat
 
 
 def _view(name: str, arguments: list[Any], options: dict[str, Any]) -> Operation | None:
-    if name in ("view", "reshape"):
-        shape = arguments[0] if arguments and isinstance(arguments[0], list | tuple) else arguments
-        return None if options else _reshape(shape)
     if name == "getitem":
         return _slice(arguments[0])
     if name == "pad":
@@ -219,7 +224,12 @@ def _view(name: str, arguments: list[Any], options: dict[str, Any]) -> Operation
         return Rearrangement(lambda a: F.interpolate(a, *arguments, **options)) if moved else None
     if name in IN_ORDER | MOVING and not _names_batch(name, arguments, options):
         method = getattr(torch.Tensor, name)
-        return Rearrangement(lambda a: method(a, *arguments, **options), in_order=name in IN_ORDER)
+        named = [axis for axis in _axes(name, arguments, options) if axis < 0]
+        return Rearrangement(
+            lambda a: method(a, *arguments, **options),
+            in_order=name in IN_ORDER,
+            mixes=lambda axes: any(axis + axes + (name == "unsqueeze") == 0 for axis in named),
+        )
     return None
 
 
@@ -228,9 +238,27 @@ def _reshape(shape: Sequence[Any]) -> Operation | None:
     first, *rest = shape
     if any(isinstance(size, fx.Node) for size in rest):
         return None
-    if isinstance(first, fx.Node) or first == -1:
+    if _is_batch_size(first) or first == -1:
         return Rearrangement(lambda a: a.reshape(len(a), *rest), in_order=True)
     return None
+
+
+def _is_batch_size(value: Any) -> bool:
+    """Whether a node is the number of images: x.size(0), x.size()[0] or x.shape[0]."""
+    if not isinstance(value, fx.Node):
+        return False
+    sizes = value.args[0] if value.args else None
+    of_shape = (
+        isinstance(sizes, fx.Node)
+        and name_of(sizes) in ("size", "getattr")
+        and len(sizes.args) + (name_of(sizes) == "size") == 2
+    )
+    return value.args[1:] == (0,) and (name_of(value) == "size" or (name_of(value) == "getitem" and of_shape))
+
+
+def _one_sequence(arguments: list[Any]) -> Sequence[Any]:
+    """view(2, 3) and view((2, 3)) alike."""
+    return arguments[0] if len(arguments) == 1 and isinstance(arguments[0], list | tuple) else arguments
 
 
 def _slice(index: Any) -> Operation | None:
@@ -238,13 +266,14 @@ def _slice(index: Any) -> Operation | None:
     whole = isinstance(index, tuple) and bool(index) and index[0] in (slice(None), Ellipsis)
     if not whole or not all(isinstance(part, int | slice) or part is Ellipsis for part in index):
         return None
-    return None if index[0] is Ellipsis and len(index) < 2 else Rearrangement(lambda a: a[index])
+    named = sum(part is not Ellipsis for part in index)
+    return Rearrangement(lambda a: a[index], mixes=lambda axes: index[0] is Ellipsis and named >= axes)
 
 
 def _pad(pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Operation | None:
     if mode == "constant" and value not in (None, 0):
         return None
-    return Rearrangement(lambda a: F.pad(a, list(pad), mode))
+    return Rearrangement(lambda a: F.pad(a, list(pad), mode), mixes=lambda axes: len(pad) // 2 >= axes)
 
 
 def _names_batch(name: str, arguments: list[Any], options: dict[str, Any]) -> bool:
@@ -261,6 +290,18 @@ def _names_batch(name: str, arguments: list[Any], options: dict[str, Any]) -> bo
         case "narrow" | "select" | "unflatten" | "unsqueeze" | "squeeze" | "flatten":
             return bool(first == 0)
     return 0 in values
+
+
+def _axes(name: str, arguments: list[Any], options: dict[str, Any]) -> list[int]:
+    """The axes that a view names, but for those of a permutation, whose first has to be 0."""
+    values = [v for value in (*arguments, *options.values()) for v in _each(value)]
+    match name:
+        case "flip" | "transpose" | "swapaxes" | "movedim":
+            return values
+        case "narrow" | "select" | "unflatten" | "unsqueeze" | "squeeze" | "flatten":
+            first = options.get("dim", options.get("start_dim", values[0] if values else 0))
+            return list(_each(first))
+    return []
 
 
 def _each(value: Any) -> Sequence[Any]:

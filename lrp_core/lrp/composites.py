@@ -27,6 +27,10 @@ class At:
     name: str | None = None
     position: int | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.rule, Rule):
+            raise InputError(f"At takes a rule such as Epsilon(), not {self.rule!r}")
+
     def __str__(self) -> str:
         where = [
             f"every {self.kind} layer" if self.kind else "",
@@ -39,7 +43,7 @@ class At:
         return (
             (self.kind is None or layer.kind == self.kind)
             and (self.name is None or fnmatchcase(name, self.name))
-            and (self.position is None or self.position % total == position)
+            and (self.position is None or self.position in (position, position - total))
         )
 
 

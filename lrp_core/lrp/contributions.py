@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -34,6 +34,9 @@ Outputs = Literal["all", "rising", "falling"]
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Contributions(ABC):
     """What each input contributes to each output of one layer. All of it counts `weight` times."""
+
+    proportional: ClassVar[bool] = True
+    """Whether an input of zero gets no relevance."""
 
     eps: float = STABILISER
     weight: float = 1.0
@@ -165,6 +168,8 @@ class InBox(Contributions):
     The sum over j is z_k - b_k less what the layer would give for l where w_jk > 0 and for h elsewhere, its least.
     """
 
+    proportional = False
+
     low: Bound
     high: Bound
     layer: Affine
@@ -186,6 +191,11 @@ class InBox(Contributions):
         low, high = (_bound(bound, a) + torch.zeros_like(a[:1]) for bound in (self.low, self.high))
         least = self.positive(low).add_(self.negative(high))
         return least if self.layer.bias is None else least.add_(self.layer.along_outputs(self.layer.bias, least))
+
+    def at_zero(self, a: Tensor) -> Tensor:
+        """What inputs of zero contribute in all: the part that stands for the bounds, not for a_j w_jk."""
+        zero = torch.zeros_like(a[:1])
+        return self.total(zero, self.layer(zero))
 
     def gather(self, a: Tensor, s: Tensor) -> Relevance:
         x = self._from_ends(a)
@@ -226,6 +236,8 @@ class InBox(Contributions):
 class ByWeight(Contributions):
     """n_jk = v_jk, whatever the inputs are."""
 
+    proportional = False
+
     layer: Affine
 
     def total(self, a: Tensor, z: Tensor) -> Tensor:
@@ -238,6 +250,8 @@ class ByWeight(Contributions):
 @dataclass(frozen=True, eq=False)
 class Unchanged(Contributions):
     """R_j = R_k, for a layer with as many inputs as outputs."""
+
+    proportional = False
 
     def total(self, a: Tensor, z: Tensor) -> Tensor:
         if a.shape != z.shape:
@@ -274,13 +288,11 @@ def absorbed(parts: Sequence[Contributions], a: Tensor, r: Relevance) -> dict[st
         layer = part.biased
         if layer is not None and layer.bias is not None:
             found["bias"] += (s * layer.along_outputs(layer.bias, s)).flatten(1).sum(1)
-        if part.eps:
-            kept = s * (part.denominator(total.clone()) - total)
-        else:
-            kept = r.dense().masked_fill(total != 0, 0)
+        lost = part.denominator(total.clone()) - total
+        kept = s * lost if part.eps else r.dense().masked_fill(total != 0, 0)
         found["epsilon"] += kept.flatten(1).sum(1)
         if isinstance(part, InBox):
-            found["box"] += (s * part.total(torch.zeros_like(a[:1]), r.values)).flatten(1).sum(1)
+            found["box"] += (s * part.at_zero(a)).flatten(1).sum(1)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
@@ -38,8 +38,8 @@ HINTS = {
     "gru": "recurrent layers have no rule here",
     "rnn": "recurrent layers have no rule here",
     "upsample": "upsample with mode='nearest'",
-    "mul": "only multiples by a constant have one: gating splits relevance between two factors",
     "matmul": "use nn.Linear or F.linear, with weights that are parameters",
+    "mul": "only multiples by a constant have one: gating splits relevance between two factors",
 }
 SUPPORTED = "linear, convolution, batch-norm, pooling, element-wise activation, reshape, sum, concatenation"
 
@@ -53,14 +53,30 @@ class Reader:
 
     def convert(self, node: fx.Node) -> tuple[Affine | Operation, list[fx.Node]]:
         """The operation of a node, and the nodes whose values it reads. Raises `UnsupportedLayer` if it has no rule."""
-        sources = [n for n in _inputs(node) if not self.is_constant(n)]
-        if node.op == "call_module":
-            operation = from_module(self.modules[str(node.target)])
-        else:
-            operation = calls.from_call(calls.Call(node, sources, self.constant))
+        sources = self.sources(node)
+        operation: Affine | Operation | None
+        try:
+            if node.op == "call_module":
+                operation = from_module(self.modules[str(node.target)])
+            else:
+                operation = calls.from_call(calls.Call(node, sources, self.constant))
+        except UnsupportedLayer as error:
+            raise UnsupportedLayer(f"no relevance rule for {self._describe(node)}: {error}") from None
         if operation is None:
             raise UnsupportedLayer(f"no relevance rule for {self._describe(node)}: {_hint(node, self.modules)}")
         return operation, sources
+
+    def sources(self, node: fx.Node) -> list[fx.Node]:
+        """The nodes whose values a node reads."""
+        return [n for n in _inputs(node) if not self.is_constant(n)]
+
+    def aliases(self, node: fx.Node) -> Literal["same", "view", ""]:
+        """Whether the values of a node lie where those of its source do: the same ones, or a view of them."""
+        module = self.modules[str(node.target)] if node.op == "call_module" else None
+        name = calls.name_of(node)
+        if self.is_inplace(node) or isinstance(module, IDENTITIES) or name in calls.ALIASES:
+            return "same"
+        return "view" if isinstance(module, nn.Flatten | nn.Unflatten) or name in calls.VIEWS else ""
 
     def is_inplace(self, node: fx.Node) -> bool:
         """Whether later readers of the node's input see its output: relu written as a statement."""
@@ -72,8 +88,10 @@ class Reader:
 
     def is_constant(self, node: fx.Node) -> bool:
         """Whether a node is a parameter or a size, not a value computed from the inputs."""
-        if node.op == "get_attr" or calls.name_of(node) in ("size", "getattr", "dim"):
+        if node.op == "get_attr" or calls.name_of(node) in ("size", "dim"):
             return True
+        if calls.name_of(node) == "getattr":
+            return node.args[1] in ("shape", "dtype", "device", "ndim")
         inputs = _inputs(node)
         return node.op in ("call_function", "call_method") and bool(inputs) and all(map(self.is_constant, inputs))
 

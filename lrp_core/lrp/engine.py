@@ -23,7 +23,7 @@ from .contributions import absorbed, propagate
 from .folding import fold_scales
 from .graph import trace
 from .operations import Back, Operation
-from .planning import prepare_rules, rectify_in_place
+from .planning import prepare_rules, rectify_in_place, simplify
 from .relevance import Relevance
 from .rules import Rule
 from .starts import Start, Target, start_relevance
@@ -41,7 +41,8 @@ class Balance:
 
     `arrived` at its outputs = `left` at its inputs + what was absorbed by its `bias` and by `epsilon`, up to
     rounding. `box` is the part of `left` that z-box gave for the bounds of the box. A step other than a layer with
-    weights is listed where a constant absorbs a share: a number added, a frame set around a map; it counts as `bias`.
+    weights is listed where it keeps relevance: a number added, a frame or padding set around a map; that counts as
+    `bias`.
     """
 
     layer: str
@@ -90,8 +91,9 @@ class Explainer:
         ]
         layers = {i: (s.name, s.operation) for i, s in enumerate(steps) if isinstance(s.operation, Affine)}
         self.rules: dict[int, Rule] = dict(zip(layers, self.composite.rules_for(list(layers.values())), strict=True))
-        self.steps = rectify_in_place(steps, self.rules)
-        self._parts = prepare_rules(self.steps, self.rules)
+        parts = prepare_rules(steps, self.rules)
+        self.steps = rectify_in_place(steps, parts)
+        self._parts = simplify(self.steps, parts)
         self._bytes_per_image: dict[tuple[int, ...], int] = {}
         self._images_last = any(isinstance(s.operation, Convolution) for s in steps)
 
@@ -226,7 +228,8 @@ class Explainer:
         if isinstance(operation, Affine):
             where = absorbed(self._parts[i], values[step.sources[0] + 1], arrived)
             return Balance(step.name, str(self.rules[i]), before, after, **where)
-        if operation.absorbs:
+        size = torch.finfo(before.dtype).eps * _per_image(arrived.dense().abs())
+        if bool(((before - after).abs() > 1e3 * size).any()):
             nothing = torch.zeros_like(before)
             return Balance(step.name, type(operation).__name__, before, after, before - after, nothing, nothing)
         return None

@@ -6,7 +6,10 @@ Batch-norm is folded into the layer before it, or else after it (see `folding`).
 from __future__ import annotations
 
 import copy
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import fx, nn
 
@@ -38,21 +41,63 @@ def trace(model: nn.Module) -> list[Step]:
     reader = Reader(evaluated)
     steps: list[Step] = []
     index: dict[fx.Node, int] = {}
-    living = _living(nodes, reader)
+    memory = _Memory(nodes, reader)
+    living = _living(nodes, reader, memory)
     for node in (n for n in nodes if n in living and not reader.is_constant(n)):
         if node.op == "placeholder":
             if index:
                 raise UnsupportedLayer(f"{type(model).__name__} takes several inputs; relevance is for networks of one")
             index[node] = -1
         elif node.op == "output":
-            return _needed(steps, index[_output_of(node, model)])
+            result = _output_of(node, model)
+            if result not in index:
+                raise UnsupportedLayer(f"{type(model).__name__} returns a constant: there is nothing to explain")
+            return _needed(steps, index[result])
         else:
             operation, sources = reader.convert(node)
             steps.append(Step(_name_of(node, steps), operation, tuple(index[source] for source in sources)))
             index[node] = len(steps) - 1
             if reader.is_inplace(node):
-                index[sources[0]] = index[node]
+                index |= dict.fromkeys(memory.overwritten(node), index[node])
     raise UnsupportedLayer(f"{type(model).__name__} returns nothing")
+
+
+class _Memory:
+    """Which nodes share the memory of their values, so that an in-place operation on one is seen through the others."""
+
+    def __init__(self, nodes: list[fx.Node], reader: Reader) -> None:
+        self.order = {node: i for i, node in enumerate(nodes)}
+        self.base = {node: node for node in nodes}
+        self.same = dict(self.base)
+        for node in nodes:
+            sources = reader.sources(node)
+            if sources and reader.aliases(node):
+                self.base[node] = self.base[sources[0]]
+            if sources and reader.aliases(node) == "same":
+                self.same[node] = self.same[sources[0]]
+
+    def sharing(self, node: fx.Node) -> list[fx.Node]:
+        """All nodes whose values lie where those of `node` do, it among them."""
+        return [other for other in self.order if self.base[other] is self.base[node]]
+
+    def read_later(self, other: fx.Node, node: fx.Node) -> bool:
+        """Whether anything after `node` reads `other`."""
+        return any(self.order[user] > self.order[node] for user in other.users)
+
+    def overwritten(self, node: fx.Node) -> list[fx.Node]:
+        """The nodes whose values are those of `node`, once it has overwritten its source.
+
+        Raises `UnsupportedLayer` if others, that are views of them or that they are views of, are read later.
+        """
+        before = [other for other in self.sharing(node) if self.order[other] < self.order[node]]
+        equal = [other for other in before if self.same[other] is self.same[node]]
+        for other in before:
+            if other not in equal and self.read_later(other, node):
+                raise UnsupportedLayer(
+                    f"operation {node.name!r} changes in place what it shares with {other.name!r}, one a view of the "
+                    "other, and that is read later: write it out of place"
+                )
+        return equal
 
 
 def readers(steps: list[Step], i: int) -> list[int]:
@@ -60,8 +105,30 @@ def readers(steps: list[Step], i: int) -> list[int]:
     return [j for j, step in enumerate(steps) if i in step.sources]
 
 
+class _Proxy(fx.Proxy):
+    """Tells `x += y`, which overwrites x, from `x = x + y`."""
+
+    def _overwriting(self, function: Callable[..., Any], other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", function, (self, other), {})
+
+    def __iadd__(self, other: Any) -> fx.Proxy:
+        return self._overwriting(operator.iadd, other)
+
+    def __isub__(self, other: Any) -> fx.Proxy:
+        return self._overwriting(operator.isub, other)
+
+    def __imul__(self, other: Any) -> fx.Proxy:
+        return self._overwriting(operator.imul, other)
+
+    def __itruediv__(self, other: Any) -> fx.Proxy:
+        return self._overwriting(operator.itruediv, other)
+
+
 class _Tracer(fx.Tracer):
     """Stops at the layers of this project too, not only at torch's own."""
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
     def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
         return isinstance(module, Scatter | Frame) or super().is_leaf_module(module, qualified_name)
@@ -87,16 +154,16 @@ def _evaluated(model: nn.Module) -> nn.Module:
 
 def _check_hooks(model: nn.Module) -> None:
     for name, module in model.named_modules():
-        if module._forward_hooks:
+        if module._forward_hooks or module._forward_pre_hooks:
             raise UnsupportedLayer(f"layer {name!r} has a forward hook, which an explanation would not see: remove it")
 
 
-def _living(nodes: list[fx.Node], reader: Reader) -> set[fx.Node]:
+def _living(nodes: list[fx.Node], reader: Reader, memory: _Memory) -> set[fx.Node]:
     """What the output depends on, and the in-place operations on any of it."""
     living: set[fx.Node] = set()
     for node in reversed(nodes):
-        changed = node.all_input_nodes if reader.is_inplace(node) else []
-        read = [*node.users, *changed, *(user for other in changed for user in other.users)]
+        changed = memory.sharing(node) if reader.is_inplace(node) else []
+        read = [*node.users, *(user for other in changed for user in other.users)]
         if node.op in ("output", "placeholder") or any(other in living for other in read):
             living.add(node)
     return living

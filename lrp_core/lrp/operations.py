@@ -5,6 +5,7 @@ Running one gives its output and the way back: a function from relevance at the 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,25 @@ Back: TypeAlias = Callable[[Relevance], Sequence[Relevance]]
 """Relevance at the output of a step -> relevance at each of its inputs."""
 
 
+Mixes: TypeAlias = Callable[[int], bool]
+"""Whether an operation on values with so many axes would mix the images of a batch."""
+
+
+def _never(axes: int) -> bool:
+    return False
+
+
+def _refuse(mixes: bool) -> None:
+    if mixes:
+        raise InputError("the operation would mix the images of the batch, which lie along the first axis")
+
+
+def _checked_batch(z: Tensor, *inputs: Tensor) -> Tensor:
+    """`z`, if broadcasting has put the batch of every input along its first axis."""
+    _refuse(any(a.ndim != z.ndim or len(a) != len(z) for a in inputs))
+    return z
+
+
 class Operation(ABC):
     """One step of a network in evaluation mode, other than an affine one."""
 
@@ -35,11 +55,6 @@ class Operation(ABC):
     def gives_product(self, arriving: bool) -> bool:
         """Whether relevance leaves as a product with the inputs' values, given whether it arrives as one."""
         return arriving
-
-    @property
-    def absorbs(self) -> bool:
-        """Whether a constant takes a share of the relevance, which reaches no input."""
-        return False
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +85,10 @@ class Multiple(Operation):
         (a,) = inputs
 
         def back(r: Relevance) -> Sequence[Relevance]:
-            return [Relevance(a, r.tensor * self.constant if r.is_factor else r.tensor, is_factor=r.is_factor)]
+            shared = r.tensor * self.constant if r.is_factor else r.tensor
+            return [Relevance(a, shared.sum_to_size(a.shape), is_factor=r.is_factor)]
 
-        return a * self.constant, back
+        return _checked_batch(a * self.constant, a), back
 
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
         return inputs[0] and bool((torch.as_tensor(self.constant) >= 0).all())
@@ -120,17 +136,19 @@ class Rectifier(Operation):
 class Rearrangement(Operation):
     """Values moved, left out or repeated, never changed: views, permutations, slices, padding with zeros.
 
-    Relevance goes back to where each value came from. `in_order` says that values keep their order and number.
+    Relevance goes back to where each value came from. `in_order` says that values keep their order and number,
+    `mixes(axes)` whether, of values with so many axes, images of the batch would be mixed.
     """
 
     function: Callable[[Tensor], Tensor]
     in_order: bool = False
+    mixes: Mixes = _never
 
     def run(self, *inputs: Tensor) -> tuple[Tensor, Back]:
         (a,) = inputs
+        _refuse(self.mixes(a.ndim))
         z = self.function(a)
-        if z.ndim < 1 or len(z) != len(a):
-            raise InputError(f"a view of shape {tuple(z.shape)} mixes the {len(a)} images of the batch")
+        _refuse(z.ndim < 1 or len(z) != len(a))
         return z, lambda r: [r.at(a, lambda t: self._home(t, a))]
 
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
@@ -140,10 +158,11 @@ class Rearrangement(Operation):
         if self.in_order:
             return moved.reshape(a.shape)
         # Positions count from 1, so that constants set in by padding, which are 0, come from nowhere.
-        positions = torch.arange(1, a[:1].numel() + 1, device=a.device, dtype=torch.float64).view(1, *a.shape[1:])
+        places = math.prod(a.shape[1:])
+        positions = torch.arange(1, places + 1, device=a.device, dtype=torch.float64).view(1, *a.shape[1:])
         origin = self.function(positions).round().long().flatten()
-        home = moved.new_zeros(len(moved), positions.numel() + 1)
-        return home.index_add_(1, origin, moved.reshape(len(moved), -1))[:, 1:].reshape(a.shape)
+        home = moved.new_zeros(len(moved), places + 1)
+        return home.index_add_(1, origin, moved.reshape(len(moved), len(origin)))[:, 1:].reshape(a.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,9 +193,11 @@ class Average(Operation):
 
     function: Callable[[Tensor], Tensor]
     pullback: Callable[[Tensor, Tensor], Tensor]
+    mixes: Mixes = _never
 
     def run(self, *inputs: Tensor) -> tuple[Tensor, Back]:
         (a,) = inputs
+        _refuse(self.mixes(a.ndim))
         z = self.function(a)
         return z, lambda r: [Relevance.product(a, self.pullback(r.over_values(), a))]
 
@@ -199,9 +220,10 @@ class Sum(Operation):
 
         def back(r: Relevance) -> Sequence[Relevance]:
             share = r.over_values()
-            return [Relevance.product(a, sign * share) for sign, a in zip(self.signs, inputs, strict=True)]
+            parts = [(sign * share).sum_to_size(a.shape) for sign, a in zip(self.signs, inputs, strict=True)]
+            return [Relevance.product(a, part) for a, part in zip(inputs, parts, strict=True)]
 
-        return total, back
+        return _checked_batch(total, *inputs), back
 
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
         rising = isinstance(self.constant, int | float) and self.constant >= 0 and min(self.signs) > 0
@@ -209,10 +231,6 @@ class Sum(Operation):
 
     def gives_product(self, arriving: bool) -> bool:
         return True
-
-    @property
-    def absorbs(self) -> bool:
-        return isinstance(self.constant, Tensor) or self.constant != 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,6 +240,7 @@ class Concatenation(Operation):
     axis: int
 
     def run(self, *inputs: Tensor) -> tuple[Tensor, Back]:
+        _refuse(self.axis % inputs[0].ndim == 0)
         sizes = [a.shape[self.axis] for a in inputs]
 
         def back(r: Relevance) -> Sequence[Relevance]:
@@ -247,10 +266,6 @@ class Scattering(Operation):
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
         return inputs[0] and self.layer.fill >= 0
 
-    @property
-    def absorbs(self) -> bool:
-        return self.layer.fill != 0
-
 
 @dataclass(frozen=True, eq=False)
 class Framing(Operation):
@@ -264,7 +279,3 @@ class Framing(Operation):
 
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
         return inputs[0] and bool((self.layer.surround >= 0).all())
-
-    @property
-    def absorbs(self) -> bool:
-        return bool(self.layer.surround.any())

@@ -12,7 +12,12 @@ from .operations import Average, Rectifier, Sum
 from .rules import Rule
 
 
-def rectify_in_place(steps: list[Step], rules: Mapping[int, Rule]) -> list[Step]:
+def prepare_rules(steps: list[Step], rules: Mapping[int, Rule]) -> dict[int, list[Contributions]]:
+    """What the inputs of every layer contribute under its rule."""
+    return {i: list(rule.prepare(_layer(steps, i))) for i, rule in rules.items()}
+
+
+def rectify_in_place(steps: list[Step], parts: Mapping[int, list[Contributions]]) -> list[Step]:
     """Let every ReLU overwrite its input that can.
 
     It can if nothing else reads that, and if relevance arrives as a product: then it is zero wherever the ReLU
@@ -22,7 +27,9 @@ def rectify_in_place(steps: list[Step], rules: Mapping[int, Rule]) -> list[Step]
     for i in reversed(range(len(steps))):
         following = [(j, steps[j].operation) for j in readers(steps, i)]
         product[i] = bool(following) and all(
-            rules[j].proportional if isinstance(operation, Affine) else operation.gives_product(product[j])
+            all(p.proportional for p in parts[j])
+            if isinstance(operation, Affine)
+            else operation.gives_product(product[j])
             for j, operation in following
         )
 
@@ -40,20 +47,22 @@ def rectify_in_place(steps: list[Step], rules: Mapping[int, Rule]) -> list[Step]
     return [replace(step, operation=in_place) if can_overwrite(i) else step for i, step in enumerate(steps)]
 
 
-def prepare_rules(steps: list[Step], rules: Mapping[int, Rule]) -> dict[int, list[Contributions]]:
-    """What the inputs of every layer contribute under its rule, simplified by what is known about signs."""
+def simplify(steps: list[Step], parts: Mapping[int, list[Contributions]]) -> dict[int, list[Contributions]]:
+    """The same contributions, made simpler by what is known about the signs of inputs and outputs."""
     nonnegative = {-1: False}
     for i, step in enumerate(steps):
         inputs = [nonnegative[source] for source in step.sources]
         nonnegative[i] = not isinstance(step.operation, Affine) and step.operation.nonnegative(inputs)
     cut = {step.sources[0] for step in steps if isinstance(step.operation, Rectifier) and step.operation.in_place}
-    prepared = {}
-    for i, rule in rules.items():
-        operation = steps[i].operation
-        assert isinstance(operation, Affine)
-        parts: list[Contributions | None] = list(rule.prepare(operation))
-        if i in cut:
-            parts = [part and part.for_nonnegative_outputs() for part in parts]
-        known = [part for part in parts if part is not None]
-        prepared[i] = [p.for_nonnegative_inputs() for p in known] if nonnegative[steps[i].sources[0]] else known
-    return prepared
+    simpler = {}
+    for i, some in parts.items():
+        known = [part.for_nonnegative_outputs() for part in some] if i in cut else some
+        left = [part for part in known if part is not None]
+        simpler[i] = [part.for_nonnegative_inputs() for part in left] if nonnegative[steps[i].sources[0]] else left
+    return simpler
+
+
+def _layer(steps: list[Step], i: int) -> Affine:
+    layer = steps[i].operation
+    assert isinstance(layer, Affine)
+    return layer

@@ -81,7 +81,9 @@ def mean(axes: Any = None, keepdim: bool = False) -> Operation | None:
                 s = s.unsqueeze(place)
         return (s / torch.Size([a.shape[place] for place in places]).numel()).expand(a.shape)
 
-    return Average(lambda a: a.mean(chosen, keepdim=keepdim), pullback)
+    return Average(
+        lambda a: a.mean(chosen, keepdim=keepdim), pullback, mixes=lambda axes: any(axis + axes == 0 for axis in chosen)
+    )
 
 
 PoolBack = Callable[[Tensor, Tensor, Tensor], Tensor]

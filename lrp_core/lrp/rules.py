@@ -15,7 +15,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,9 +34,6 @@ def negative(x: Tensor) -> Tensor:
 
 class Rule(ABC):
     """A relevance rule with its parameters. One's own is a subclass with a `prepare` of a few lines."""
-
-    proportional: ClassVar[bool] = True
-    """Whether an input of zero always gets zero relevance."""
 
     @abstractmethod
     def prepare(self, layer: Affine) -> Sequence[Contributions]:
@@ -120,8 +116,6 @@ class ZPlus(Rule):
 class WSquare(Rule):
     """w^2 (Montavon et al. 2017, eq. 7): n_jk = w_jk^2, whatever the inputs are."""
 
-    proportional = False
-
     def prepare(self, layer: Affine) -> Sequence[Contributions]:
         return [ByWeight(layer.without_bias().map(torch.square), sign=1)]
 
@@ -129,8 +123,6 @@ class WSquare(Rule):
 @dataclass(frozen=True)
 class Flat(Rule):
     """flat (Lapuschkin et al. 2019): n_jk = 1 in the receptive field of k, whatever inputs and weights are."""
-
-    proportional = False
 
     def prepare(self, layer: Affine) -> Sequence[Contributions]:
         return [ByWeight(layer.without_bias().map(torch.ones_like), sign=1)]
@@ -143,28 +135,33 @@ class ZBox(Rule):
     n_jk = a_j w_jk - l w_jk+ - h w_jk- = (a_j - l) w_jk+ + (a_j - h) w_jk-.
     """
 
-    low: Bound = 0.0
-    high: Bound = 1.0
-    proportional = False
+    low: Bound | Sequence[float] | Tensor = 0.0
+    high: Bound | Sequence[float] | Tensor = 1.0
 
     def __post_init__(self) -> None:
-        for end in ("low", "high"):
-            if isinstance(getattr(self, end), Sequence | Tensor):
-                object.__setattr__(self, end, tuple(float(v) for v in getattr(self, end)))
-        ends = [torch.as_tensor(bound, dtype=torch.float64) for bound in (self.low, self.high)]
+        low, high = (_checked_bound(bound) for bound in (self.low, self.high))
+        object.__setattr__(self, "low", low)
+        object.__setattr__(self, "high", high)
+        if isinstance(low, tuple) and isinstance(high, tuple) and len(low) != len(high):
+            raise InputError(
+                f"the box has {len(low)} lower and {len(high)} upper bounds: one of each for every channel"
+            )
+        ends = [torch.tensor(bound, dtype=torch.float64) for bound in (low, high)]
         if not bool((ends[0] < ends[1]).all()) or not all(bool(end.isfinite().all()) for end in ends):
             raise InputError(f"the box needs low < high, not [{self.low}, {self.high}]")
 
     def prepare(self, layer: Affine) -> Sequence[Contributions]:
         up, down = (layer.without_bias().map(part) for part in (positive, negative))
-        return [InBox(self.low, self.high, layer, up, down)]
+        return [InBox(_checked_bound(self.low), _checked_bound(self.high), layer, up, down)]
+
+
+def _checked_bound(bound: Bound | Sequence[float] | Tensor) -> Bound:
+    return tuple(float(v) for v in bound) if isinstance(bound, Sequence | Tensor) else float(bound)
 
 
 @dataclass(frozen=True)
 class Pass(Rule):
     """R_j = R_k, for a layer that has as many inputs as outputs."""
-
-    proportional = False
 
     def prepare(self, layer: Affine) -> Sequence[Contributions]:
         return [Unchanged()]

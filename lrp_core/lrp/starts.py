@@ -69,10 +69,12 @@ def check_target(logits: Tensor, target: Any) -> Tensor:
         return logits.argmax(1)
     try:
         chosen = torch.full((n,), operator.index(target), device=logits.device)
+    except OverflowError as error:
+        raise InputError(f"target must be a class between 0 and {n_classes - 1}, not {target}") from error
     except (TypeError, ValueError, RuntimeError):
         try:
             chosen = torch.as_tensor(target, device=logits.device)
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise InputError(f"target must be one class or {n} classes (integers), not {target!r:.60}") from error
     if chosen.shape != (n,) or chosen.is_floating_point() or chosen.dtype == torch.bool:
         raise InputError(

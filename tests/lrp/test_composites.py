@@ -189,8 +189,6 @@ class Absolute(Rule):
 class Halves(Rule):
     """Of two parts: one half as LRP-0 has it, one half by the weights' size."""
 
-    proportional = False
-
     def prepare(self, layer: Affine) -> Sequence[Contributions]:
         return [OfLayer(layer, eps=0.0, weight=0.5), ByWeight(layer.without_bias().map(torch.square), weight=0.5)]
 
@@ -234,7 +232,7 @@ class TestOnesOwnRule:
         )
         assert relative_error(ours, expected) < 1e-9
 
-    @pytest.mark.parametrize("rule", [Flat(), WSquare(), ZBox(-1.0, 9.0), Halves()], ids=str)
+    @pytest.mark.parametrize("rule", [Flat(), WSquare(), ZBox(-1.0, 9.0), Halves()], ids=lambda r: type(r).__name__)
     def test_rules_that_give_to_zeros_are_right_after_a_relu(self, rule: Rule) -> None:
         """Hidden behind a flip there and back, the ReLU cannot be made to overwrite its input."""
         shown = randomise(cnn([4, 4]), 0)

@@ -15,7 +15,7 @@ import torch
 import zennit.composites as zc
 import zennit.rules as zr
 from captum.attr import LRP
-from captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule, EpsilonRule, GammaRule, IdentityRule
+from captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule, EpsilonRule, GammaRule
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -356,16 +356,6 @@ def test_captums_alpha_1_beta_0(seed: int) -> None:
     expected = by_captum(model, x, torch.full((5,), 1), lambda: Alpha1_Beta0_Rule(set_bias_to_zero=True), nn.Linear)
     actual = attribute(model, x, target=1, composite=Composite(At(ZPlus())))
     assert relative_error(actual, expected) < 1e-6
-
-
-def test_captums_identity() -> None:
-    model = nn.Sequential(*randomise(mlp([6, 6, 6, 4]), 1)[1:])
-    x = images((6,), n=5)
-    theirs = copy.deepcopy(model)
-    theirs[0].rule, theirs[2].rule, theirs[4].rule = EpsilonRule(1e-6), IdentityRule(), EpsilonRule(1e-6)
-    expected = LRP(theirs).attribute(x.clone().requires_grad_(), target=1).detach()
-    composite = Composite(At(Pass(), position=1), At(Epsilon(1e-6)))
-    assert relative_error(attribute(model, x, target=1, composite=composite), expected) < 1e-8
 
 
 def test_captums_convolutions_and_average_pooling() -> None:

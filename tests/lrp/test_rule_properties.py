@@ -34,12 +34,14 @@ def test_an_input_of_zeros_gives_finite_relevance(name: str, rule: Rule, kind: s
     _, step, a, r = make(kind, bias=False, signs="signed")
     relevance = apply(rule, step, torch.zeros_like(a), r)
     assert torch.isfinite(relevance).all()
-    assert bool(relevance.any()) is not rule.proportional
+    assert bool(relevance.any()) is not all(part.proportional for part in rule.prepare(step))
 
 
 def test_rules_that_give_to_zeros_are_known() -> None:
     """The engine lets a ReLU overwrite its input only under rules that ask for nothing at zeros."""
-    assert {name for name, rule in RULES.items() if not rule.proportional} == {"w-square", "flat", "z-box", "pass"}
+    _, step, *_ = make("dense, square", bias=True, signs="signed")
+    giving = {n for n, rule in RULES.items() if not all(part.proportional for part in rule().prepare(step))}
+    assert giving == {"w-square", "flat", "z-box", "pass"}
 
 
 @pytest.mark.parametrize(("name", "rule"), CASES)
@@ -239,7 +241,7 @@ def test_stabilise_takes_zero_of_either_sign_as_positive() -> None:
     assert stabilise(torch.tensor([0.0, -0.0]), 0.5).tolist() == [0.5, 0.5]
     assert STABILISER == 1e-9
     z = torch.tensor([0.0, 1.0])
-    assert stabilise(z, 0.0) is z, "no epsilon: the very outputs, which a product is divided by without rounding"
+    assert stabilise(z, 0.5) is not z, "its memory may be used for the shares"
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -258,15 +260,38 @@ class TestRelevance:
         assert Relevance.of(self.a, self.c).dense().tolist() == self.c.tolist()
 
     def test_over_its_own_values_is_the_factor(self) -> None:
-        """Exact where a is zero too, where a c / a would be 0 / 0."""
-        assert torch.equal(Relevance.product(self.a, self.c).over(self.a), self.c)
+        """Without rounding, and nothing where a is zero, where a c / a would be 0 / 0."""
+        assert Relevance.product(self.a, self.c).over_values().tolist() == [[0.0, 0.5, 1.0]]
+        risen = Relevance.product(self.a.abs(), self.c, nonnegative=True)
+        assert risen.over_values().tolist() == [[0.0, 0.5, 1.0]]
 
     def test_over_zero_is_zero_for_relevance_itself(self) -> None:
-        assert Relevance.of(self.a, self.c).over(self.a).tolist() == [[0.0, 0.25, -0.25]]
+        assert Relevance.of(self.a, self.c).over_values().tolist() == [[0.0, 0.25, -0.25]]
+
+    @pytest.mark.parametrize("nonnegative", [True, False])
+    def test_over_stabilised_values(self, nonnegative: bool) -> None:
+        a = self.a.abs() if nonnegative else self.a
+        r = Relevance.product(a, self.c, nonnegative=nonnegative)
+        torch.testing.assert_close(r.over_values(0.5), a * self.c / stabilise(a, 0.5))
 
     def test_over_another_denominator(self) -> None:
-        d = torch.tensor([[2.0, 4.0, 8.0]], dtype=torch.float64)
-        assert Relevance.product(self.a, self.c).over(d).tolist() == [[0.0, 0.25, -0.5]]
+        for relevance in (Relevance.product(self.a, self.c), Relevance.of(self.a, self.a * self.c)):
+            d = torch.tensor([[2.0, 4.0, 8.0]], dtype=torch.float64)
+            assert relevance.over(d).tolist() == [[0.0, 0.25, -0.5]]
+
+    def test_dividing_before_and_after_copies_come_home_is_the_same(self) -> None:
+        """Two copies of the second value, one of the third: as of overlapping max-pooling."""
+        copies = self.a[:, [1, 1, 2]]
+        shares = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
+
+        def home(t: torch.Tensor) -> torch.Tensor:
+            return t.new_zeros(1, 3).index_add_(1, torch.tensor([1, 1, 2]), t)
+
+        for make_one in (Relevance.product, Relevance.of):
+            routed, brought = make_one(copies, shares).at(self.a, home), make_one(self.a, home(shares))
+            assert torch.equal(routed.dense(), brought.dense())
+            for eps in (0.0, 0.25):
+                torch.testing.assert_close(routed.over_values(eps), brought.over_values(eps))
 
     def test_sums_of_both_forms(self) -> None:
         product, plain = Relevance.product(self.a, self.c), Relevance.of(self.a, self.c)
@@ -295,7 +320,7 @@ class TestRelevance:
         (lambda: ZBox(math.nan, 1.0), "nan"),
         (lambda: ZBox(0.0, math.inf), "inf"),
         (lambda: ZBox((0.0, 2.0), (1.0, 1.0)), "2.0"),
-        (lambda: ZBox((0.0, 0.0), (1.0, 1.0, 1.0)), "1.0"),
+        (lambda: ZBox((0.0, 0.0), (1.0, 1.0, 1.0)), "3 upper"),
     ],
 )
 def test_impossible_parameters_are_refused(make_rule: Callable[[], Rule], says: str) -> None:

@@ -173,7 +173,7 @@ class TestTarget:
             {0: 1},
             object(),
         ],
-        ids=str,
+        ids=lambda value: str(value).split(" at ")[0],
     )
     def test_what_is_no_number_is_refused(self, target: Any) -> None:
         model = randomise(mlp([5, 4]), 0)
