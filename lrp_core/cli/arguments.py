@@ -88,7 +88,9 @@ def _train_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _criterion_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--criterion", default="lrp-0", metavar="NAME", help="an LRP composite, or random or variance")
+    command.add_argument(
+        "--criterion", default="lrp-0", metavar="NAME", help="an LRP composite or a control: 'info' lists them"
+    )
     command.add_argument(
         "--statistic", default="mean-square", metavar="NAME", help="how relevance is aggregated over images"
     )

@@ -88,7 +88,7 @@ def train(arguments: argparse.Namespace) -> Answer:
 
 def rank(arguments: argparse.Namespace) -> Answer:
     from ..models import Network
-    from ..ranking import CONTROLS
+    from ..ranking import NEED_NETWORK
     from ..ranking import rank as rank_inputs
     from ..stages import base_network
     from ..storage import write_atomic
@@ -98,7 +98,7 @@ def rank(arguments: argparse.Namespace) -> Answer:
     data = _data(arguments)
     study = _study_of(arguments, data)
     network = None
-    if arguments.criterion not in CONTROLS:
+    if arguments.criterion in NEED_NETWORK:
         network = base_network(plan(study, data)[0].base) if not arguments.weights else load_network(arguments.weights)
         if not isinstance(network, Network):
             raise InputError(f"{arguments.weights} holds a pruned network: rank the inputs of a full one")
