@@ -70,8 +70,8 @@ def load_network(path: Path) -> Network | PrunedNetwork:
         with safe_open(path, framework="pt") as file:
             meta = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        checksum, text = meta[_META].split(" ", 1)
-        if checksum(text, tensors) != checksum:
+        stated, text = meta[_META].split(" ", 1)
+        if checksum(text, tensors) != stated:
             raise ValueError("checksum")
         description = json.loads(text)
     except (SafetensorError, *_MALFORMED, OSError) as error:

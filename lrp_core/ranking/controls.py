@@ -98,7 +98,9 @@ def anova_f(split: Split, n_columns: int = 100) -> Float[Tensor, " inputs"]:
 
     labels = _several_classes("anova-f", split)
     scores = torch.zeros(split.pixels[0].numel(), dtype=torch.float64)
-    for columns in torch.split(varies(split).nonzero().flatten(), n_columns):
+    changing = varies(split).nonzero().flatten()
+    for start in range(0, len(changing), n_columns):
+        columns = changing[start : start + n_columns]
         pixels = split.pixels.flatten(1)[:, columns].double().numpy()
         with np.errstate(divide="ignore"):
             scores[columns] = torch.from_numpy(f_classif(pixels, labels)[0])
