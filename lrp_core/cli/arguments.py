@@ -108,7 +108,12 @@ def _rank_arguments(command: argparse.ArgumentParser) -> None:
         help="a network that 'train' wrote; default: train one, or take it from the cache",
     )
     command.add_argument("--top", type=int, default=10, metavar="N", help="how many inputs to print")
-    command.add_argument("--output", type=Path, metavar="FILE", help="write the whole ranking as JSON")
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the whole ranking: as JSON, or to a .safetensors file for Ranking.load",
+    )
 
 
 def _study_arguments(command: argparse.ArgumentParser) -> None:

@@ -131,7 +131,10 @@ def rank(arguments: argparse.Namespace) -> Answer:
         row, column = divmod(position % (data.shape[1] * data.shape[2]), data.shape[2])
         lines.append(f"  {place:>4}  row {row:>2}, column {column:>2}   score {ranking.scores[position]:.4g}")
     if arguments.output is not None:
-        write_atomic(arguments.output, json.dumps(values).encode())
+        if arguments.output.suffix == ".safetensors":
+            ranking.save(arguments.output)
+        else:
+            write_atomic(arguments.output, json.dumps(values).encode())
         lines.append(f"whole ranking written to {arguments.output}")
     return Answer(values, "\n".join(lines))
 

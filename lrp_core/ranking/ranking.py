@@ -83,7 +83,7 @@ class Ranking:
 
     def save(self, path: Path) -> None:
         """Write the ranking to one safetensors file that describes itself, atomically. Raises `StorageError`."""
-        tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
+        tensors = {name: getattr(self, name).clone(memory_format=torch.contiguous_format) for name in _TENSORS}
         description = json.dumps({"criterion": self.criterion, "shape": self.shape})
         write_atomic(path, save(tensors, metadata={_META: f"{checksum(description, tensors)} {description}"}))
 

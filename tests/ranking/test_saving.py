@@ -89,6 +89,13 @@ def test_an_order_that_is_not_that_of_the_scores_is_kept(tmp_path: Path) -> None
     assert_same(Ranking.load(tmp_path / "r"), other)
 
 
+def test_tensors_that_share_memory_can_be_saved(tmp_path: Path) -> None:
+    both = torch.randn(6, 2, dtype=torch.float64)
+    whole = Ranking("test", both[:, 0], both[:, 0], torch.arange(12)[::2] // 2, (6,))
+    whole.save(tmp_path / "r")
+    assert_same(Ranking.load(tmp_path / "r"), whole)
+
+
 def test_the_forger_can_forge(tmp_path: Path) -> None:
     assert_same(Ranking.load(forge(tmp_path / "r")), ranking())
 
