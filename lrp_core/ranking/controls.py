@@ -174,7 +174,7 @@ def first_weights(model: nn.Module, shape: tuple[int, ...]) -> Float[Tensor, " i
 
 
 def _first_layers(model: nn.Module, inputs: Tensor) -> list[Tensor]:
-    """For each layer that reads the inputs, the sum of its outputs with |weight| for its weights and no bias."""
+    """For each layer that reads the inputs, the sum of its outputs with |weight| for its weights."""
     values: dict[int, Tensor] = {-1: inputs}
     first = []
     for i, step in enumerate(fold_scales(trace(model))):
@@ -182,7 +182,7 @@ def _first_layers(model: nn.Module, inputs: Tensor) -> list[Tensor]:
         if not reached:
             continue
         if isinstance(operation, Affine):
-            z = operation.map(torch.abs).without_bias()(reached[0])
+            z = operation.map(torch.abs)(reached[0])
             if operation.kind == "scale":
                 values[i] = z
             else:

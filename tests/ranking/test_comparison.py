@@ -121,6 +121,7 @@ class TestSettling:
             {},
             {"criterion": "gradient", "statistic": "mean-positive", "start": "logit"},
             {"statistic": "max-mean-abs"},
+            {"statistic": "mean", "start": "contrast"},
             {"label": 2, "criterion": "epsilon"},
         ],
         ids=str,
