@@ -1,4 +1,4 @@
-"""The heavy stages: a network trained on all inputs, and its relevance over a sample.
+"""The heavy stages: a network trained on all inputs, its relevance over a sample, and the scores of controls.
 
 Their results are cached on disk by plain values, the digest of the data and `STAGE_VERSION`, so that any process
 that asks again gets them for nothing.
@@ -18,7 +18,7 @@ from joblib import Memory
 from .data import Dataset, Split, load_dataset
 from .errors import StorageError
 from .models import Network, build_model
-from .ranking import RelevanceStatistics, measure_relevance
+from .ranking import NEED_NETWORK, RelevanceStatistics, control_scores, measure_relevance
 from .storage import cache_dir
 from .training import Recipe, fit, one_thread
 
@@ -72,11 +72,26 @@ def base_network(base: Base) -> Network:
     return network.eval()
 
 
-def relevance_statistics(base: Base, composite: str, start: str, n_images: int | None) -> RelevanceStatistics:
-    """Relevance over `n_images` of the training images (None: all) of a base, from the cache if measured before."""
+def relevance_statistics(base: Base, criterion: str, start: str, n_images: int | None) -> RelevanceStatistics:
+    """Relevance over `n_images` of the training images (None: all) of a base, from the cache if measured before.
+
+    `criterion` is one of those that explain images (`MEASURED`): a composite, or a gradient.
+    """
     measure = _memory().cache(_measure_relevance, ignore=["root"])
-    sums, counts = measure(composite=composite, start=start, n_images=n_images, **_plain(base))
+    sums, counts = measure(criterion=criterion, start=start, n_images=n_images, **_plain(base))
     return RelevanceStatistics(torch.from_numpy(np.array(sums)), torch.from_numpy(np.array(counts)))
+
+
+def base_scores(base: Base, criterion: str) -> torch.Tensor:
+    """Scores [n_inputs] of a control that explains no image, from the cache if computed before.
+
+    They are of all training images of the base, and of its network if the control looks at one. Those that do not
+    are the same for all networks of a seed, and computed once.
+    """
+    if criterion not in NEED_NETWORK:
+        base = Base(base.dataset, base.root, base.digest, base.n_train, seed=base.seed)
+    score = _memory().cache(_score_control, ignore=["root"])
+    return torch.from_numpy(np.array(score(criterion=criterion, **_plain(base))))
 
 
 @one_thread()
@@ -94,14 +109,21 @@ def _train_base(version: int, root: str | None, **values: Any) -> dict[str, np.n
 
 @one_thread()
 def _measure_relevance(
-    version: int, root: str | None, composite: str, start: str, n_images: int | None, **values: Any
+    version: int, root: str | None, criterion: str, start: str, n_images: int | None, **values: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     base = _from_plain(root, values)
     split = training_split(base)
     if n_images is not None and n_images < len(split):
         split = split.sample(n_images, seed=base.seed)
-    statistics = measure_relevance(base_network(base), split, composite=composite, start=start)
+    statistics = measure_relevance(base_network(base), split, composite=criterion, start=start)
     return statistics.sums.numpy(), statistics.counts.numpy()
+
+
+@one_thread()
+def _score_control(version: int, root: str | None, criterion: str, **values: Any) -> np.ndarray:
+    base = _from_plain(root, values)
+    network = base_network(base) if criterion in NEED_NETWORK else None
+    return control_scores(criterion, network, training_split(base), seed=base.seed).numpy()
 
 
 def _plain(base: Base) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,12 @@ from .lrp import STARTS
 from .models import ARCHITECTURES, Network
 from .pruning import PrunedNetwork, build_pruned, prune_inputs
 from .ranking import (
-    CONTROLS,
     CRITERIA,
+    MEASURED,
     STATISTICS,
     Ranking,
     check_keep,
     keep_for_share,
-    rank,
     ranking_from,
 )
 from .stages import (
@@ -41,6 +39,7 @@ from .stages import (
     Base,
     base_data,
     base_network,
+    base_scores,
     prepare_base,
     relevance_statistics,
     training_split,
@@ -98,7 +97,7 @@ class Study:
     root: str | None = None
     n_train: int | None = None
     architecture: str = "mlp-300-100"
-    criteria: tuple[str, ...] = ("lrp-0", *CONTROLS)
+    criteria: tuple[str, ...] = ("lrp-0", "random", "variance")
     keeps: tuple[int, ...] = ()
     modes: tuple[str, ...] = ("fine-tune",)
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -187,7 +186,7 @@ def plan(study: Study, data: Dataset) -> list[Trial]:
                 for mode in dict.fromkeys(study.modes):
                     retrain = {"none": Recipe(epochs=0), "fine-tune": tuned, "scratch": recipe}[mode]
                     trial = Trial(base, criterion, keep, mode, retrain=retrain)
-                    if criterion not in CONTROLS:
+                    if criterion in MEASURED:
                         trial = replace(
                             trial, statistic=study.statistic, start=study.start, rank_images=study.rank_images
                         )
@@ -248,8 +247,8 @@ def run_study(
             bases = list(dict.fromkeys(t.base for t in todo))
             for _ in parallel(delayed(prepare_base)(base) for base in bases):
                 ledger.report(study.key, "training on all inputs", done)
-            explained = (t for t in todo if t.criterion not in ("none", *CONTROLS))
-            rankings = list(dict.fromkeys(replace(t, keep=1, mode="none", retrain=Recipe()) for t in explained))
+            ranked = (t for t in todo if t.criterion != "none")
+            rankings = list(dict.fromkeys(replace(t, keep=1, mode="none", retrain=Recipe()) for t in ranked))
             for _ in parallel(delayed(trial_ranking)(trial) for trial in rankings):
                 ledger.report(study.key, "measuring relevance", done)
             for trial, result, network in parallel(delayed(_run_indexed)(trial) for trial in todo):
@@ -305,18 +304,13 @@ def make_network(trial: Trial) -> tuple[Network | PrunedNetwork, Any]:
 
 
 def trial_ranking(trial: Trial) -> Ranking:
-    """The ranking whose first `keep` inputs the trial keeps; its relevance is cached."""
+    """The ranking whose first `keep` inputs the trial keeps; what it orders by is cached."""
     base = trial.base
-    if trial.criterion in CONTROLS:
-        return _control_ranking(base, trial.criterion)
-    statistics = relevance_statistics(base, trial.criterion, trial.start, trial.rank_images)
     shape = base_data(base).shape
+    if trial.criterion not in MEASURED:
+        return Ranking.from_scores(trial.criterion, base_scores(base, trial.criterion), shape, seed=base.seed)
+    statistics = relevance_statistics(base, trial.criterion, trial.start, trial.rank_images)
     return ranking_from(statistics, trial.criterion, shape, statistic=trial.statistic, seed=base.seed)
-
-
-@lru_cache(maxsize=16)
-def _control_ranking(base: Base, criterion: str) -> Ranking:
-    return rank(None, training_split(base), criterion=criterion, seed=base.seed)
 
 
 def weights_path(ledger: Ledger, trial: Trial) -> Path:

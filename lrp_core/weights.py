@@ -45,11 +45,11 @@ def to_bytes(network: Network | PrunedNetwork) -> bytes:
     if isinstance(network, PrunedNetwork):
         tensors[_MASK] = network.mask.indices
     description = json.dumps(describe(network))
-    content: bytes = save(tensors, metadata={_META: f"{_checksum(description, tensors)} {description}"})
+    content: bytes = save(tensors, metadata={_META: f"{checksum(description, tensors)} {description}"})
     return content
 
 
-def _checksum(description: str, tensors: dict[str, Tensor]) -> str:
+def checksum(description: str, tensors: dict[str, Tensor]) -> str:
     """Digest of all that a file holds: a flipped bit in a shape can describe another network just as well."""
     state = hashlib.blake2b(description.encode(), digest_size=16)
     for name in sorted(tensors):
@@ -70,8 +70,8 @@ def load_network(path: Path) -> Network | PrunedNetwork:
         with safe_open(path, framework="pt") as file:
             meta = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        checksum, text = meta[_META].split(" ", 1)
-        if _checksum(text, tensors) != checksum:
+        stated, text = meta[_META].split(" ", 1)
+        if checksum(text, tensors) != stated:
             raise ValueError("checksum")
         description = json.loads(text)
     except (SafetensorError, *_MALFORMED, OSError) as error:

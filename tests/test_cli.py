@@ -18,6 +18,7 @@ from lrp_core.cli import main
 from lrp_core.data import Dataset
 from lrp_core.exports import load_export
 from lrp_core.pruning import PrunedNetwork
+from lrp_core.ranking import Ranking
 from lrp_core.weights import load_network
 
 SMALL = ["--model", "softmax", "--train-images", "300", "--epochs", "1"]
@@ -97,6 +98,16 @@ def test_rank_gives_a_permutation_by_decreasing_score(capsys: pytest.CaptureFixt
     assert json.loads((tmp_path / "r.json").read_text()) == said
     control = ask(capsys, "rank", "--criterion", "random", *SMALL)
     assert control["standard_error"] == [None] * 784
+
+
+def test_rank_writes_a_ranking_that_can_be_loaded(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "r.safetensors"
+    said = ask(capsys, "rank", *SMALL, "--criterion", "weight", "--images", "100", "--output", str(path))
+    found = Ranking.load(path)
+    assert found.order.tolist() == said["order"]
+    assert found.scores.tolist() == said["scores"]
+    assert (found.criterion, found.shape) == ("weight", (1, 28, 28))
+    assert float(found.scores.min()) > 0
 
 
 def test_rank_of_given_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path, exported: Path) -> None:

@@ -23,7 +23,8 @@ from lrp_core.data import Dataset
 from lrp_core.errors import Cancelled, InputError, StorageError
 from lrp_core.ledger import Ledger
 from lrp_core.pruning import PrunedNetwork
-from lrp_core.stages import base_network, relevance_statistics
+from lrp_core.ranking import CRITERIA, MEASURED, rank
+from lrp_core.stages import base_network, base_scores, relevance_statistics, training_split
 from lrp_core.study import (
     MODES,
     PRESETS,
@@ -37,7 +38,7 @@ from lrp_core.study import (
     trial_ranking,
     weights_path,
 )
-from lrp_core.training import evaluate
+from lrp_core.training import evaluate, one_thread
 from lrp_core.weights import load_network
 
 TINY: dict[str, Any] = {
@@ -230,6 +231,51 @@ def test_cached_relevance_is_what_would_be_measured(mnist: Dataset) -> None:
     assert not torch.equal(first.sums, relevance_statistics(base, "epsilon", "contrast", 50).sums)
 
 
+@pytest.mark.parametrize("criterion", ["gradient-x-input", "weight", "anova-f", "centre"])
+def test_every_kind_of_control_can_be_studied(mnist: Dataset, tmp_path: Path, criterion: str) -> None:
+    """With one network for each seed, if it looks at one; and the ranking is the one that `rank` gives."""
+    study = tiny(criteria=(criterion,), keeps=(100,), modes=("none",), statistic="mean-positive")
+    ledger = Ledger(tmp_path)
+    list(run_study(study, ledger, jobs=1))
+    table = table_of(study, mnist, ledger)
+    assert table["criterion"].tolist() == ["none"] * 2 + [criterion] * 2
+    for seed in (0, 1):
+        trial = trial_at(study, mnist, criterion=criterion, keep=100, mode="none", seed=seed)
+        split = training_split(trial.base)
+        if criterion in MEASURED:
+            split = split.sample(100, seed=seed)
+        with one_thread():
+            network = base_network(trial.base)
+            expected = rank(network, split, criterion=criterion, statistic="mean-positive", seed=seed)
+        assert torch.equal(trial_ranking(trial).order, expected.order)
+        assert torch.equal(trial_ranking(trial).scores, expected.scores)
+        found = load_network(weights_path(ledger, trial))
+        assert isinstance(found, PrunedNetwork)
+        assert torch.equal(found.mask.indices, expected.mask(100).indices)
+
+
+def test_what_a_control_does_not_depend_on_is_not_part_of_its_trial(mnist: Dataset) -> None:
+    """Other images or another statistic for relevance do not make its trials new ones."""
+    changed = tiny(rank_images=50, statistic="mean", start="logit")
+    for criterion in CRITERIA:
+        keys = {
+            trial_at(study, mnist, criterion=criterion, keep=100, mode="none", seed=0).key
+            for study in (tiny(), changed)
+        }
+        assert len(keys) == (2 if criterion in MEASURED else 1)
+
+
+def test_controls_without_a_network_are_computed_once_for_all_networks(mnist: Dataset, own_cache: Path) -> None:
+    base = plan(tiny(), mnist)[0].base
+    for architecture in ("softmax", "mlp-1000"):
+        base_scores(replace(base, architecture=architecture), "non-constant")
+    assert len(list((own_cache / "stages").rglob("output.pkl"))) == 1
+
+
+def test_the_studies_that_run_by_themselves_have_the_two_plain_controls() -> None:
+    assert Study(keeps=(1,)).criteria == ("lrp-0", "random", "variance")
+
+
 changes = st.fixed_dictionaries(
     {},
     optional={
@@ -239,7 +285,7 @@ changes = st.fixed_dictionaries(
         "keeps": st.sampled_from([(50,), (10, 700)]),
         "modes": st.sampled_from([("scratch",), ("none", "fine-tune")]),
         "seeds": st.sampled_from([(3,), (4, 5)]),
-        "statistic": st.just("mean-abs"),
+        "statistic": st.sampled_from(["mean-abs", "max-mean-positive"]),
         "start": st.just("logit"),
         "rank_images": st.sampled_from([None, 10]),
         "epochs": st.just(2),

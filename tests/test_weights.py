@@ -18,7 +18,7 @@ from torch import Tensor
 from lrp_core.errors import StorageError
 from lrp_core.models import ARCHITECTURES, Network, build_model
 from lrp_core.pruning import PixelMask, PrunedNetwork, build_pruned, prune_inputs
-from lrp_core.weights import _checksum, describe, load_network, save_network, to_bytes
+from lrp_core.weights import checksum, describe, load_network, save_network, to_bytes
 
 from .support import check_sentence, frozen, is_one_sentence, python, stir, unchanged
 
@@ -55,7 +55,7 @@ def forge(path: Path, description: Any, tensors: dict[str, Tensor] | None = None
     """A file with a description of one's own, around the tensors of a pruned softmax network."""
     tensors = load(to_bytes(build("softmax", "sliced"))) if tensors is None else tensors
     text = description if isinstance(description, str) else json.dumps(description)
-    path.write_bytes(save(tensors, metadata={"lrp_core": f"{_checksum(text, tensors)} {text}"}))
+    path.write_bytes(save(tensors, metadata={"lrp_core": f"{checksum(text, tensors)} {text}"}))
     return path
 
 

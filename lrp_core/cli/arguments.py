@@ -88,7 +88,9 @@ def _train_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _criterion_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--criterion", default="lrp-0", metavar="NAME", help="an LRP composite, or random or variance")
+    command.add_argument(
+        "--criterion", default="lrp-0", metavar="NAME", help="an LRP composite or a control: 'info' lists them"
+    )
     command.add_argument(
         "--statistic", default="mean-square", metavar="NAME", help="how relevance is aggregated over images"
     )
@@ -106,7 +108,12 @@ def _rank_arguments(command: argparse.ArgumentParser) -> None:
         help="a network that 'train' wrote; default: train one, or take it from the cache",
     )
     command.add_argument("--top", type=int, default=10, metavar="N", help="how many inputs to print")
-    command.add_argument("--output", type=Path, metavar="FILE", help="write the whole ranking as JSON")
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the whole ranking: as JSON, or to a .safetensors file for Ranking.load",
+    )
 
 
 def _study_arguments(command: argparse.ArgumentParser) -> None:

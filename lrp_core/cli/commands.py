@@ -88,7 +88,7 @@ def train(arguments: argparse.Namespace) -> Answer:
 
 def rank(arguments: argparse.Namespace) -> Answer:
     from ..models import Network
-    from ..ranking import CONTROLS
+    from ..ranking import NEED_NETWORK
     from ..ranking import rank as rank_inputs
     from ..stages import base_network
     from ..storage import write_atomic
@@ -98,7 +98,7 @@ def rank(arguments: argparse.Namespace) -> Answer:
     data = _data(arguments)
     study = _study_of(arguments, data)
     network = None
-    if arguments.criterion not in CONTROLS:
+    if arguments.criterion in NEED_NETWORK:
         network = base_network(plan(study, data)[0].base) if not arguments.weights else load_network(arguments.weights)
         if not isinstance(network, Network):
             raise InputError(f"{arguments.weights} holds a pruned network: rank the inputs of a full one")
@@ -131,7 +131,10 @@ def rank(arguments: argparse.Namespace) -> Answer:
         row, column = divmod(position % (data.shape[1] * data.shape[2]), data.shape[2])
         lines.append(f"  {place:>4}  row {row:>2}, column {column:>2}   score {ranking.scores[position]:.4g}")
     if arguments.output is not None:
-        write_atomic(arguments.output, json.dumps(values).encode())
+        if arguments.output.suffix == ".safetensors":
+            ranking.save(arguments.output)
+        else:
+            write_atomic(arguments.output, json.dumps(values).encode())
         lines.append(f"whole ranking written to {arguments.output}")
     return Answer(values, "\n".join(lines))
 

@@ -9,10 +9,23 @@ from torch import Tensor, nn
 
 from ..data import Split
 from ..errors import InputError, check_choice
-from ..lrp import COMPOSITES, STARTS, Composite, Explainer
+from ..lrp import COMPOSITES, STARTS, Composite
 from ..training import Encode
+from .attributions import ATTRIBUTIONS, attributor
+from .controls import OF_DATA, OF_WEIGHTS
 from .ranking import Ranking
-from .statistics import STATISTICS, RelevanceStatistics
+from .statistics import STATISTICS, RelevanceStatistics, check_one_class
+
+CONTROLS: tuple[str, ...] = (*OF_DATA, *OF_WEIGHTS, *ATTRIBUTIONS)
+"""What LRP has to beat, without a network and with one."""
+
+CRITERIA: tuple[str, ...] = (*COMPOSITES, *CONTROLS)
+
+MEASURED: tuple[str, ...] = (*COMPOSITES, *ATTRIBUTIONS)
+"""Criteria that explain image after image; a statistic, a start and a label are for these alone."""
+
+NEED_NETWORK: tuple[str, ...] = (*MEASURED, *OF_WEIGHTS)
+"""Criteria that look at a network."""
 
 
 def measure_relevance(
@@ -27,18 +40,17 @@ def measure_relevance(
 ) -> RelevanceStatistics:
     """Relevance of every input for the true class of every image of `split`, reduced as it streams by.
 
-    `encode` prepares the images (default: none), `on_batch(images done)` reports progress.
+    `composite` may also be one of `ATTRIBUTIONS`, whose contributions then take relevance's place. `encode` prepares
+    the images (default: none), `on_batch(images done)` reports progress.
     """
-    explainer = Explainer(model, composite)
-    spec = getattr(model, "spec", None)
-    n_classes = spec.n_classes if spec else int(split.labels.max()) + 1
+    attribute = attributor(model, composite)
     statistics: RelevanceStatistics | None = None
     for start_at in range(0, len(split), batch_size):
         part = split.take(torch.arange(start_at, min(start_at + batch_size, len(split))))
         inputs = encode(part.images) if encode else part.images
-        relevance = explainer.relevance(inputs, part.labels, start)
+        relevance = attribute(inputs, part.labels, start)
         if statistics is None:
-            statistics = RelevanceStatistics.empty(n_classes, relevance[0].numel())
+            statistics = RelevanceStatistics.empty(n_classes_of(model, split), relevance[0].numel())
         statistics.update(relevance, part.labels)
         if on_batch:
             on_batch(start_at + len(part))
@@ -46,21 +58,21 @@ def measure_relevance(
     return statistics
 
 
-def pixel_variance(split: Split, batch_size: int = 5000) -> Tensor:
-    """Variance of every pixel (in [0, 1]) over the images of `split`, [n_inputs]."""
-    n = torch.zeros((), dtype=torch.float64)
-    total = torch.zeros(split.pixels[0].numel(), dtype=torch.float64)
-    squares = torch.zeros_like(total)
-    for part in torch.split(split.pixels, batch_size):
-        x = part.flatten(1).double() / 255
-        n, total, squares = n + len(x), total + x.sum(0), squares + x.square().sum(0)
-    return (squares / n - (total / n).square()).clamp(min=0)
+def n_classes_of(model: nn.Module, split: Split) -> int:
+    """How many classes a network tells apart; for one of one's own, as many as there are labels."""
+    spec = getattr(model, "spec", None)
+    return spec.n_classes if spec else int(split.labels.max()) + 1
 
 
-CONTROLS: tuple[str, ...] = ("random", "variance")
-"""Criteria that look at no network: what LRP has to beat."""
+def control_scores(criterion: str, model: nn.Module | None, split: Split, *, seed: int = 0) -> Tensor:
+    """Scores [n_inputs] of a control that explains no image, float64; `seed` is that of chance and of samples.
 
-CRITERIA: tuple[str, ...] = (*COMPOSITES, *CONTROLS)
+    Raises `InputError` if the control cannot be had of these images, or needs a network and none is given.
+    """
+    check_choice("control", criterion, (*OF_DATA, *OF_WEIGHTS))
+    if criterion in OF_DATA:
+        return OF_DATA[criterion](split, seed)
+    return OF_WEIGHTS[criterion](check_network(model, criterion), tuple(split.pixels.shape[1:]))
 
 
 def rank(
@@ -76,24 +88,36 @@ def rank(
 ) -> Ranking:
     """Rank all inputs by `criterion`, measured on `split` (never the test split).
 
-    A composite's name ranks by relevance under it, aggregated by `statistic` ("mean-square", "mean-abs" or
-    "mean") over all classes or for one `label`; "variance" and "random" are controls and need no model.
-    `seed` orders ties, and is the order of "random". Raises `InputError` for an unknown criterion.
+    A composite's name ranks by relevance under it, and one of `ATTRIBUTIONS` by gradients, aggregated by
+    `statistic` (see `STATISTICS`) over all classes or for one `label`. The other controls take none of this, and
+    only those in `NEED_NETWORK` look at the model. `seed` orders ties, is the order of "random", and draws what
+    else a control draws. Raises `InputError` for an unknown criterion, or one that this model or split cannot give.
     """
     check_choice("criterion", criterion, CRITERIA)
     shape = tuple(split.pixels.shape[1:])
-    if criterion == "random":
-        return Ranking.from_scores(criterion, torch.zeros(split.pixels[0].numel()), shape, seed=seed)
-    if criterion == "variance":
-        return Ranking.from_scores(criterion, pixel_variance(split), shape, seed=seed)
-    if model is None:
-        raise InputError(f"criterion {criterion!r} explains a network: give one")
-    check_choice("statistic", statistic, STATISTICS)
-    check_choice("start", start, STARTS)
-    if label is not None and not bool((split.labels == label).any()):
-        raise InputError(f"class {label} has no image here to rank by")
+    if criterion not in MEASURED:
+        return Ranking.from_scores(criterion, control_scores(criterion, model, split, seed=seed), shape, seed=seed)
+    model = check_network(model, criterion)
+    check_options(split, statistic, start, label)
     statistics = measure_relevance(model, split, composite=criterion, start=start, on_batch=on_batch)
     return ranking_from(statistics, criterion, shape, statistic=statistic, label=label, seed=seed)
+
+
+def check_options(split: Split, statistic: str, start: str, label: int | None) -> None:
+    """Raise `InputError` for a statistic or start that is none, or a label that cannot be ranked by."""
+    check_choice("statistic", statistic, STATISTICS)
+    check_choice("start", start, STARTS)
+    if label is not None:
+        check_one_class(statistic, label)
+        if not bool((split.labels == label).any()):
+            raise InputError(f"class {label} has no image here to rank by")
+
+
+def check_network(model: nn.Module | None, criterion: str) -> nn.Module:
+    """`model` if there is one, else `InputError`."""
+    if model is None:
+        raise InputError(f"criterion {criterion!r} explains a network: give one")
+    return model
 
 
 def ranking_from(

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int64
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, StorageError, storage_errors
 from ..pruning import PixelMask
+from ..storage import write_atomic
+from ..weights import checksum
+
+_META = "lrp_core_ranking"
+_TENSORS = {"scores": torch.float64, "standard_error": torch.float64, "order": torch.int64}
+_MALFORMED = (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading values of the wrong kind out of somebody's JSON raises."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +80,52 @@ class Ranking:
         if share is not None:
             keep = keep_for_share(share, self.n_inputs)
         return PixelMask.from_indices(self.order[: check_keep(keep, self.n_inputs)], self.shape)
+
+    def save(self, path: Path) -> None:
+        """Write the ranking to one safetensors file that describes itself, atomically. Raises `StorageError`."""
+        tensors = {name: getattr(self, name).clone(memory_format=torch.contiguous_format) for name in _TENSORS}
+        description = json.dumps({"criterion": self.criterion, "shape": self.shape})
+        write_atomic(path, save(tensors, metadata={_META: f"{checksum(description, tensors)} {description}"}))
+
+    @classmethod
+    def load(cls, path: Path) -> Ranking:
+        """Read a ranking back. Nothing in the file is ever unpickled.
+
+        Raises `StorageError` for a file that is missing, truncated, damaged, or holds no ranking.
+        """
+        with storage_errors("read", path):
+            size = path.stat().st_size
+        try:
+            with safe_open(path, framework="pt") as file:
+                stated, text = file.metadata()[_META].split(" ", 1)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if checksum(text, tensors) != stated:
+                raise ValueError("checksum")
+            description = json.loads(text)
+            return cls(description["criterion"], shape=_checked(description, tensors), **tensors)
+        except (SafetensorError, *_MALFORMED, OSError) as error:
+            raise StorageError(
+                f"{path} ({size:,} bytes) is truncated, damaged or no ranking of this project"
+            ) from error
+
+
+def _checked(description: dict[str, object], tensors: dict[str, Tensor]) -> tuple[int, ...]:
+    """The shape of one input, if what a file holds is a ranking of such inputs; else `ValueError`."""
+    shape = description["shape"]
+    if not isinstance(description["criterion"], str) or not isinstance(shape, list):
+        raise ValueError("description")
+    if not all(type(side) is int and side > 0 for side in shape):
+        raise ValueError("shape")
+    n = math.prod(shape)
+    if {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()} != {
+        name: (dtype, (n,)) for name, dtype in _TENSORS.items()
+    }:
+        raise ValueError("tensors")
+    if not torch.equal(tensors["order"].sort().values, torch.arange(n)):
+        raise ValueError("order")
+    if not bool(torch.isfinite(tensors["scores"]).all()):
+        raise ValueError("scores")
+    return tuple(shape)
 
 
 def check_keep(keep: int | None, n_inputs: int) -> int:

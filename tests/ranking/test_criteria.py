@@ -18,7 +18,19 @@ from lrp_core.errors import InputError, NonFiniteRelevance, UnsupportedLayer
 from lrp_core.lrp import COMPOSITES, STARTS, attribute
 from lrp_core.models import Network, build_model
 from lrp_core.pruning import prune_inputs
-from lrp_core.ranking import CONTROLS, CRITERIA, STATISTICS, measure_relevance, pixel_variance, rank, ranking_from
+from lrp_core.ranking import (
+    CONTROLS,
+    CRITERIA,
+    MEASURED,
+    NEED_NETWORK,
+    STATISTICS,
+    measure_relevance,
+    pixel_variance,
+    rank,
+    ranking_from,
+)
+
+from ..support import frozen, unchanged
 
 SHAPE = (1, 6, 6)
 N_CLASSES = 4
@@ -46,7 +58,12 @@ class TestMeasure:
         r = relevance.double().flatten(1).numpy()
         for label in (None, *range(N_CLASSES)):
             chosen = r if label is None else r[split.labels.numpy() == label]
-            for statistic, values in (("mean", chosen), ("mean-abs", abs(chosen)), ("mean-square", chosen**2)):
+            for statistic, values in (
+                ("mean", chosen),
+                ("mean-abs", abs(chosen)),
+                ("mean-square", chosen**2),
+                ("mean-positive", chosen.clip(0)),
+            ):
                 expected, scale = values.mean(0), abs(values).max()
                 actual = statistics.mean(statistic, label=label).numpy()
                 np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4 * scale)
@@ -86,7 +103,7 @@ class TestMeasure:
         mask = rank(model, split).mask(keep=12)
         small = prune_inputs(model, mask)
         statistics = measure_relevance(small, split, encode=small.encode)
-        assert statistics.sums.shape == (4, N_CLASSES, 12)
+        assert statistics.sums.shape == (5, N_CLASSES, 12)
         r = attribute(small, mask.apply(split.images), target=split.labels, composite="lrp-0", start="log-odds")
         torch.testing.assert_close(
             statistics.mean("mean"), r.double().mean(0), rtol=1e-3, atol=1e-4 * float(r.abs().max())
@@ -159,7 +176,51 @@ class TestVariance:
 class TestRank:
     def test_criteria_are_all_composites_and_the_controls(self) -> None:
         assert set(CRITERIA) == {*COMPOSITES, *CONTROLS}
-        assert {"random", "variance"} <= set(CONTROLS)
+        assert set(CONTROLS) == {
+            *("random", "centre", "smooth-random", "variance", "non-constant", "weight"),
+            *("gradient", "gradient-x-input", "integrated-gradients"),
+            *("anova-f", "mutual-information", "extra-trees"),
+        }
+        assert len(CRITERIA) == len(set(CRITERIA))
+        assert set(MEASURED) == {*COMPOSITES, "gradient", "gradient-x-input", "integrated-gradients"}
+        assert set(NEED_NETWORK) == {*MEASURED, "weight"}
+
+    @pytest.mark.parametrize("criterion", CRITERIA)
+    def test_what_needs_a_network_says_so_and_the_rest_looks_at_none(self, criterion: str) -> None:
+        split = fake_split()
+        if criterion in NEED_NETWORK:
+            with pytest.raises(InputError, match=f"'{criterion}' explains a network"):
+                rank(None, split, criterion=criterion)
+            others = [
+                rank(build_model("mlp-1000", shape=SHAPE, n_classes=N_CLASSES, seed=s), split, criterion=criterion)
+                for s in (1, 2)
+            ]
+            assert not torch.equal(others[0].scores, others[1].scores)
+        else:
+            alone = rank(None, split, criterion=criterion, seed=3)
+            assert torch.equal(alone.order, rank(network(), split, criterion=criterion, seed=3).order)
+
+    @pytest.mark.parametrize("criterion", CRITERIA)
+    def test_global_random_states_neither_matter_nor_change(self, criterion: str) -> None:
+        model, split = network("lenet-5"), fake_split()
+        orders = []
+        for seed in (0, 1):
+            torch.manual_seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            before, of_numpy = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+            orders.append(rank(model, split, criterion=criterion, seed=5).order)
+            assert torch.equal(torch.get_rng_state(), before)
+            assert np.random.get_state()[1].tolist() == of_numpy  # noqa: NPY002
+        assert torch.equal(*orders)
+
+    @pytest.mark.parametrize("criterion", NEED_NETWORK)
+    def test_no_criterion_changes_the_network(self, criterion: str) -> None:
+        model = network("cnn-32-64").train()
+        before = frozen(model)
+        rank(model, fake_split(), criterion=criterion)
+        assert model.training
+        assert unchanged(model, before)
+        assert all(p.grad is None and p.requires_grad for p in model.parameters())
 
     @pytest.mark.parametrize("statistic", STATISTICS)
     @pytest.mark.parametrize("criterion", COMPOSITES)
@@ -248,6 +309,7 @@ class TestRank:
             ({"statistic": "median"}, "unknown statistic 'median'"),
             ({"label": N_CLASSES}, "class 4 "),
             ({"label": -1}, "class -1 "),
+            ({"label": 1, "statistic": "max-mean"}, "leave class 1 out"),
             ({"start": "loggit"}, "unknown start 'loggit'"),
         ],
         ids=str,

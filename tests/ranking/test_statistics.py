@@ -18,7 +18,16 @@ from lrp_core.ranking import STATISTICS, RelevanceStatistics
 Array = np.ndarray[Any, Any]
 N_CLASSES = 3
 
-OF_NUMPY = {"mean": lambda r: r, "mean-abs": np.abs, "mean-square": np.square}
+OF_NUMPY = {
+    "mean": lambda r: r,
+    "mean-abs": np.abs,
+    "mean-square": np.square,
+    "mean-positive": lambda r: np.maximum(r, 0),
+}
+
+
+def test_every_mean_is_there_alone_and_as_the_largest_of_the_classes() -> None:
+    assert set(STATISTICS) == {*OF_NUMPY, *(f"max-{name}" for name in OF_NUMPY)}
 
 
 @st.composite
@@ -50,7 +59,7 @@ def of_numpy(relevance: Array, statistic: str) -> tuple[Array, Array]:
     return mean, values.std(0, ddof=1) / np.sqrt(n) if n > 1 else nothing
 
 
-@pytest.mark.parametrize("statistic", STATISTICS)
+@pytest.mark.parametrize("statistic", OF_NUMPY)
 @given(samples(), st.integers(1, 12))
 @settings(deadline=None, max_examples=40)
 def test_mean_and_standard_error_are_numpys(statistic: str, drawn: tuple[Array, Array], batch_size: int) -> None:
@@ -64,6 +73,50 @@ def test_mean_and_standard_error_are_numpys(statistic: str, drawn: tuple[Array, 
         # The difference of two moments loses half of the digits where all values are nearly the same.
         actual = statistics.standard_error(statistic, label=label).numpy()
         np.testing.assert_allclose(actual, error, rtol=1e-6, atol=1e-7 * largest)
+
+
+@pytest.mark.parametrize("statistic", OF_NUMPY)
+@given(samples(), st.integers(1, 12))
+@settings(deadline=None, max_examples=40)
+def test_the_maximum_is_that_of_the_classes_means(statistic: str, drawn: tuple[Array, Array], batch_size: int) -> None:
+    """And its standard error is that of the class it comes from; classes without images are left out."""
+    relevance, labels = drawn
+    statistics = collect(relevance, labels, batch_size)
+    largest = float(np.abs(OF_NUMPY[statistic](relevance)).max(initial=1e-30))
+    actual = statistics.mean(f"max-{statistic}").numpy()
+    if not len(labels):
+        assert np.isnan(actual).all()
+        return
+    classes = sorted(set(labels.tolist()))
+    means, errors = zip(*(of_numpy(relevance[labels == c], statistic) for c in classes), strict=True)
+    np.testing.assert_allclose(actual, np.max(means, 0), rtol=1e-9, atol=1e-9 * largest)
+    found = statistics.standard_error(f"max-{statistic}").numpy()
+    for i, error in enumerate(found):
+        near = [e[i] for m, e in zip(means, errors, strict=True) if m[i] >= np.max(means, 0)[i] - 2e-9 * largest]
+        assert any(np.isclose(error, e, rtol=1e-6, atol=1e-7 * largest, equal_nan=True) for e in near)
+
+
+def test_the_maximum_keeps_what_matters_to_one_class_alone() -> None:
+    """Input 0 matters to class 1, and to no other; input 1 a little to all; class 2 has no image."""
+    relevance = np.array([[0.0, 1.0], [0.0, 1.0], [0.0, 1.0], [-2.0, 1.0]])
+    statistics = collect(relevance, np.array([0, 0, 0, 1]))
+    assert statistics.mean("mean-square").tolist() == [1.0, 1.0]
+    assert statistics.mean("max-mean-square").tolist() == [4.0, 1.0]
+    assert statistics.mean("max-mean-abs").tolist() == [2.0, 1.0]
+    assert statistics.mean("max-mean").tolist() == [0.0, 1.0]
+    assert statistics.mean("max-mean-positive").tolist() == [0.0, 1.0]
+    assert statistics.standard_error("max-mean-square").isnan().tolist() == [True, False]
+
+
+def test_relevance_that_is_not_finite_stays_visible_in_the_maximum() -> None:
+    statistics = collect(np.array([[1.0, 5.0], [np.nan, 2.0]]), np.array([0, 1]))
+    assert statistics.mean("max-mean-abs").isnan().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("statistic", [name for name in STATISTICS if name.startswith("max-")])
+def test_a_maximum_over_classes_is_not_for_one_class(statistic: str) -> None:
+    with pytest.raises(InputError, match="over all classes: leave class 1 out"):
+        RelevanceStatistics.empty(N_CLASSES, 2).mean(statistic, label=1)
 
 
 @given(samples(), samples())
@@ -94,7 +147,7 @@ def test_neither_batch_size_nor_order_matters(drawn: tuple[Array, Array], batch_
     assert actual.counts.tolist() == np.bincount(labels, minlength=N_CLASSES).tolist()
 
 
-@pytest.mark.parametrize("statistic", STATISTICS)
+@pytest.mark.parametrize("statistic", OF_NUMPY)
 def test_a_class_without_images_is_nan_and_leaves_the_rest_alone(statistic: str) -> None:
     statistics = collect(np.array([[1.0, -2.0], [3.0, 4.0]]), np.array([0, 2]))
     assert statistics.mean(statistic, label=1).isnan().all()
@@ -109,7 +162,9 @@ def test_known_numbers() -> None:
     assert statistics.mean("mean").tolist() == [2.0, 1.0]
     assert statistics.mean("mean-abs").tolist() == [2.0, 3.0]
     assert statistics.mean("mean-square").tolist() == [5.0, 10.0]
+    assert statistics.mean("mean-positive").tolist() == [2.0, 2.0]
     assert statistics.mean().tolist() == [5.0, 10.0]
+    assert statistics.standard_error("mean-positive").tolist() == [1.0, 2.0]
     assert statistics.standard_error("mean").tolist() == [1.0, 3.0]
 
 
@@ -171,5 +226,5 @@ def test_memory_is_that_of_the_sums_alone() -> None:
     for _ in range(20):
         statistics.update(torch.rand(50, 7), torch.randint(N_CLASSES, (50,)))
     assert (statistics.sums.data_ptr(), statistics.counts.shape) == places
-    assert statistics.sums.untyped_storage().nbytes() == 4 * N_CLASSES * 7 * 8
+    assert statistics.sums.untyped_storage().nbytes() == 5 * N_CLASSES * 7 * 8
     assert set(vars(statistics)) == {"sums", "counts"}
