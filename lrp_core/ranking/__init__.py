@@ -1,19 +1,29 @@
 """Relevance over a data set, reduced to one ranking of all inputs, from which any mask follows."""
 
 from .criteria import CONTROLS, CRITERIA, measure_relevance, pixel_variance, rank, ranking_from
+from .elimination import Elimination, eliminate
 from .ranking import Ranking, check_keep, keep_for_share
 from .statistics import STATISTICS, RelevanceStatistics
+from .strategies import STRATEGIES, average_rankings, rank_by_strategy
+from .swaps import Exchange, exchange
 
 __all__ = [
     "CONTROLS",
     "CRITERIA",
     "STATISTICS",
+    "STRATEGIES",
+    "Elimination",
+    "Exchange",
     "Ranking",
     "RelevanceStatistics",
+    "average_rankings",
     "check_keep",
+    "eliminate",
+    "exchange",
     "keep_for_share",
     "measure_relevance",
     "pixel_variance",
     "rank",
+    "rank_by_strategy",
     "ranking_from",
 ]

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 GROUPS_EACH = 100
-"""Neighbours are looked up as the nearest ones of this many groups for each neighbour: two in one group count as one."""
+"""Groups that references are looked up in, for each neighbour wanted: of two in one group, one is found."""
 
 CHUNK = 500
 """Queries whose distances to all references are held at a time."""
@@ -50,7 +50,7 @@ def find_neighbours(
     a, b = queries.inputs[:, chosen], references.inputs[:, chosen]
     places = torch.zeros(2, n_neighbours, len(queries), dtype=torch.int64)
     missing = torch.full((2, n_neighbours, len(queries)), torch.inf)
-    for label in queries.labels.unique().tolist():
+    for label in sorted(set(queries.labels.tolist())):
         asked = (queries.labels == label).nonzero().flatten()
         own = references.labels == label
         for side, among in enumerate((own, ~own)):
@@ -104,12 +104,12 @@ class Neighbourhood:
         return distances - self.squares[leaves] + self.squares[enters]
 
     def gradient(self, distances: Tensor, temperature: float) -> Float[Tensor, " inputs"]:
-        """Change of the mean expected error with the weight of every input in the distances, to first order.
+        """First-order change of the mean expected error with the weight of every input in the distances.
 
-        For an input that is in, minus this is what the network loses without it: by sum_i p_i (1 - p_i) R_i it is
-        the relevance R_i = (E_others[d] - E_own[d]) / T of the input for the log-odds of each query (gradient x
-        input of the distance layer, whose sum over inputs is E_others[D] - E_own[D]), weighted by how undecided
-        the query is. For an input that is out it is what its relevance would be.
+        For an input that is in, it is minus the mean of e (1 - e) R, with e a query's expected error and R the
+        relevance of the input for its log-odds, (E_others[d] - E_own[d]) / T: gradient x input of the distance
+        layer, where d are the squared differences of that input and E the votes' weighted means. Over all inputs
+        that are in, R adds up to (E_others[D] - E_own[D]) / T. For an input that is out, R is what it would get.
         """
         with torch.enable_grad():
             variable = distances.clone().requires_grad_()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..data import Split, to_images
+from ..data import Split
 from ..errors import InputError
 from .elimination import ranking_of_order
 from .neighbours import Images, Neighbourhood, best_temperature, expected_error, find_neighbours
@@ -81,7 +81,7 @@ def exchange(
     if keep == n_pool:
         return ranking
     pool = ranking.order[:n_pool]
-    inputs = to_images(split.pixels.flatten(1)[:, pool])
+    inputs = split.pixels.flatten(1)[:, pool].float().div_(255)
     order = torch.randperm(len(split), generator=random)
     n_held = min(options.validation, len(split) // 6)
     held_out, rest = _images(inputs, split, order[:n_held]), order[n_held:]
@@ -128,7 +128,7 @@ def _swap(
         gradient = neighbourhood.gradient(distances, temperature).tolist()
         outside = sorted(set(range(len(gradient))) - set(inside), key=lambda i: gradient[i])
         leaving = sorted(inside, key=lambda i: -gradient[i])[: 2 * options.leaving]
-        # A first order says who may be spared or welcome; removals and additions are then tried, the best of them in pairs.
+        # Relevance proposes to first order; then single removals and additions are tried, and the best ones in pairs.
         leaving = sorted(leaving, key=lambda i: error_of(distances - neighbourhood.squares[i]))[: options.leaving]
         without = distances - neighbourhood.squares[leaving[0]]
         entering = outside[: 2 * options.entering]
@@ -163,5 +163,5 @@ def _check_images(ranking: Ranking, split: Split) -> None:
         raise InputError(
             f"an exchange needs at least {FEWEST_IMAGES} images to choose and to judge by, not {len(split)}"
         )
-    if len(split.labels.unique()) < 2:
+    if int(split.labels.min()) == int(split.labels.max()):
         raise InputError("an exchange tells classes apart: it needs images of at least 2 classes")
