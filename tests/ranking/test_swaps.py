@@ -125,6 +125,17 @@ class TestNeighbours:
         assert best_temperature(torch.zeros(2, 3, 4)) > 0
 
 
+def three_bits(n: int = 900, noise: int = 100) -> Split:
+    """Eight classes, told apart by inputs 4, 17 and 30, and a little by 5, 18 and 31; the other 30 are noise."""
+    random = torch.Generator().manual_seed(0)
+    labels = torch.arange(n) % 8
+    pixels = torch.randint(0, noise, (n, N_INPUTS), generator=random)
+    for bit, i in enumerate((4, 17, 30)):
+        pixels[:, i + 1] += 50 * ((labels >> bit) & 1)
+        pixels[:, i] = 140 * ((labels >> bit) & 1) + torch.randint(0, 110, (n,), generator=random)
+    return Split(pixels.view(n, 1, 6, 6).to(torch.uint8), labels, torch.arange(n))
+
+
 QUICK = Exchange(rounds=3, swaps=3, leaving=3, entering=4, neighbours=4)
 
 
@@ -140,21 +151,15 @@ class TestExchange:
         assert len(after.mask(keep)) == keep
 
     def test_finds_the_inputs_that_tell_the_classes_apart(self) -> None:
-        """Of 36 inputs only three are no noise, and the ranking puts them last."""
-        random = torch.Generator().manual_seed(0)
-        labels = torch.arange(900) % 8
-        pixels = torch.randint(0, 100, (900, N_INPUTS), generator=random)
+        """Of 36 inputs three tell the classes apart, and the ranking puts them last."""
         informative = [4, 17, 30]
-        for bit, i in enumerate(informative):
-            pixels[:, i] = 200 * ((labels >> bit) & 1)
-        split = Split(pixels.view(900, 1, 6, 6).to(torch.uint8), labels, torch.arange(900))
         scores = torch.ones(N_INPUTS)
         scores[informative] = 0
         worst = Ranking.from_scores("worst", scores, (1, 6, 6))
-        assert set(exchange(worst, split, 3).order[:3].tolist()) == set(informative)
+        assert set(exchange(worst, three_bits(), 3).order[:3].tolist()) == set(informative)
 
     def test_permuted_inputs_give_the_permuted_set(self) -> None:
-        split, before = toy_split(300), any_ranking(1)
+        split, before = three_bits(), any_ranking(1)
         permutation = torch.randperm(N_INPUTS, generator=torch.Generator().manual_seed(5))
         moved = Split(split.pixels.flatten(1)[:, permutation].view(-1, 1, 6, 6), split.labels, split.indices)
         scores = before.scores.clone()
@@ -166,16 +171,20 @@ class TestExchange:
         assert permutation[exchange(elsewhere, moved, 5, seed=2).order].tolist() == expected.order.tolist()
 
     def test_the_seed_alone_decides(self) -> None:
-        split, before = toy_split(300), any_ranking()
+        split, before = three_bits(), any_ranking()
         torch.manual_seed(1)
         first = exchange(before, split, 6, seed=3)
+        assert not torch.equal(first.order, before.order), "nothing was exchanged"
         state = torch.random.get_rng_state()
         assert torch.equal(exchange(before, split, 6, seed=3).order, first.order)
         assert torch.equal(torch.random.get_rng_state(), state)
 
     def test_the_validation_error_never_rises(self) -> None:
         seen: list[tuple[int, float]] = []
-        exchange(any_ranking(), toy_split(400), 6, on_round=lambda number, error: seen.append((number, error)))
+        options = Exchange(swaps=1)
+        exchange(
+            any_ranking(), three_bits(), 3, options=options, on_round=lambda number, error: seen.append((number, error))
+        )
         assert [number for number, _ in seen] == list(range(1, len(seen) + 1))
         errors = [error for _, error in seen]
         assert errors == sorted(errors, reverse=True)
