@@ -13,8 +13,11 @@ from .criteria import (
     rank,
     ranking_from,
 )
+from .elimination import Elimination, eliminate
 from .ranking import Ranking, check_keep, keep_for_share
 from .statistics import STATISTICS, RelevanceStatistics
+from .strategies import STRATEGIES, average_rankings, rank_by_strategy
+from .swaps import Exchange, exchange
 
 __all__ = [
     "ATTRIBUTIONS",
@@ -23,16 +26,23 @@ __all__ = [
     "MEASURED",
     "NEED_NETWORK",
     "STATISTICS",
+    "STRATEGIES",
     "Comparison",
+    "Elimination",
+    "Exchange",
     "Ranking",
     "RelevanceStatistics",
+    "average_rankings",
     "check_keep",
     "compare",
     "control_scores",
+    "eliminate",
+    "exchange",
     "keep_for_share",
     "measure_relevance",
     "pixel_variance",
     "rank",
+    "rank_by_strategy",
     "ranking_from",
     "settling",
 ]

@@ -1,0 +1,186 @@
+"""Elimination: rank, drop the least relevant inputs, let the smaller network adapt, and rank again.
+
+A ranking made once does not know that two neighbouring pixels say the same: both are relevant, though either
+would do. After one of them is gone and the network has adapted, the other one's relevance has grown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from ..data import Split
+from ..errors import InputError, check_choice
+from ..lrp import COMPOSITES, STARTS
+from ..models import Network
+from ..pruning import PixelMask, prune_inputs
+from ..training import Recipe, fit
+from .criteria import measure_relevance
+from .ranking import Ranking
+from .statistics import STATISTICS
+
+
+@dataclass(frozen=True)
+class Elimination:
+    """How inputs are eliminated.
+
+    A step removes the share `drop` of the inputs that are left, and `fine_drop` once no more than the share
+    `fine_below` of all inputs is left; at least one. Then the network is trained for `updates` gradient steps
+    of `batch_size` images at the highest learning rate `lr`, and relevance is measured on `explained` images.
+    """
+
+    drop: float = 0.3
+    fine_drop: float = 0.1
+    fine_below: float = 0.2
+    updates: int = 100
+    batch_size: int = 256
+    lr: float = 1.5e-3
+    weight_decay: float = 0.01
+    explained: int = 10_000
+
+    def __post_init__(self) -> None:
+        if not (0 < self.drop < 1 and 0 < self.fine_drop < 1 and 0 <= self.fine_below <= 1):
+            raise InputError(
+                f"the shares dropped must lie between 0 and 1, not {self.drop} and {self.fine_drop} below "
+                f"{self.fine_below} of the inputs"
+            )
+        if self.updates < 0 or self.explained < 1:
+            raise InputError(
+                f"elimination needs 0 or more updates and 1 or more explained images, not {self.updates} and "
+                f"{self.explained}"
+            )
+        self.recipe(1)
+
+    def after(self, left: int, n_inputs: int) -> int:
+        """How many inputs the next step leaves of `left`, never fewer than one."""
+        share = self.drop if left > self.fine_below * n_inputs else self.fine_drop
+        return max(1, left - max(1, round(share * left)))
+
+    def recipe(self, n_images: int) -> Recipe:
+        """Training for `updates` gradient steps on this many images, rounded up to whole epochs."""
+        epochs = math.ceil(self.updates / max(1, math.ceil(n_images / max(1, self.batch_size))))
+        return Recipe(epochs, self.batch_size, self.lr, self.weight_decay)
+
+
+def eliminate(
+    network: Network,
+    split: Split,
+    *,
+    criterion: str = "lrp-0",
+    statistic: str = "mean-square",
+    start: str = "log-odds",
+    options: Elimination | None = None,
+    seed: int = 0,
+    on_step: Callable[[int], None] | None = None,
+) -> Ranking:
+    """Rank all inputs of `network` by how long they survive elimination on `split` (never the test split).
+
+    The last survivor comes first; inputs that go in one step are ordered by their relevance in it, measured
+    under the composite `criterion`. The score of an input is the number of inputs that were ranked below it.
+    A dense network is sliced and gets cheaper with every step; any other one sees removed inputs as 0.
+    `network` itself is not changed. The same seed, versions and thread count give the same ranking.
+
+    `on_step(inputs left)` reports progress, and stops the elimination by raising (`Cancelled`, say). Raises
+    `InputError` for unknown names, no images, or images of another shape.
+    """
+    check_choice("criterion", criterion, COMPOSITES)
+    check_choice("statistic", statistic, STATISTICS)
+    check_choice("start", start, STARTS)
+    shape = tuple(split.pixels.shape[1:])
+    if len(split) == 0:
+        raise InputError("there are no images to eliminate inputs by: the split is empty")
+    if math.prod(network.spec.shape) != math.prod(shape):
+        raise InputError(f"the network is for inputs of shape {network.spec.shape}, the images are {shape}")
+    options = options or Elimination()
+    random = torch.Generator().manual_seed(seed)
+    contender = _Masked(network, split) if _convolves(network) else _Sliced(network, split)
+    n_inputs = math.prod(shape)
+    left = torch.arange(n_inputs)
+    removed: list[Tensor] = []
+    while True:
+        sample = _draw(len(split), options.explained, random)
+        scores = contender.relevance(sample, criterion, statistic, start)
+        survivors = Ranking.from_scores(criterion, scores, (len(left),), seed=_seed(random)).order
+        keep = options.after(len(left), n_inputs) if len(left) > 1 else 0
+        removed.append(left[survivors[keep:]])
+        if keep == 0:
+            break
+        kept = survivors[:keep].sort().values
+        left = left[kept]
+        sample = _draw(len(split), options.updates * options.batch_size, random)
+        contender = contender.keep(kept, sample, options.recipe(len(sample)), _seed(random))
+        if on_step:
+            on_step(keep)
+    return ranking_of_order(f"elimination, {criterion}", torch.cat(removed[::-1]), shape)
+
+
+def ranking_of_order(criterion: str, order: Tensor, shape: tuple[int, ...]) -> Ranking:
+    """The ranking with this order [n_inputs]; the score of an input is the number of inputs below it."""
+    scores = torch.empty(len(order), dtype=torch.float64)
+    scores[order] = torch.arange(len(order) - 1, -1, -1, dtype=torch.float64)
+    return Ranking.from_scores(criterion, scores, shape)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sliced:
+    """A dense network on the inputs that are left, and the images cut down to them."""
+
+    network: Network
+    split: Split
+
+    def relevance(self, sample: Tensor, criterion: str, statistic: str, start: str) -> Tensor:
+        statistics = measure_relevance(
+            self.network, self.split.take(sample), composite=criterion, start=start, encode=self._encode
+        )
+        return statistics.mean(statistic)
+
+    def keep(self, kept: Tensor, sample: Tensor, recipe: Recipe, seed: int) -> _Sliced:
+        shape = self.network.spec.shape
+        small = prune_inputs(self.network, PixelMask(kept, shape))
+        network = Network(replace(self.network.spec, shape=(len(kept),)), list(small.body.named_children()))
+        pixels = self.split.pixels.flatten(1)[:, kept][:, :, None, None]
+        cut = _Sliced(network, Split(pixels, self.split.labels, self.split.indices))
+        tuned = fit(network, cut.split.take(sample), recipe=recipe, seed=seed, device="cpu", encode=cut._encode)
+        return replace(cut, network=tuned)
+
+    def _encode(self, images: Tensor) -> Tensor:
+        return images.reshape(len(images), *self.network.spec.shape)
+
+
+class _Masked:
+    """Any other network on full images in which the removed inputs are 0."""
+
+    def __init__(self, network: Network, split: Split, left: Tensor | None = None) -> None:
+        self.network, self.split = network, split
+        self.left = torch.arange(math.prod(network.spec.shape)) if left is None else left
+        self.mask = PixelMask(self.left, network.spec.shape)
+
+    def relevance(self, sample: Tensor, criterion: str, statistic: str, start: str) -> Tensor:
+        statistics = measure_relevance(
+            self.network, self.split.take(sample), composite=criterion, start=start, encode=self.mask.remove
+        )
+        return statistics.mean(statistic)[self.left]
+
+    def keep(self, kept: Tensor, sample: Tensor, recipe: Recipe, seed: int) -> _Masked:
+        cut = _Masked(self.network, self.split, self.left[kept])
+        cut.network = fit(
+            self.network, self.split.take(sample), recipe=recipe, seed=seed, device="cpu", encode=cut.mask.remove
+        )
+        return cut
+
+
+def _convolves(network: Network) -> bool:
+    return any(isinstance(layer, nn.Conv2d) for layer in network.modules())
+
+
+def _draw(n: int, size: int, random: torch.Generator) -> Tensor:
+    """`size` of `n` positions in random order, or all of them if they are fewer."""
+    return torch.randperm(n, generator=random)[: max(1, size)]
+
+
+def _seed(random: torch.Generator) -> int:
+    return int(torch.randint(2**31, (), generator=random))

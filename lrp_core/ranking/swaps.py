@@ -1,0 +1,167 @@
+"""Exchange: improve a set of inputs by swaps that relevance proposes and held-out images judge.
+
+Elimination never takes anything back. Here an input that is in leaves for one that is out, judged by a network
+of nearest neighbours (`neighbours`), for which a swap costs one addition and no training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..data import Split
+from ..errors import InputError
+from .elimination import ranking_of_order
+from .neighbours import Images, Neighbourhood, best_temperature, expected_error, find_neighbours
+from .ranking import Ranking, check_keep
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """How inputs are exchanged.
+
+    Candidates are the best `pool` inputs for each one kept, at least `least_pool`. In each of at most `rounds`
+    rounds `queries` images look up `neighbours` others of their own class and as many of other classes among
+    `references` images; up to `swaps` swaps are made, each the best of the `leaving` x `entering` that relevance
+    proposes. The round counts if the error on `validation` other images falls; if not, it is undone and the
+    next ones make half as many swaps, until there is none left to make.
+    """
+
+    rounds: int = 12
+    swaps: int = 8
+    leaving: int = 10
+    entering: int = 20
+    pool: int = 4
+    least_pool: int = 100
+    queries: int = 10_000
+    references: int = 20_000
+    validation: int = 10_000
+    neighbours: int = 10
+
+    def __post_init__(self) -> None:
+        low = [name for name, value in vars(self).items() if value < (0 if name == "rounds" else 1)]
+        if low:
+            raise InputError(f"{low[0]} of an exchange must be at least 1, not {getattr(self, low[0])}")
+
+
+MEMORY = 400 * 2**20
+"""Bytes that the squared differences of one round may take: with many candidates, fewer queries are asked."""
+
+FEWEST_IMAGES = 6
+"""Fewer images cannot be divided into queries, references and a validation part."""
+
+
+def exchange(
+    ranking: Ranking,
+    split: Split,
+    keep: int,
+    *,
+    options: Exchange | None = None,
+    seed: int = 0,
+    on_round: Callable[[int, float], None] | None = None,
+) -> Ranking:
+    """`ranking` with its first `keep` inputs exchanged for a better set of as many.
+
+    Works on `split` alone (never the test split), of which a part is held out to judge. The new set comes first and
+    the rest after it, both in the order of `ranking`, so that masks stay nested; only the mask of exactly `keep`
+    inputs was optimised. The same seed, versions and thread count give the same ranking.
+
+    `on_round(round, validation error)` reports progress, the error in [0, 1], and stops by raising (`Cancelled`,
+    say). Raises `InputError` for a keep beyond the inputs, images of another shape, fewer than 6 images or
+    fewer than 2 classes.
+    """
+    check_keep(keep, ranking.n_inputs)
+    _check_images(ranking, split)
+    options = options or Exchange()
+    random = torch.Generator().manual_seed(seed)
+    n_pool = min(ranking.n_inputs, max(options.pool * keep, options.least_pool))
+    if keep == n_pool:
+        return ranking
+    pool = ranking.order[:n_pool]
+    inputs = split.pixels.flatten(1)[:, pool].float().div_(255)
+    order = torch.randperm(len(split), generator=random)
+    n_held = min(options.validation, len(split) // 6)
+    held_out, rest = _images(inputs, split, order[:n_held]), order[n_held:]
+    n_queries = min(options.queries, len(rest) // 2, max(1, MEMORY // (n_pool * 2 * options.neighbours * 4)))
+    known = _images(inputs, split, rest[: options.references])
+
+    def validate(columns: list[int]) -> float:
+        return float(expected_error(_distances(held_out, known, columns, options.neighbours), temperature).mean())
+
+    best = list(range(keep))
+    temperature = best_temperature(_distances(held_out, known, best, options.neighbours))
+    error, swaps = validate(best), options.swaps
+    for number in range(1, options.rounds + 1):
+        rest = rest[torch.randperm(len(rest), generator=random)]
+        queries = _images(inputs, split, rest[:n_queries])
+        references = _images(inputs, split, rest[n_queries:][: options.references])
+        found = _swap(Neighbourhood(queries, references, best, options.neighbours), best, temperature, swaps, options)
+        after = error if found == best else validate(found)
+        if after < error:
+            best, error = found, after
+        else:
+            swaps //= 2
+        if on_round:
+            on_round(number, error)
+        if swaps == 0:
+            break
+    chosen = torch.zeros(n_pool, dtype=torch.bool)
+    chosen[best] = True
+    order = torch.cat([pool[chosen], pool[~chosen], ranking.order[n_pool:]])
+    return ranking_of_order(f"{ranking.criterion}, exchange at {keep}", order, ranking.shape)
+
+
+def _swap(
+    neighbourhood: Neighbourhood, columns: list[int], temperature: float, n_swaps: int, options: Exchange
+) -> list[int]:
+    """`columns` after up to `n_swaps` swaps that lower the expected error of the queries, the best one each time."""
+    inside, distances = list(columns), neighbourhood.distances
+
+    def error_of(changed: Tensor) -> float:
+        return float(expected_error(changed, temperature).mean())
+
+    error = error_of(distances)
+    for _ in range(n_swaps):
+        gradient = neighbourhood.gradient(distances, temperature).tolist()
+        outside = sorted(set(range(len(gradient))) - set(inside), key=lambda i: gradient[i])
+        leaving = sorted(inside, key=lambda i: -gradient[i])[: 2 * options.leaving]
+        # Relevance proposes to first order; then single removals and additions are tried, and the best ones in pairs.
+        leaving = sorted(leaving, key=lambda i: error_of(distances - neighbourhood.squares[i]))[: options.leaving]
+        without = distances - neighbourhood.squares[leaving[0]]
+        entering = outside[: 2 * options.entering]
+        entering = sorted(entering, key=lambda i: error_of(without + neighbourhood.squares[i]))[: options.entering]
+        after, leaves, enters = min(
+            (error_of(neighbourhood.swapped(distances, a, b)), a, b) for a in leaving for b in entering
+        )
+        if after >= error:
+            break
+        error, distances = after, neighbourhood.swapped(distances, leaves, enters)
+        inside[inside.index(leaves)] = enters
+    return inside
+
+
+def _distances(queries: Images, references: Images, columns: list[int], n_neighbours: int) -> Tensor:
+    """Squared distances [2, m, n] to the nearest references on `columns`."""
+    places, missing = find_neighbours(queries, references, columns, n_neighbours)
+    chosen = torch.tensor(columns)
+    a, b = queries.inputs[:, chosen], references.inputs[:, chosen]
+    rows = [(b[row] - a).square().sum(1) for row in places.flatten(0, 1)]
+    return torch.stack(rows).view(places.shape) + missing
+
+
+def _images(inputs: Tensor, split: Split, positions: Tensor) -> Images:
+    return Images(inputs[positions], split.labels[positions])
+
+
+def _check_images(ranking: Ranking, split: Split) -> None:
+    if tuple(split.pixels.shape[1:]) != ranking.shape:
+        raise InputError(f"the ranking is of inputs of shape {ranking.shape}, not {tuple(split.pixels.shape[1:])}")
+    if len(split) < FEWEST_IMAGES:
+        raise InputError(
+            f"an exchange needs at least {FEWEST_IMAGES} images to choose and to judge by, not {len(split)}"
+        )
+    if int(split.labels.min()) == int(split.labels.max()):
+        raise InputError("an exchange tells classes apart: it needs images of at least 2 classes")
