@@ -134,7 +134,7 @@ def impute(
     n, channels, height, width = images.shape
     known = images.double().masked_fill(removed, 0.0).flatten(0, 1).numpy()
     holes: np.ndarray = removed.flatten(0, 1).numpy()
-    empty: np.ndarray = holes.reshape(len(holes), -1).all(1)
+    empty = np.asarray(holes.reshape(len(holes), -1).all(1))
     if empty.any():
         if mean is None:
             raise InputError(

@@ -185,12 +185,10 @@ def make_removed(
     share that is not between 0 and 1, images that are not in [0, 1], attributions that are of another shape or not
     finite, or an image that the scope leaves nothing of.
     """
-    check_images(images, attributions)
-    check_share(share)
-    candidates = find_candidates(images, removal.scope, statistics)
-    fill = make_fill(removal.fill, images, mean=statistics.mean if statistics else None, seed=removal.seed)
-    order = removal_order(attributions, ranking=removal.ranking, candidates=candidates, seed=removal.seed)
-    return _remove(images, order, share, fill)
+    parts = [made for _, made in each_block(images, attributions, removal, share, statistics)]
+    names = ("images", "removed", "tied")
+    joined = {name: torch.cat([getattr(part, name) for part in parts], 1) for name in names}
+    return RemovedFeatures(**joined, candidates=torch.cat([part.candidates for part in parts]))
 
 
 def remove_features(
@@ -209,18 +207,12 @@ def remove_features(
     Arguments and errors are those of `make_removed`; `on_batch(images done)` reports progress.
     """
     check_images(images, attributions, labels)
-    check_share(share)
     network = copy.deepcopy(model).eval()
-    candidates = find_candidates(images, removal.scope, statistics)
-    fill = make_fill(removal.fill, images, mean=statistics.mean if statistics else None, seed=removal.seed)
     parts = []
-    for rows in blocks(len(images)):
-        order = removal_order(
-            attributions[rows], ranking=removal.ranking, candidates=of_rows(candidates, rows), seed=removal.seed
-        )
-        made = _remove(images[rows], order, share, fill.take(rows))
+    for rows, made in each_block(images, attributions, removal, share, statistics):
         with torch.inference_mode():
-            p = network(made.images.flatten(0, 1)).double().softmax(1).unflatten(0, made.images.shape[:2])
+            logits = torch.stack([network(variant) for variant in made.images])
+        p = logits.clone().double().softmax(2)
         confidence, predictions = p.max(2)
         original = p.gather(2, predictions[:1, :, None].expand(len(VARIANTS), -1, 1))[:, :, 0]
         parts.append(
@@ -228,10 +220,25 @@ def remove_features(
         )
         if on_batch:
             on_batch(rows.stop)
-    predictions, confidence, original, n_removed, tied, counts = (
-        torch.cat(found, 1).clone() for found in zip(*parts, strict=True)
+    predictions, confidence, original, n_removed, tied, candidates = (
+        torch.cat(found, 1) for found in zip(*parts, strict=True)
     )
-    return RemovalResult(removal, share, labels, predictions, confidence, original, n_removed, tied, counts[0])
+    return RemovalResult(removal, share, labels, predictions, confidence, original, n_removed, tied, candidates[0])
+
+
+def each_block(
+    images: Tensor, attributions: Tensor, removal: Removal, share: float, statistics: PixelStatistics | None
+) -> Iterator[tuple[slice, RemovedFeatures]]:
+    """`make_removed`, some images at a time with their positions, so that memory does not grow with their number."""
+    check_images(images, attributions)
+    check_share(share)
+    candidates = find_candidates(images, removal.scope, statistics)
+    fill = make_fill(removal.fill, images, mean=statistics.mean if statistics else None, seed=removal.seed)
+    for rows in blocks(len(images)):
+        order = removal_order(
+            attributions[rows], ranking=removal.ranking, candidates=of_rows(candidates, rows), seed=removal.seed
+        )
+        yield rows, _remove(images[rows], order, share, fill.take(rows))
 
 
 def _remove(images: Tensor, order: RemovalOrder, share: float, fill: Fill) -> RemovedFeatures:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -13,8 +14,9 @@ from ..data import Split
 from ..errors import InputError
 from ..models import Network, build_from_spec
 from ..training import Recipe, evaluate, fit
+from .curves import ORDERS
 from .fills import PixelStatistics
-from .removal import Removal, check_share, make_removed
+from .removal import VARIANTS, Removal, check_share, each_block
 from .statistics import mean_interval
 
 Attribute = Callable[[Float[Tensor, "n *shape"]], Float[Tensor, "n *shape"]]
@@ -42,8 +44,8 @@ def roar(
     test: Split,
     attribute: Attribute,
     removal: Removal,
-    *,
     shares: Sequence[float],
+    *,
     retrain: Retrain,
     on_network: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
@@ -57,17 +59,17 @@ def roar(
     """
     for share in shares:
         check_share(share)
-    statistics = PixelStatistics.of(train)
     relevance = [attribute(split.images) for split in (train, test)]
+    statistics = PixelStatistics.of(train)
     progress = _Counter(on_network)
     rows = [_row("none", 0.0, _retrained(network, train, test, (train.images, test.images), retrain, progress))]
     for share in shares:
         made = [
-            make_removed(split.images, found, removal, share, statistics=statistics).images
+            _made(split, found, removal, share, statistics)
             for split, found in zip((train, test), relevance, strict=True)
         ]
-        for order, variant in (("MoRF", 2), ("LeRF", 1)):
-            inputs = made[0][variant], made[1][variant]
+        for order in ORDERS:
+            inputs = made[0].images[order], made[1].images[order]
             rows.append(_row(order, share, _retrained(network, train, test, inputs, retrain, progress)))
     return pd.DataFrame(rows)
 
@@ -89,19 +91,37 @@ def mask_leak(
     over seeds with Student's t interval, and `chance`, the share of the most frequent class among the test labels. An
     accuracy above chance is class information that a retrained network may read off the shape of what was removed.
     """
+    check_share(share)
     statistics = PixelStatistics.of(train)
-    made = [
-        make_removed(split.images, attribute(split.images), removal, share, statistics=statistics).removed
-        for split in (train, test)
-    ]
+    made = [_made(split, attribute(split.images), removal, share, statistics) for split in (train, test)]
     chance = int(test.labels.bincount().max()) / len(test)
     progress = _Counter(on_network)
     rows = []
-    for order, variant in (("MoRF", 2), ("LeRF", 1)):
-        inputs = made[0][variant].float(), made[1][variant].float()
+    for order in ORDERS:
+        inputs = made[0].removed[order].float(), made[1].removed[order].float()
         found = _retrained(network, train, test, inputs, retrain, progress)
         rows.append({**_row(order, share, found), "chance": chance})
     return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """The images of a split without a share of their inputs, and where those were, for each of `ORDERS`."""
+
+    images: dict[str, Tensor]
+    removed: dict[str, Tensor]
+
+
+def _made(split: Split, attributions: Tensor, removal: Removal, share: float, statistics: PixelStatistics) -> _Made:
+    made = _Made(
+        {order: torch.empty_like(split.images) for order in ORDERS},
+        {order: torch.empty_like(split.images, dtype=torch.bool) for order in ORDERS},
+    )
+    for rows, block in each_block(split.images, attributions, removal, share, statistics):
+        for order, variant in (("MoRF", "unimportant-feature"), ("LeRF", "important-feature")):
+            made.images[order][rows] = block.images[VARIANTS.index(variant)]
+            made.removed[order][rows] = block.removed[VARIANTS.index(variant)]
+    return made
 
 
 class _Counter:
