@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 from .fills import Fill
 
+_POINTS = 2**13
+"""How many sums of the first layer are held at once: few enough to stay near the processor."""
+
 
 @torch.inference_mode()
 def logits_by_step(
@@ -61,29 +64,36 @@ def _by_image(
 def _by_difference(
     first: nn.Linear, rest: nn.Module, images: Tensor, steps: Tensor, n_steps: int, fill: Fill, changed: Tensor
 ) -> Tensor:
-    """The same for a network whose first layer is dense, with that layer's sums carried along."""
+    """The same for a network whose first layer is dense, with that layer's sums carried along.
+
+    Point by point, the sums are those of the point before plus the weights of what changed, times how much.
+    """
     x = images.flatten(1)
     difference = fill.values.flatten(1) - x
-    rows, inputs = (steps <= n_steps).nonzero().T
-    at = steps[rows, inputs]
-    in_order = at.to(torch.int16 if n_steps < 2**15 else torch.int64).argsort(stable=True)  # few values sort faster
-    rows, inputs, at = rows[in_order], inputs[in_order], at[in_order]
-    amounts = difference[rows, inputs]
     weight = first.weight.T.contiguous()
-    sums: Tensor = first(x)
-    found: Tensor = rest(sums)
+    place = changed.cumsum(1) - 1  # of each point among those of its image that are computed
+    most = int(place.max()) + 1
+    at_once = max(1, _POINTS // most)
+    parts = []
+    for at in range(0, len(x), at_once):
+        part = slice(at, at + at_once)
+        n = len(x[part])
+        rows, inputs = (steps[part] <= n_steps).nonzero().T
+        bag = rows * most + place[part][rows, steps[part][rows, inputs]]
+        in_order = bag.to(torch.int16 if n * most < 2**15 else torch.int64).argsort(stable=True)  # short keys sort fast
+        rows, inputs = rows[in_order], inputs[in_order]
+        sizes = bag.bincount(minlength=n * most)
+        sums = F.embedding_bag(
+            inputs, weight, sizes.cumsum(0) - sizes, mode="sum", per_sample_weights=difference[part][rows, inputs]
+        ).view(n, most, -1)
+        sums[:, 0] = first(x[part])
+        for point in range(1, most):
+            sums[:, point] += sums[:, point - 1]
+        image, at_point = changed[part].nonzero().T
+        parts.append(rest(sums[image, place[part][image, at_point]]))
+    found = torch.cat(parts)
     logits = found.new_zeros(*changed.shape, found.shape[1])
-    logits[:, 0] = found
-    start = 0
-    for step, size in enumerate(at.bincount(minlength=n_steps + 1)[1:].tolist(), start=1):
-        if size:
-            part = slice(start, start + size)
-            touched, lengths = rows[part].unique_consecutive(return_counts=True)
-            sums[touched] += F.embedding_bag(
-                inputs[part], weight, lengths.cumsum(0) - lengths, mode="sum", per_sample_weights=amounts[part]
-            )
-            logits[touched, step] = rest(sums[touched])
-            start += size
+    logits[changed] = found
     return logits
 
 
