@@ -163,12 +163,12 @@ def perturbation_curves(
             )
             for curve in own:
                 step = order.steps(n_steps, least_first=curve.order == "LeRF")
-                logits = logits_by_step(network, images[rows], step, n_steps, fill.take(rows), batch_size=batch_size)
-                followed = logits[:, 0].argmax(1) if target is None else target[rows]
-                curve.probability[rows] = logits.softmax(2).gather(2, followed[:, None, None].expand(-1, points, 1))[
-                    :, :, 0
-                ]
-                curve.correct[rows] = logits.argmax(2) == labels[rows, None]
+                logits, which = logits_by_step(
+                    network, images[rows], step, n_steps, fill.take(rows), batch_size=batch_size
+                )
+                followed = logits[which[:, 0]].argmax(1) if target is None else target[rows]
+                curve.probability[rows] = logits.softmax(1)[which, followed[:, None]].double()
+                curve.correct[rows] = logits.argmax(1)[which] == labels[rows, None]
             if on_batch:
                 on_batch(number * n + rows.stop)
         curves += own

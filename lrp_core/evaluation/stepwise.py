@@ -27,38 +27,35 @@ def logits_by_step(
     fill: Fill,
     *,
     batch_size: int = 1000,
-) -> Float[Tensor, "n points classes"]:
-    """Logits of each image with nothing removed and after every one of `n_steps` steps.
+) -> tuple[Float[Tensor, "computed classes"], Int64[Tensor, "n points"]]:
+    """Logits of each image with nothing removed and after every one of `n_steps` steps, each different one once.
 
-    `steps` [n, inputs] says in which step, 1 to n_steps, an input goes; a larger number is never. `network` is to be in
-    evaluation mode; `batch_size` images at most are computed at once.
+    The first tensor holds them, the second tells which of its rows is that of image i at point k: `logits[which]` is
+    [n, points, classes]. `steps` [n, inputs] says in which step, 1 to n_steps, an input goes; a larger number is never.
+    `network` is to be in evaluation mode; `batch_size` images at most are computed at once.
     """
     effective = steps.where(fill.changes(images).flatten(1), n_steps + 1).clamp(max=n_steps + 1)
-    changed = torch.zeros(len(images), n_steps + 2, dtype=torch.bool).scatter_(1, effective, True)[:, :-1]
+    changed = torch.zeros(len(images), n_steps + 2, dtype=torch.bool).scatter_(1, effective, True)[:, :-1].contiguous()
     changed[:, 0] = True
     dense = None if fill.depends_on_mask else _dense_first(network)
     if dense is None:
         logits = _by_image(network, images, steps, fill, changed, batch_size)
     else:
         logits = _by_difference(*dense, images, effective, n_steps, fill, changed)
-    latest = (changed * torch.arange(n_steps + 1)).cummax(1).values
-    return logits.gather(1, latest[:, :, None].expand_as(logits)).clone()
+    which = changed.flatten().cumsum(0).view(changed.shape) - 1  # the latest that is computed, as point 0 always is
+    return logits.clone(), which.clone()
 
 
 def _by_image(
     network: nn.Module, images: Tensor, steps: Tensor, fill: Fill, changed: Tensor, batch_size: int
 ) -> Tensor:
-    """Logits [n, points, classes] wherever `changed` [n, points] holds: every such image is made and computed."""
-    logits: Tensor | None = None
+    """Logits wherever `changed` [n, points] holds, image by image: every such input is made and computed."""
+    found = []
     for part in torch.split(changed.nonzero(), batch_size):
         rows, points = part.T
         removed = (steps[rows] <= points[:, None]).view(-1, *images.shape[1:])
-        found = network(fill.take(rows).apply(images[rows], removed))
-        if logits is None:
-            logits = found.new_zeros(*changed.shape, found.shape[1])
-        logits[rows, points] = found
-    assert logits is not None, "no images"
-    return logits
+        found.append(network(fill.take(rows).apply(images[rows], removed)))
+    return torch.cat(found)
 
 
 def _by_difference(
@@ -74,7 +71,7 @@ def _by_difference(
     place = changed.cumsum(1) - 1  # of each point among those of its image that are computed
     most = int(place.max()) + 1
     at_once = max(1, _POINTS // most)
-    parts = []
+    found = []
     for at in range(0, len(x), at_once):
         part = slice(at, at + at_once)
         n = len(x[part])
@@ -90,11 +87,8 @@ def _by_difference(
         for point in range(1, most):
             sums[:, point] += sums[:, point - 1]
         image, at_point = changed[part].nonzero().T
-        parts.append(rest(sums[image, place[part][image, at_point]]))
-    found = torch.cat(parts)
-    logits = found.new_zeros(*changed.shape, found.shape[1])
-    logits[changed] = found
-    return logits
+        found.append(rest(sums[image, place[part][image, at_point]]))
+    return torch.cat(found)
 
 
 def _dense_first(network: nn.Module) -> tuple[nn.Linear, nn.Module] | None:
