@@ -147,6 +147,8 @@ def perturbation_curves(
         raise InputError(f"a curve needs at least 1 step, not {n_steps}")
     for found in attributions.values():
         check_images(images, found, labels)
+    if target is not None and target.shape != labels.shape:
+        raise InputError(f"expected {len(labels)} classes to follow, one for each image, not {tuple(target.shape)}")
     network = copy.deepcopy(model).eval()
     candidates = find_candidates(images, removal.scope, statistics)
     fill = make_fill(removal.fill, images, mean=statistics.mean if statistics else None, seed=removal.seed)
