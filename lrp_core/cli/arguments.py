@@ -157,7 +157,9 @@ def _remove_arguments(command: argparse.ArgumentParser) -> None:
         "data-set (one mask for all images)",
     )
     command.add_argument("--start", default="logit", metavar="NAME", help="relevance at the output")
-    command.add_argument("--removed", type=float, default=15.0, metavar="PERCENT", help="per cent of the inputs removed")
+    command.add_argument(
+        "--removed", type=float, default=15.0, metavar="PERCENT", help="per cent of the inputs removed"
+    )
     command.add_argument(
         "--rankings", nargs="+", default=["signed"], metavar="NAME", help="signed, as in the paper, or magnitude"
     )

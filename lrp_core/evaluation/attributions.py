@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..errors import InputError, check_choice
 from ..lrp import COMPOSITES, STARTS, Explainer
 from ..ranking import Ranking
+from .checks import check_classes, check_images, generator
 
 BASELINES: tuple[str, ...] = (
     "gradient",
@@ -51,8 +52,12 @@ def attribute_images(
     names; "random" differs from image to image; "centre-disc" falls with the distance from the centre. A `Ranking` is
     one mask for the whole data set: every image gets its order. `target` [n] is the explained class (default: the
     predicted one); `seed` draws "random" and SmoothGrad's noise, which is the same for all images. `on_batch(images
-    done)` reports progress. Raises `InputError` for an unknown criterion.
+    done)` reports progress. Raises `InputError` for an unknown criterion, and for images that are not in [0, 1] or that
+    the network does not take.
     """
+    check_images(images, model)
+    if target is not None:
+        check_classes("classes to explain", images, target)
     shape = tuple(images.shape[1:])
     if isinstance(criterion, Ranking):
         if criterion.n_inputs != images[0].numel():
@@ -61,7 +66,7 @@ def attribute_images(
     check_choice("criterion", criterion, ATTRIBUTIONS)
     check_choice("start", start, STARTS)
     if criterion == "random":
-        return torch.rand(images.shape, generator=torch.Generator().manual_seed(seed))
+        return torch.rand(images.shape, generator=generator(seed, "random relevance"))
     if criterion == "centre-disc":
         return _nearness(shape).to(images.dtype).expand_as(images)
     network = copy.deepcopy(model).eval().requires_grad_(False)
@@ -99,7 +104,7 @@ def _explain_with(
         return x * sum(gradient(x * p, classes) for p in places.tolist()) / PATH_STEPS
 
     def smooth(x: Tensor, classes: Tensor) -> Tensor:
-        random = torch.Generator().manual_seed(seed)
+        random = generator(seed, "smoothgrad")
         noise = SMOOTHGRAD_NOISE * torch.randn(SMOOTHGRAD_SAMPLES, *shape, generator=random).to(x.dtype)
         return sum((gradient(x + one, classes) for one in noise), torch.zeros_like(x)) / SMOOTHGRAD_SAMPLES
 

@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, check_choice
+from .checks import check_attributions, check_classes, check_images
 from .fills import PixelStatistics, make_fill
 from .orders import find_candidates, removal_order
-from .removal import Removal, blocks, check_images, of_rows
+from .removal import Removal, blocks, of_rows
 from .statistics import Interval, mean_interval, wilson_interval
 from .stepwise import logits_by_step
 
@@ -64,6 +65,9 @@ class Curves:
         return self.curves[0].n_steps
 
     def find(self, criterion: str, order: str) -> Curve:
+        """The curve of a criterion in one of `ORDERS`. Raises `InputError` for one that is not here."""
+        check_choice("criterion", criterion, self.criteria)
+        check_choice("order", order, ORDERS)
         return next(c for c in self.curves if (c.criterion, c.order) == (criterion, order))
 
     @property
@@ -145,10 +149,12 @@ def perturbation_curves(
         raise InputError("a curve needs at least one criterion")
     if n_steps < 1:
         raise InputError(f"a curve needs at least 1 step, not {n_steps}")
+    check_images(images, model)
+    check_classes("labels", images, labels)
+    if target is not None:
+        check_classes("classes to follow", images, target)
     for found in attributions.values():
-        check_images(images, found, labels)
-    if target is not None and target.shape != labels.shape:
-        raise InputError(f"expected {len(labels)} classes to follow, one for each image, not {tuple(target.shape)}")
+        check_attributions(images, found)
     network = copy.deepcopy(model).eval()
     candidates = find_candidates(images, removal.scope, statistics)
     fill = make_fill(removal.fill, images, mean=statistics.mean if statistics else None, seed=removal.seed)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..data import Split
 from ..errors import InputError, check_choice
+from .checks import generator
 
 FILLS: tuple[str, ...] = ("zero", "mean", "noise", "blur", "road")
 """zero; the pixel's mean over the training images; uniform noise in [0, 1]; the image blurred; ROAD's imputation."""
@@ -91,7 +92,7 @@ def make_fill(
     unknown name, or where a fill needs what it is not given.
     """
     check_choice("fill", name, FILLS)
-    random = torch.Generator().manual_seed(seed)
+    random = generator(seed, f"fill {name}")
     shape = tuple(images.shape[1:])
     if mean is not None and tuple(mean.shape) != shape:
         raise InputError(f"the mean image has shape {tuple(mean.shape)}, the images have {shape}")

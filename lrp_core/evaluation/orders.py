@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import InputError, check_choice
 from ..ranking import keep_for_share
+from .checks import generator
 from .fills import PixelStatistics
 
 RANKINGS: tuple[str, ...] = ("signed", "magnitude")
@@ -111,7 +112,7 @@ def removal_order(
         chosen = candidates.flatten(1).expand(n, n_inputs)
         counts = chosen.sum(1)
         scores = scores.masked_fill(~chosen, -torch.inf)
-    shuffled = torch.randperm(n_inputs, generator=torch.Generator().manual_seed(seed))
+    shuffled = torch.randperm(n_inputs, generator=generator(seed, "ties"))
     ordered = scores[:, shuffled].sort(dim=1, descending=True, stable=True)
     return RemovalOrder(shuffled[ordered.indices], ordered.values, counts)
 

@@ -7,6 +7,7 @@ For each image the *important-feature image* lacks the least relevant share of i
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from ..errors import InputError, check_choice
+from ..errors import check_choice
+from .checks import check_attributions, check_classes, check_images, check_share
 from .fills import FILLS, Fill, PixelStatistics, make_fill
 from .orders import RANKINGS, SCOPES, RemovalOrder, find_candidates, removal_order
 from .statistics import Interval, mean_interval, wilson_interval
@@ -137,7 +139,9 @@ class RemovalResult:
         table = self.table().set_index("image")
         original, important, unimportant = (table.loc[variant] for variant in VARIANTS)
         gap = self.gap
-        if gap.low > 0:
+        if len(self) == 1:
+            verdict = "For this image the difference is"
+        elif gap.low > 0:
             verdict = "The most relevant inputs matter more to the network than the least relevant ones"
         elif gap.high < 0:
             verdict = "The least relevant inputs matter more to the network than the most relevant ones"
@@ -149,7 +153,20 @@ class RemovalResult:
             f"confidence in its first answer is {important['original_confidence']:.1%} "
             f"({original['original_confidence']:.1%}); without the most relevant {self.share:.0%} it is right "
             f"on {unimportant['accuracy']:.1%}, at {unimportant['original_confidence']:.1%} confidence. {verdict}: "
-            f"{100 * gap.estimate:+.1f} points of confidence ({_points(gap)})."
+            f"{100 * gap.estimate:+.1f} points of confidence{_range(gap)}."
+        )
+
+    def describe(self, i: int, classes: Sequence[str] = ()) -> str:
+        """What happened to image `i`, in words; `classes` are the names of the classes."""
+        said = []
+        for variant in range(len(VARIANTS)):
+            found = int(self.predictions[variant, i])
+            name = classes[found] if classes else str(found)
+            verdict = "right" if bool(self.correct[variant, i]) else "wrong"
+            said.append(f"{name} at {float(self.confidence[variant, i]):.1%} confidence ({verdict})")
+        return (
+            f"The network says {said[0]}; without the {int(self.n_removed[1, i])} least relevant inputs {said[1]}; "
+            f"without the {int(self.n_removed[2, i])} most relevant ones {said[2]}."
         )
 
     def per_image(self) -> pd.DataFrame:
@@ -204,9 +221,11 @@ def remove_features(
 ) -> RemovalResult:
     """Classify every image, its important-feature and its unimportant-feature image; changes neither model nor images.
 
-    Arguments and errors are those of `make_removed`; `on_batch(images done)` reports progress.
+    Arguments and errors are those of `make_removed`; images that the network does not take are refused too.
+    `on_batch(images done)` reports progress.
     """
-    check_images(images, attributions, labels)
+    check_images(images, model)
+    check_classes("labels", images, labels)
     network = copy.deepcopy(model).eval()
     parts = []
     for rows, made in each_block(images, attributions, removal, share, statistics):
@@ -230,7 +249,8 @@ def each_block(
     images: Tensor, attributions: Tensor, removal: Removal, share: float, statistics: PixelStatistics | None
 ) -> Iterator[tuple[slice, RemovedFeatures]]:
     """`make_removed`, some images at a time with their positions, so that memory does not grow with their number."""
-    check_images(images, attributions)
+    check_images(images)
+    check_attributions(images, attributions)
     check_share(share)
     candidates = find_candidates(images, removal.scope, statistics)
     fill = make_fill(removal.fill, images, mean=statistics.mean if statistics else None, seed=removal.seed)
@@ -253,12 +273,6 @@ def _remove(images: Tensor, order: RemovalOrder, share: float, fill: Fill) -> Re
     )
 
 
-def check_share(share: float) -> None:
-    """Raise `InputError` unless a share of the inputs is left and a share goes."""
-    if not 0 < share < 1:
-        raise InputError(f"the share removed must be above 0 and below 1, not {share}")
-
-
 def blocks(n: int) -> Iterator[slice]:
     """The positions of `n` images, `BLOCK` at a time."""
     return (slice(at, min(at + BLOCK, n)) for at in range(0, n, BLOCK))
@@ -269,21 +283,7 @@ def of_rows(candidates: Tensor | None, rows: slice) -> Tensor | None:
     return candidates if candidates is None or len(candidates) == 1 else candidates[rows]
 
 
-def check_images(images: Tensor, attributions: Tensor, labels: Tensor | None = None) -> None:
-    """Raise `InputError` unless these are images in [0, 1], their attributions, and a label for each."""
-    if len(images) == 0:
-        raise InputError("there are no images to remove anything from")
-    if not images.is_floating_point() or not bool(((images >= 0) & (images <= 1)).all()):
-        raise InputError("images must be finite values in [0, 1]: look for NaN, and divide bytes by 255")
-    if attributions.shape != images.shape:
-        raise InputError(
-            f"the attributions are of shape {tuple(attributions.shape)}, the images of {tuple(images.shape)}"
-        )
-    if not bool(torch.isfinite(attributions).all()):
-        raise InputError("the attributions hold NaN or infinity: the network may have diverged")
-    if labels is not None and labels.shape != (len(images),):
-        raise InputError(f"expected {len(images)} labels, one for each image, not {tuple(labels.shape)}")
-
-
-def _points(interval: Interval) -> str:
-    return f"95 % interval {100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
+def _range(interval: Interval) -> str:
+    if math.isnan(interval.low):
+        return ""
+    return f" (95 % interval {100 * interval.low:+.1f} to {100 * interval.high:+.1f})"

@@ -14,9 +14,10 @@ from ..data import Split
 from ..errors import InputError
 from ..models import Network, build_from_spec
 from ..training import Recipe, evaluate, fit
+from .checks import check_share
 from .curves import ORDERS
 from .fills import PixelStatistics
-from .removal import VARIANTS, Removal, check_share, each_block
+from .removal import VARIANTS, Removal, each_block
 from .statistics import mean_interval
 
 Attribute = Callable[[Float[Tensor, "n *shape"]], Float[Tensor, "n *shape"]]

@@ -264,6 +264,30 @@ def test_the_finding_in_words(kept, lost, words):
     assert "\n" not in said
 
 
+def test_one_image_in_words():
+    images, labels, relevance = some(1)
+    result = remove_features(network(), images, labels, relevance, Removal(scope="lit"), 0.25)
+    said = result.describe(0, ["zero", "one", "two", "three"])
+    for i in range(len(VARIANTS)):
+        name = ["zero", "one", "two", "three"][int(result.predictions[i, 0])]
+        verdict = "right" if bool(result.correct[i, 0]) else "wrong"
+        assert f"{name} at {float(result.confidence[i, 0]):.1%} confidence ({verdict})" in said
+    assert f"the {int(result.n_removed[1, 0])} least relevant inputs" in said
+    assert f"says {int(result.predictions[0, 0])} at" in result.describe(0)
+    assert "nan" not in result.finding()
+    assert "For this image the difference is" in result.finding()
+
+
+@pytest.mark.parametrize("fill", ["noise", "road"])
+def test_random_relevance_does_not_know_the_noise(fill):
+    """Both are drawn under one seed; what is removed at random must not be what becomes bright."""
+    images = torch.zeros(400, *SHAPE)
+    made = make_removed(images, attribute_images(network(), images, "random"), Removal(fill=fill), 0.5)
+    most, least = made.images[2][made.removed[2]], made.images[1][made.removed[1]]
+    spread = float(torch.cat([most, least]).std())
+    assert float(most.mean() - least.mean()) == pytest.approx(0, abs=5 * spread * (2 / len(most)) ** 0.5)
+
+
 NAN = torch.full((N, *SHAPE), torch.nan)
 
 
@@ -281,7 +305,15 @@ NAN = torch.full((N, *SHAPE), torch.nan)
         ({"images": torch.zeros(0, *SHAPE)}, "no images"),
         ({"attributions": NAN}, "attributions hold NaN or infinity"),
         ({"attributions": torch.zeros(N, 36)}, r"shape \(11, 36\), the images of \(11, 1, 6, 6\)"),
-        ({"labels": torch.zeros(3, dtype=torch.int64)}, r"expected 11 labels, one for each image, not \(3,\)"),
+        ({"labels": torch.zeros(N)}, "expected 11 labels, .*not torch.float32"),
+        (
+            {"images": torch.zeros(N, 1, 5, 6), "attributions": torch.zeros(N, 1, 5, 6)},
+            r"network takes inputs of shape",
+        ),
+        (
+            {"labels": torch.zeros(3, dtype=torch.int64)},
+            r"expected 11 labels, one whole number for each image, not torch.int64 of shape \(3,\)",
+        ),
         ({"removal": Removal(fill="mean")}, "give their pixel statistics"),
         ({"removal": Removal(scope="active")}, "give pixel statistics"),
     ],
