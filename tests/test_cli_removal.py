@@ -38,7 +38,7 @@ def test_the_table_is_that_of_the_core(capsys: pytest.CaptureFixture[str], mnist
         assert row["confidence"] == pytest.approx(own["confidence"], rel=1e-4)
     assert (said["images"], said["share"]) == (200, 0.3)
     assert said["findings"][0]["scope"] == "lit"
-    assert "least relevant 30% of the inputs" in said["findings"][0]["finding"]
+    assert "least relevant 30% of the lit inputs" in said["findings"][0]["finding"]
 
 
 def test_what_a_person_reads(capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,7 +46,7 @@ class Curve:
 
     @property
     def aopc(self) -> Interval:
-        """Area over the perturbation curve (Samek et al. 2017, eq. 12), with its interval over images.
+        """Area over the perturbation curve (Samek et al. 2017), with its interval over images.
 
         1 / (L + 1) times the mean over images of sum_{k=0..L} f(x^(0)) - f(x^(k)).
         """

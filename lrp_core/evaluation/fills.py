@@ -125,7 +125,7 @@ def impute(
     removed: Bool[Tensor, "n c h w"],
     mean: Shaped[Tensor, "c h w"] | None = None,
 ) -> Float[Tensor, "n c h w"]:
-    """ROAD's linear imputation without its noise (Rong et al. 2022, section 4.2).
+    """ROAD's linear imputation without its noise (Rong et al. 2022).
 
     Every removed pixel is the weighted mean of its neighbours, known or themselves removed: 1/6 for the four direct
     and 1/12 for the four diagonal ones, in proportion at the border. The removed pixels of all images together are one

@@ -27,6 +27,8 @@ from .statistics import Interval, mean_interval, wilson_interval
 VARIANTS: tuple[str, ...] = ("original", "important-feature", "unimportant-feature")
 """The image as it is; without its least relevant inputs; without its most relevant ones."""
 
+_IN_WORDS = {"all": "the inputs", "active": "the inputs that training images light", "lit": "the lit inputs"}
+
 BLOCK = 500
 """Images that are ranked, filled and classified at a time."""
 
@@ -67,8 +69,9 @@ class RemovedFeatures:
 class RemovalResult:
     """What a network says of the three images of every image; the first axis is that of `VARIANTS`.
 
-    `predictions` [3, n] classes, `confidence` [3, n] the probability of each prediction, `original_confidence` [3, n]
-    that of the class predicted for the original, `n_removed` and `tied` [3, n] numbers of inputs, `candidates` [n].
+    `labels` [n] are the true classes, negative where unknown; `predictions` [3, n] classes, `confidence` [3, n] the
+    probability of each prediction, `original_confidence` [3, n] that of the class predicted for the original;
+    `n_removed` and `tied` [3, n] are numbers of inputs, `candidates` [n] those that were in question.
     """
 
     removal: Removal
@@ -147,23 +150,24 @@ class RemovalResult:
             verdict = "The least relevant inputs matter more to the network than the most relevant ones"
         else:
             verdict = "No difference between the most and the least relevant inputs can be told from chance"
+        share = f"{100 * self.share:.3g}%"
         return (
-            f"Without the least relevant {self.share:.0%} of the inputs the network is right on "
+            f"Without the least relevant {share} of {_IN_WORDS[self.removal.scope]} the network is right on "
             f"{important['accuracy']:.1%} of the images ({original['accuracy']:.1%} with all of them) and its "
             f"confidence in its first answer is {important['original_confidence']:.1%} "
-            f"({original['original_confidence']:.1%}); without the most relevant {self.share:.0%} it is right "
+            f"({original['original_confidence']:.1%}); without the most relevant {share} it is right "
             f"on {unimportant['accuracy']:.1%}, at {unimportant['original_confidence']:.1%} confidence. {verdict}: "
             f"{100 * gap.estimate:+.1f} points of confidence{_range(gap)}."
         )
 
     def describe(self, i: int, classes: Sequence[str] = ()) -> str:
         """What happened to image `i`, in words; `classes` are the names of the classes."""
-        said = []
+        said, known = [], int(self.labels[i]) >= 0
         for variant in range(len(VARIANTS)):
             found = int(self.predictions[variant, i])
             name = classes[found] if classes else str(found)
-            verdict = "right" if bool(self.correct[variant, i]) else "wrong"
-            said.append(f"{name} at {float(self.confidence[variant, i]):.1%} confidence ({verdict})")
+            verdict = " (right)" if bool(self.correct[variant, i]) else " (wrong)"
+            said.append(f"{name} at {float(self.confidence[variant, i]):.1%} confidence{verdict if known else ''}")
         return (
             f"The network says {said[0]}; without the {int(self.n_removed[1, i])} least relevant inputs {said[1]}; "
             f"without the {int(self.n_removed[2, i])} most relevant ones {said[2]}."

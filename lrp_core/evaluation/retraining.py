@@ -86,7 +86,7 @@ def mask_leak(
     retrain: Retrain,
     on_network: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
-    """How much the masks alone tell about the class (Rong et al. 2022, section 3): a caution for ROAR.
+    """How much the masks alone tell about the class (Rong et al. 2022): a caution for ROAR.
 
     Networks are trained on the binary masks, 1 where a pixel was removed. One row for each order: mean test `accuracy`
     over seeds with Student's t interval, and `chance`, the share of the most frequent class among the test labels. An

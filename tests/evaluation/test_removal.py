@@ -258,7 +258,7 @@ def test_the_finding_in_words(kept, lost, words):
     result = replace(result, original_confidence=own)
     said = result.finding()
     assert words in said
-    assert "least relevant 25% of the inputs" in said
+    assert "least relevant 25% of the lit inputs the network is right on" in said
     assert "(95.0%)" in said
     assert f"right on {float(result.correct[2].double().mean()):.1%}" in said
     assert "\n" not in said
@@ -274,6 +274,9 @@ def test_one_image_in_words():
         assert f"{name} at {float(result.confidence[i, 0]):.1%} confidence ({verdict})" in said
     assert f"the {int(result.n_removed[1, 0])} least relevant inputs" in said
     assert f"says {int(result.predictions[0, 0])} at" in result.describe(0)
+    unknown = replace(result, labels=torch.tensor([-1])).describe(0)
+    assert "right" not in unknown
+    assert "wrong" not in unknown
     assert "nan" not in result.finding()
     assert "For this image the difference is" in result.finding()
 
