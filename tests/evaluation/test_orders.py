@@ -133,6 +133,18 @@ def test_the_seed_moves_ties_and_nothing_else():
     assert torch.equal(first.order[:, :10], other.order[:, :10])
 
 
+def test_equals_have_the_same_order_in_every_image():
+    """As many as an image of MNIST has, some of which stand out: the rest keeps its order."""
+    scores = torch.zeros(3, 784)
+    scores[1, ::7] = 1
+    scores[2, ::5] = -1
+    order = removal_order(scores, seed=4).order
+    for row in (1, 2):
+        tied = scores[row] == 0
+        first, own = (o[tied[o]] for o in (order[0], order[row]))
+        assert torch.equal(first, own)
+
+
 def test_scopes_by_hand():
     images = torch.tensor([[[[0.0, 0.5], [0.0, 0.1]]], [[[0.2, 0.0], [0.0, 0.0]]]])
     statistics = PixelStatistics(torch.zeros(1, 2, 2), torch.tensor([[[0.0, 0.01], [0.009, 0.5]]]))
