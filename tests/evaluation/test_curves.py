@@ -103,20 +103,26 @@ def test_steps_are_what_the_network_says_of_each_image(name, scope, fill):
             assert torch.equal(curve.correct[:, step], p.argmax(1) == labels)
 
 
+class Wrapped(nn.Module):
+    """A network that does not show its first layer, so that every image is made and computed."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network(x)
+
+
 @pytest.mark.parametrize("fill", ["zero", "mean", "noise", "blur"])
-def test_carried_sums_are_those_of_whole_images(fill, monkeypatch):
-    """In double precision, with so few sums at once that images go in several parts."""
-    monkeypatch.setattr("lrp_core.evaluation.stepwise._POINTS", 20)
-    model, images = network().double(), some()[0].double()
-    steps = removal_order(attribute_images(model, images, "gradient")).steps(7)
-    made = make_fill(fill, images, mean=statistics().mean.double(), seed=1)
-    logits, which = logits_by_step(model, images, steps, 7, made)
-
-    class Wrapped(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return model(x)
-
-    whole, which_whole = logits_by_step(Wrapped(), images, steps, 7, made)
+@pytest.mark.parametrize(("n", "at_once"), [(N, 20), (1000, 2**16)], ids=["several parts", "very many sums"])
+def test_carried_sums_are_those_of_whole_images(fill, n, at_once, monkeypatch):
+    monkeypatch.setattr("lrp_core.evaluation.stepwise._POINTS", at_once)
+    model, images = network("softmax").double(), some(n)[0].double()
+    steps = removal_order(torch.rand(images.shape, generator=torch.Generator().manual_seed(1))).steps(36)
+    made = make_fill(fill, images, mean=statistics().mean, seed=1)
+    logits, which = logits_by_step(model, images, steps, 36, made)
+    whole, which_whole = logits_by_step(Wrapped(model), images, steps, 36, made)
     assert torch.equal(which, which_whole)
     torch.testing.assert_close(logits, whole, rtol=1e-6, atol=1e-6)
 

@@ -45,6 +45,13 @@ def test_a_case_by_hand():
     assert order.tied(1 / 3, least=True).tolist() == [0], "both zeros went: nothing to choose"
 
 
+def test_the_whole_share_takes_all_and_leaves_no_choice():
+    order = removal_order(torch.zeros(2, 5), candidates=torch.tensor([[True, True, False, True, True]]))
+    for least in (False, True):
+        assert order.removed(1.0, least=least).sum(1).tolist() == [4, 4]
+        assert order.tied(1.0, least=least).tolist() == [0, 0]
+
+
 def test_magnitude_puts_what_speaks_against_the_class_first():
     scores = torch.tensor([[0.1, -3.0, 2.0, 0.0]])
     assert removal_order(scores).order.tolist() == [[2, 0, 3, 1]]

@@ -175,9 +175,12 @@ def test_the_model_is_left_as_it_was():
 def test_the_result_is_what_the_network_says_of_the_images():
     images, labels, relevance = some()
     removal = Removal("magnitude", "lit", "mean")
-    model = network()
+    model = network("softmax")
+    with torch.no_grad():
+        model.logits.weight.mul_(30)
     result = remove_features(model, images, labels, relevance, removal, 0.4, statistics=statistics())
     made = make_removed(images, relevance, removal, 0.4, statistics=statistics())
+    assert bool(result.flipped[1:].any(1).all()), "both images change some predictions"
     with torch.no_grad():
         first = model(images).argmax(1)
         for i in range(len(VARIANTS)):
