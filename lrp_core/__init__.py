@@ -34,7 +34,11 @@ _HOMES = {
     "build_pruned": "pruning",
     "rank": "ranking",
     "Ranking": "ranking",
+    "Removal": "evaluation",
+    "attribute_images": "evaluation",
     "measure_cost": "evaluation",
+    "perturbation_curves": "evaluation",
+    "remove_features": "evaluation",
     "Study": "study",
     "preset": "study",
     "run_study": "study",
@@ -55,9 +59,11 @@ __all__ = [
     "PrunedNetwork",
     "Ranking",
     "Recipe",
+    "Removal",
     "Split",
     "Study",
     "attribute",
+    "attribute_images",
     "build_model",
     "build_pruned",
     "evaluate",
@@ -66,16 +72,18 @@ __all__ = [
     "load_dataset",
     "load_export",
     "measure_cost",
+    "perturbation_curves",
     "preset",
     "prune_inputs",
     "rank",
+    "remove_features",
     "run_study",
 ]
 
 if TYPE_CHECKING:
     from .data import Dataset, Split, load_dataset
     from .errors import LrpError
-    from .evaluation import measure_cost
+    from .evaluation import Removal, attribute_images, measure_cost, perturbation_curves, remove_features
     from .exports import export, load_export
     from .ledger import Ledger
     from .lrp import Composite, Explainer, attribute

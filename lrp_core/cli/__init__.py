@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{arguments.command}: {error}", file=sys.stderr)
         return 2
     try:
-        print(json.dumps(answer.values, indent=2) if arguments.json else answer.text, flush=True)
+        print(json.dumps(answer.values, indent=2) if arguments.json is True else answer.text, flush=True)
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import commands
+from . import commands, removal
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -35,6 +35,12 @@ def make_parser() -> argparse.ArgumentParser:
             (_data_arguments, _study_arguments),
         ),
         (
+            "remove",
+            removal.remove,
+            "remove the most, or least, relevant inputs of each image and classify again",
+            (_data_arguments, _model_arguments, _remove_arguments),
+        ),
+        (
             "export",
             commands.export,
             "make a smaller network and write it to a folder",
@@ -52,7 +58,8 @@ def make_parser() -> argparse.ArgumentParser:
         command.set_defaults(handler=handler)
         for group in groups:
             group(command)
-        command.add_argument("--json", action="store_true", help="print the result as JSON, for machines")
+        if name != "remove":  # its --json takes a file as well
+            command.add_argument("--json", action="store_true", help="print the result as JSON, for machines")
     return parser
 
 
@@ -144,6 +151,64 @@ def _study_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--resume", metavar="ID", help="go on with a study that was started before ('info' lists them)"
+    )
+
+
+def _remove_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--criteria",
+        nargs="+",
+        default=["lrp-0"],
+        metavar="NAME",
+        help="LRP composites, gradient, gradient-x-input, integrated-gradients, smoothgrad, random, centre-disc, or "
+        "data-set (one mask for all images)",
+    )
+    command.add_argument("--start", default="logit", metavar="NAME", help="relevance at the output")
+    command.add_argument(
+        "--removed", type=float, default=15.0, metavar="PERCENT", help="per cent of the inputs removed"
+    )
+    command.add_argument(
+        "--rankings", nargs="+", default=["signed"], metavar="NAME", help="signed, as in the paper, or magnitude"
+    )
+    command.add_argument(
+        "--scopes",
+        nargs="+",
+        default=["all", "active", "lit"],
+        metavar="NAME",
+        help="inputs in question: all, active (lit in 1 %% of the training images), lit (in the image)",
+    )
+    command.add_argument(
+        "--fills",
+        nargs="+",
+        default=["zero"],
+        metavar="NAME",
+        help="what removed inputs become: zero, mean, noise, blur, road",
+    )
+    command.add_argument("--images", type=int, metavar="N", help="stratified sample of test images; default: all")
+    command.add_argument("--per-class", action="store_true", help="a row for each class as well")
+    command.add_argument("--curves", action="store_true", help="curves over the whole range of shares as well")
+    command.add_argument("--steps", type=int, default=20, metavar="N", help="steps of a curve")
+    command.add_argument(
+        "--roar", nargs="+", type=float, metavar="PERCENT", help="train again without so many inputs (takes a while)"
+    )
+    command.add_argument(
+        "--mask-leak", action="store_true", help="train on the masks alone: what their shape tells of the class"
+    )
+    command.add_argument(
+        "--retrain-seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="one network for each"
+    )
+    command.add_argument("--retrain-epochs", type=int, metavar="N", help="passes over the images; default: the model's")
+    command.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write the table; what else was asked for goes to files beside it"
+    )
+    command.add_argument(
+        "--json",
+        nargs="?",
+        const=True,
+        default=False,
+        type=lambda name: True if name == "-" else Path(name),
+        metavar="FILE",
+        help="print the result as JSON (also: -), or write it to FILE",
     )
 
 

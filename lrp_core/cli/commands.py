@@ -299,6 +299,7 @@ def info(arguments: argparse.Namespace) -> Answer:
 
     from .. import __version__
     from ..data import DATASETS
+    from ..evaluation import BASELINES, FILLS, RANKINGS, SCOPES
     from ..ledger import Ledger
     from ..lrp import COMPOSITES, STARTS
     from ..models import ARCHITECTURES
@@ -322,6 +323,10 @@ def info(arguments: argparse.Namespace) -> Answer:
         "statistics": list(STATISTICS),
         "modes": list(MODES),
         "presets": list(PRESETS),
+        "baselines": list(BASELINES),
+        "rankings": list(RANKINGS),
+        "scopes": list(SCOPES),
+        "fills": list(FILLS),
         "runs": [
             {"id": r.id, "name": r.name, "state": r.state, "done": r.done, "total": r.total} for r in Ledger().runs()
         ],
@@ -331,7 +336,8 @@ def info(arguments: argparse.Namespace) -> Answer:
         f"device      {values['device']}, {values['cores']} cores",
         f"cache       {cache} ({values['cache']['bytes'] / 1e6:.0f} MB)",
     ]
-    names = ("data sets", "models", "composites", "starts", "criteria", "statistics", "modes", "presets")
+    shown = ("data sets", "models", "composites", "starts", "criteria", "statistics", "modes", "presets")
+    names = (*shown, "baselines", "rankings", "scopes", "fills")
     lines += [f"{name:<11} {', '.join(values[name])}" for name in names]
     lines += [f"run         {r['id']}  {r['name']}: {r['state']}, {r['done']} of {r['total']}" for r in values["runs"]]
     return Answer(values, "\n".join(lines))
