@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from ..errors import Cancelled, LrpError
 from .arguments import make_parser
-from .commands import Answer
+from .shared import Answer
 
 
 def main(argv: Sequence[str] | None = None) -> int:

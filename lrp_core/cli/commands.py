@@ -6,15 +6,15 @@ import argparse
 import json
 import math
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ..errors import InputError, StorageError
+from .shared import Answer, asked_data, asked_root, progress_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,21 +25,13 @@ if TYPE_CHECKING:
     from ..study import Study
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a command found: plain values for `--json`, and the text that a person reads."""
-
-    values: dict[str, Any]
-    text: str
-
-
 def train(arguments: argparse.Namespace) -> Answer:
     from ..evaluation import measure_cost, wilson_interval
     from ..models import build_model
     from ..training import evaluate, fit, recipe_for
     from ..weights import save_network
 
-    data = _data(arguments)
+    data = asked_data(arguments)
     if arguments.output is not None and arguments.output.exists() and not arguments.overwrite:
         raise StorageError(f"{arguments.output} exists already: choose another file, or say --overwrite")
     recipe = recipe_for(
@@ -47,7 +39,7 @@ def train(arguments: argparse.Namespace) -> Answer:
     )
     split = data.train if arguments.train_images is None else data.train.sample(arguments.train_images)
     network = build_model(arguments.model, data, seed=arguments.seed)
-    with _bar("training", recipe.epochs, "epoch") as advance:
+    with progress_bar("training", recipe.epochs, "epoch") as advance:
         network = fit(
             network,
             split,
@@ -95,7 +87,7 @@ def rank(arguments: argparse.Namespace) -> Answer:
     from ..study import plan
     from ..weights import load_network
 
-    data = _data(arguments)
+    data = asked_data(arguments)
     study = _study_of(arguments, data)
     network = None
     if arguments.criterion in NEED_NETWORK:
@@ -107,7 +99,7 @@ def rank(arguments: argparse.Namespace) -> Answer:
                 f"{arguments.weights} takes inputs of shape {network.spec.shape}, {data.name} has {data.shape}"
             )
     split = data.train if arguments.images is None else data.train.sample(arguments.images, seed=arguments.seed)
-    with _bar("relevance", len(split), "image") as advance:
+    with progress_bar("relevance", len(split), "image") as advance:
         ranking = rank_inputs(
             network,
             split,
@@ -147,12 +139,12 @@ def study(arguments: argparse.Namespace) -> Answer:
     if arguments.resume:
         with _announced(ledger, arguments.resume, "study") as run:
             return _run_study(Study.from_values(run.spec), ledger, run.name, arguments.jobs)
-    data = _data(arguments)
+    data = asked_data(arguments)
     keeps = tuple(_keep(percent, data) for percent in arguments.removed or ())
     chosen = preset(
         arguments.preset,
         data,
-        root=_root(arguments),
+        root=asked_root(arguments),
         n_train=arguments.train_images,
         architecture=arguments.model,
         criteria=_tuple(arguments.criteria),
@@ -174,7 +166,7 @@ def _run_study(study: Study, ledger: Ledger, name: str, jobs: int | None) -> Ans
     from ..views import curve, study_trials
 
     data = load_dataset(study.dataset, study.root)
-    with _bar("study", len(plan(study, data)), "trial") as advance:
+    with progress_bar("study", len(plan(study, data)), "trial") as advance:
         for done, _, trial in run_study(study, ledger, name=name, jobs=jobs):
             advance(f"{trial.criterion} {trial.keep}", done)
     trials = study_trials(study, ledger)
@@ -223,7 +215,7 @@ def export(arguments: argparse.Namespace) -> Answer:
     else:
         if arguments.output is None:
             raise InputError("say where to write the export: --output FOLDER")
-        data = _data(arguments)
+        data = asked_data(arguments)
         keep = _keep(arguments.removed, data) if arguments.keep is None else arguments.keep
         choice = {"criterion": arguments.criterion, "keep": keep, "mode": arguments.mode, "seed": arguments.seed}
         trial = trial_at(_study_of(arguments, data), data, **choice)
@@ -267,7 +259,7 @@ def predict(arguments: argparse.Namespace) -> Answer:
     names: list[str] = []
     labels: list[str] = []
     if arguments.dataset is not None:
-        data = _data(arguments)
+        data = asked_data(arguments)
         if arguments.limit < 1:
             raise InputError(f"--limit must be at least 1, not {arguments.limit}")
         part = data.test.take(torch.arange(min(arguments.limit, len(data.test))))
@@ -346,16 +338,6 @@ def info(arguments: argparse.Namespace) -> Answer:
 # What the commands share
 
 
-def _data(arguments: argparse.Namespace) -> Dataset:
-    from ..data import load_dataset
-
-    return load_dataset(arguments.dataset, _root(arguments), download=arguments.download)
-
-
-def _root(arguments: argparse.Namespace) -> str | None:
-    return str(arguments.data_root.resolve()) if arguments.data_root is not None else None
-
-
 def _study_of(arguments: argparse.Namespace, data: Dataset) -> Study:
     """A study of one criterion and seed, for commands that need a single trial or network of it."""
     from ..study import preset
@@ -363,7 +345,7 @@ def _study_of(arguments: argparse.Namespace, data: Dataset) -> Study:
     return preset(
         "full",
         data,
-        root=_root(arguments),
+        root=asked_root(arguments),
         n_train=arguments.train_images,
         architecture=arguments.model,
         criteria=(arguments.criterion,),
@@ -405,17 +387,3 @@ def _tuple(values: Sequence[Any] | None) -> tuple[Any, ...] | None:
 
 def _percent(interval: Any) -> str:
     return f"{interval.estimate:.2%} (95 % interval {interval.low:.2%} to {interval.high:.2%})"
-
-
-@contextmanager
-def _bar(title: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
-    """A progress bar on a terminal, nothing elsewhere; gives advance(note, done)."""
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc=title, unit=unit, disable=not sys.stderr.isatty(), leave=False) as bar:
-
-        def advance(note: str = "", done: int | None = None) -> None:
-            bar.set_postfix_str(note, refresh=False)
-            bar.update(1 if done is None else done - bar.n)
-
-        yield advance

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..errors import InputError, check_choice
-from .commands import Answer, _bar, _data, _root
+from .shared import Answer, asked_data, asked_root, progress_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +40,7 @@ def remove(arguments: argparse.Namespace) -> Answer:
     roar_shares = [_share(percent) for percent in arguments.roar or ()]
     if arguments.steps < 1:
         raise InputError(f"--steps must be at least 1, not {arguments.steps}")
-    data = _data(arguments)
+    data = asked_data(arguments)
     test = data.test if arguments.images is None else data.test.sample(arguments.images, seed=arguments.seed)
     base = _base(arguments, data)
     network = base_network(base)
@@ -111,7 +111,7 @@ def _base(arguments: argparse.Namespace, data: Dataset) -> Base:
     study = preset(
         "full",
         data,
-        root=_root(arguments),
+        root=asked_root(arguments),
         n_train=arguments.train_images,
         architecture=arguments.model,
         seeds=(arguments.seed,),
@@ -133,7 +133,7 @@ def _relevance(
     arguments: argparse.Namespace, network: Network, base: Base, test: Split, criteria: Sequence[str]
 ) -> dict[str, Tensor]:
     relevance = {}
-    with _bar("relevance", len(criteria) * len(test), "image") as advance:
+    with progress_bar("relevance", len(criteria) * len(test), "image") as advance:
         for place, criterion in enumerate(criteria):
             attribute = _attribute(arguments, network, base, criterion, _after(advance, place * len(test)))
             relevance[criterion] = attribute(test.images)
@@ -171,7 +171,7 @@ def _results(
     from ..evaluation import remove_features
 
     results: list[tuple[str, RemovalResult]] = []
-    with _bar("removal", len(relevance) * len(removals) * len(test), "image") as advance:
+    with progress_bar("removal", len(relevance) * len(removals) * len(test), "image") as advance:
         for (criterion, found), removal in product(relevance.items(), removals):
             progress = _after(advance, len(results) * len(test))
             images, labels = test.images, test.labels
@@ -195,7 +195,7 @@ def _curves(
 
     found = []
     each = len(relevance) * len(test)
-    with _bar("curves", len(removals) * each, "image") as advance:
+    with progress_bar("curves", len(removals) * each, "image") as advance:
         for place, removal in enumerate(removals):
             progress = _after(advance, place * each)
             images, labels = test.images, test.labels
@@ -227,7 +227,7 @@ def _retrained(
     criteria = _criteria(arguments)
     each = (bool(roar_shares) + 2 * len(roar_shares) + 2 * arguments.mask_leak) * len(retrain.seeds)
     tables = []
-    with _bar("retraining", each * len(criteria) * len(removals), "network") as advance:
+    with progress_bar("retraining", each * len(criteria) * len(removals), "network") as advance:
         for criterion, removal in product(criteria, removals):
             attribute = _attribute(arguments, network, base, criterion)
             found = {}

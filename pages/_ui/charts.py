@@ -15,6 +15,7 @@ from plotly.subplots import make_subplots
 ACCENT, NEUTRAL, WARM, COOL, ROSE, VIOLET = "#0d9488", "#8492a0", "#d97706", "#3b82f6", "#e11d48", "#8b5cf6"
 INK = "#6b7c8c"
 CONTROL_COLORS = {"random": NEUTRAL, "variance": WARM}
+"""The two controls that every study has by default; other criteria share the other colours."""
 OTHER_COLORS = (ACCENT, COOL, VIOLET, ROSE)
 
 CONFIG = {"displayModeBar": False, "displaylogo": False, "scrollZoom": False, "doubleClick": False}

@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 CONTROLS = {
     "random": "pixels in random order: a ranking has to beat this",
     "variance": "pixels that vary most over the training images first",
+    "centre": "pixels nearest to the centre first",
+    "smooth-random": "random, but in smooth patches",
+    "non-constant": "pixels that vary at all before those that never do",
+    "anova-f": "pixels that differ most between the classes first, by the F statistic",
+    "mutual-information": "pixels that say most about the class by themselves first",
+    "extra-trees": "by their importance to extremely randomised trees",
+    "weight": "by the size of the first layer's weights",
+    "gradient": "by the gradient of what is explained",
+    "gradient-x-input": "by gradient times pixel",
+    "integrated-gradients": "by gradients integrated from a black image on",
 }
+"""Criteria that are no rules of LRP, and what they are."""
 
 
 def is_warm() -> bool:
