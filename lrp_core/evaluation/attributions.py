@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int64
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from ..errors import InputError, check_choice
 from ..lrp import COMPOSITES, STARTS, Explainer
 from ..ranking import Ranking
+from ..ranking.attributions import Slope, gradient, gradient_x_input, integrated_gradients, slope_of
 from .checks import check_classes, check_images, generator
 
 BASELINES: tuple[str, ...] = (
@@ -49,11 +51,11 @@ def attribute_images(
 
     A composite's name gives LRP relevance; "gradient", "gradient-x-input", "integrated-gradients" (Sundararajan et
     al. 2017, from black) and "smoothgrad" (Smilkov et al. 2017) explain the same function of the logits, which `start`
-    names; "random" differs from image to image; "centre-disc" falls with the distance from the centre. A `Ranking` is
-    one mask for the whole data set: every image gets its order. `target` [n] is the explained class (default: the
-    predicted one); `seed` draws "random" and SmoothGrad's noise, which is the same for all images. `on_batch(images
-    done)` reports progress. Raises `InputError` for an unknown criterion, and for images that are not in [0, 1] or that
-    the network does not take.
+    names (for "one-hot" the logit); "random" differs from image to image; "centre-disc" falls with the distance from
+    the centre. A `Ranking` is one mask for the whole data set: every image gets its order. `target` [n] is the
+    explained class (default: the predicted one); `seed` draws "random" and SmoothGrad's noise, which is the same for
+    all images. `on_batch(images done)` reports progress. Raises `InputError` for an unknown criterion, and for images
+    that are not in [0, 1] or that the network does not take.
     """
     check_images(images, model)
     if target is not None:
@@ -88,48 +90,25 @@ def _explain_with(
         explainer = Explainer(network, criterion)
         return lambda x, target: explainer.relevance(x, target, start)
 
-    def gradient(x: Tensor, classes: Tensor) -> Tensor:
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            return torch.autograd.grad(_score(network(x), classes, start).sum(), x)[0]
-
-    def plain(x: Tensor, classes: Tensor) -> Tensor:
-        return gradient(x, classes)
-
-    def times_input(x: Tensor, classes: Tensor) -> Tensor:
-        return x * gradient(x, classes)
-
-    def integrated(x: Tensor, classes: Tensor) -> Tensor:
-        places = (torch.arange(PATH_STEPS) + 0.5) / PATH_STEPS
-        return x * sum(gradient(x * p, classes) for p in places.tolist()) / PATH_STEPS
-
-    def smooth(x: Tensor, classes: Tensor) -> Tensor:
+    def smooth(x: Tensor, slope: Slope) -> Tensor:
         random = generator(seed, "smoothgrad")
         noise = SMOOTHGRAD_NOISE * torch.randn(SMOOTHGRAD_SAMPLES, *shape, generator=random).to(x.dtype)
-        return sum((gradient(x + one, classes) for one in noise), torch.zeros_like(x)) / SMOOTHGRAD_SAMPLES
+        return sum((slope(x + one) for one in noise), torch.zeros_like(x)) / SMOOTHGRAD_SAMPLES
 
-    method = {
-        "gradient": plain,
-        "gradient-x-input": times_input,
-        "integrated-gradients": integrated,
+    methods: dict[str, Callable[[Tensor, Slope], Tensor]] = {
+        "gradient": gradient,
+        "gradient-x-input": gradient_x_input,
+        "integrated-gradients": partial(integrated_gradients, steps=PATH_STEPS),
         "smoothgrad": smooth,
-    }[criterion]
+    }
+    method = methods[criterion]
 
     def explain(x: Tensor, target: Tensor | None) -> Tensor:
         with torch.no_grad():
             classes = network(x).argmax(1) if target is None else target
-        return method(x, classes)
+        return method(x, slope_of(network, classes, start))
 
     return explain
-
-
-def _score(logits: Tensor, classes: Tensor, start: str) -> Tensor:
-    """The function of the logits whose relevance LRP starts from, one value for each image."""
-    own = logits.gather(1, classes[:, None])[:, 0]
-    if start == "logit":
-        return own
-    others = logits.scatter(1, classes[:, None], -torch.inf)
-    return own - (others.amax(1) if start == "contrast" else others.logsumexp(1))
 
 
 def _nearness(shape: tuple[int, ...]) -> Tensor:

@@ -73,17 +73,23 @@ class _ByGradient:
     attribution: Callable[[Tensor, Slope], Tensor]
 
     def __call__(self, images: Tensor, labels: Tensor, start: str) -> Tensor:
-        return self.attribution(images.detach(), lambda x: self._slope(x, labels, start))
+        return self.attribution(images.detach(), slope_of(self.network, labels, start))
+
+
+def slope_of(network: nn.Module, labels: Tensor, start: str) -> Slope:
+    """The gradient of what `start` names for the classes `labels` [n], as a function of the images."""
 
     @torch.enable_grad()
-    def _slope(self, images: Tensor, labels: Tensor, start: str) -> Tensor:
+    def slope(images: Tensor) -> Tensor:
         x = images.detach().requires_grad_()
         with refusing_misfits(x):
-            logits = self.network(x)
+            logits = network(x)
         # A named start gives every logit z the relevance z df/dz, as a product: the factor is what is needed here.
         factor = start_relevance(logits.detach(), labels, start)[1].tensor
-        (slope,) = torch.autograd.grad(logits, x, factor)
-        return slope
+        found: Tensor = torch.autograd.grad(logits, x, factor)[0]
+        return found
+
+    return slope
 
 
 @contextmanager
