@@ -29,7 +29,7 @@ from lrp_core.data import Dataset, Split, load_dataset
 from lrp_core.evaluation import mean_interval
 from lrp_core.models import ModelSpec, Network, build_model
 from lrp_core.pruning import PixelMask
-from lrp_core.ranking import CONTROLS, STRATEGIES, Ranking, average_rankings, eliminate, exchange, rank
+from lrp_core.ranking import CONTROLS, NEED_NETWORK, STRATEGIES, Ranking, average_rankings, eliminate, exchange, rank
 from lrp_core.training import Recipe, evaluate, fit, one_thread
 
 GATE = {"svc": 0.9792, "1-nn": 0.9691}
@@ -79,15 +79,16 @@ def select(data: Dataset, strategy: str, keeps: list[int], seed: int, model: str
     """A ranking for every keep, and the seconds that it takes by itself; steps common to several keeps run once."""
     split = official_train(data)
     started = Seconds.now()
-    if strategy in CONTROLS:
+    if strategy in CONTROLS and strategy not in NEED_NETWORK:
         ranking = rank(None, split, criterion=strategy, seed=seed)
         return dict.fromkeys(keeps, (ranking, Seconds.now().since(started)))
     n_networks = STABILITY_NETWORKS if strategy == "stability" else 1
     seeds = range(seed * n_networks, (seed + 1) * n_networks)
     networks = [fit(build_model(model, data, seed=s), split, recipe=FIRST, seed=s, device="cpu") for s in seeds]
-    if strategy in ("one-shot", "stability"):
-        rankings = [rank(network, split, seed=seed) for network in networks]
-        ranking = rankings[0] if strategy == "one-shot" else average_rankings(rankings)
+    if strategy in ("one-shot", "stability", *CONTROLS):
+        criterion = strategy if strategy in CONTROLS else "lrp-0"
+        rankings = [rank(network, split, criterion=criterion, seed=seed) for network in networks]
+        ranking = average_rankings(rankings) if strategy == "stability" else rankings[0]
     else:
         ranking = eliminate(networks[0], split, seed=seed)
     common = Seconds.now().since(started)

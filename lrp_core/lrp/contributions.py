@@ -73,9 +73,10 @@ class Contributions(ABC):
 
     def denominator(self, total: Tensor) -> Tensor:
         """d_k, in the memory of sum_j n_jk + b_k."""
+        eps = max(self.eps, torch.finfo(total.dtype).tiny)
         if self.sign > 0:
-            return total.clamp_(min=0).add_(self.eps)
-        return total.clamp_(max=0).sub_(self.eps) if self.sign < 0 else stabilise(total, self.eps)
+            return total.clamp_(min=0).add_(eps)
+        return total.clamp_(max=0).sub_(eps) if self.sign < 0 else stabilise(total, eps)
 
     def _restricted(self, s: Tensor, r: Relevance) -> Tensor:
         """Shares with this part's weight, for the outputs that it is for."""

@@ -185,7 +185,10 @@ class Explainer:
             return max(1, len(inputs))
         shape = tuple(inputs.shape[1:])
         if shape not in self._bytes_per_image:
-            values, _ = self._forward(inputs[:1])
+            try:
+                values, _ = self._forward(inputs[:1])
+            except InputError:
+                return len(inputs)  # for the refusal to speak of all of them
             self._bytes_per_image[shape] = max(value.numel() * value.element_size() for value in values)
         pieces = math.ceil(len(inputs) * self._bytes_per_image[shape] / CACHED_BYTES)
         return math.ceil(len(inputs) / pieces)

@@ -55,6 +55,7 @@ class Relevance:
     def over_values(self, eps: float = 0.0) -> Tensor:
         """R / (a + eps sign(a)), and 0 where that is 0 / 0."""
         if eps:
+            eps = max(eps, torch.finfo(self.values.dtype).tiny)
             return self.over(self.values + eps if self.nonnegative else stabilise(self.values, eps))
         if self.is_factor and self.nonnegative:
             masked: Tensor = torch.ops.aten.threshold_backward(self.tensor, self.values, 0)

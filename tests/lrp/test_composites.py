@@ -153,8 +153,11 @@ class TestAssignments:
 
     def test_says_what_it_is(self) -> None:
         text = repr(Composite(At(ZBox(0, 1), position=0), At(Epsilon())))
-        assert text.startswith("Composite(At(rule=ZBox(low=0, high=1)")
+        assert text.startswith("Composite(At(rule=ZBox(low=0.0, high=1.0)")
         assert "position=0" in text
+        told = str(Composite(At(ZBox(), position=0), At(Gamma(), kind="convolution"), At(Epsilon(), name="head.*")))
+        for words in ("ZBox(low=0.0, high=1.0) at the first layer", "every convolution layer", "'head.*'"):
+            assert words in told
 
     def test_the_walk_is_the_rules_one_after_the_other(self) -> None:
         """Written out with the parts of the rules, and without any of the engine's short ways."""
