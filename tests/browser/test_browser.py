@@ -19,7 +19,7 @@ from lrp_core.ledger import Ledger
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-NAMES = ("Overview", "Relevance", "Pruning", "Savings", "Export")
+NAMES = ("Overview", "Relevance", "Feature removal", "Pruning", "Savings", "Export")
 QUICK_SECONDS = 60
 LATENCY_MS = 500
 

@@ -1,0 +1,94 @@
+"""Work of seconds that is not a study: a thread of the server does it, so that a slider beside it stays quick.
+
+What it finds, the core keeps on disk; so a job that is lost with the server or the tab is only asked for again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from lrp_core.errors import Cancelled
+
+POLL_SECONDS = 0.4
+AT_ONCE_SECONDS = 0.25
+"""How long a page waits before it shows progress: what is in the cache arrives sooner."""
+
+_one_at_a_time = threading.Lock()
+
+
+class Job:
+    """One piece of work: `part` of it is done, from 0 to 1, and what it is `doing`; then there is a `result`."""
+
+    def __init__(self, key: Any, work: Callable[[Callable[[float, str], None]], Any]) -> None:
+        self.key, self.part, self.doing = key, 0.0, "waiting for other work"
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.is_cancelled = False
+        self._work = work
+        self._over = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    @property
+    def is_over(self) -> bool:
+        return self._over.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most so long; whether it is over."""
+        return self._over.wait(seconds)
+
+    def cancel(self) -> None:
+        """Have the work stop at its next report."""
+        self.is_cancelled = True
+
+    def _run(self) -> None:
+        try:
+            with _one_at_a_time:
+                self._report(0.0, "starting")
+                self.result = self._work(self._report)
+        except Exception as error:  # whatever it is belongs to the page that asked, not to this thread
+            self.error = error
+        finally:
+            self._over.set()
+
+    def _report(self, part: float, doing: str) -> None:
+        if self.is_cancelled:
+            raise Cancelled("no longer asked for")
+        self.part, self.doing = min(part, 1.0), doing
+
+
+def ask(slot: str, key: Any, work: Callable[[Callable[[float, str], None]], Any]) -> Any:
+    """What `work(report)` returns for `key`, or None while it is at it: then its progress is drawn here.
+
+    A session has one job in each slot: with another key the one before is given up. Errors of the work are raised.
+    """
+    place = f"job-{slot}"
+    job: Job | None = st.session_state.get(place)
+    if job is None or job.key != key:
+        if job is not None:
+            job.cancel()
+        job = st.session_state[place] = Job(key, work)
+    job.wait(AT_ONCE_SECONDS)
+    if not job.is_over:
+        st.fragment(_progress, run_every=POLL_SECONDS)(slot, job)
+        return None
+    if isinstance(job.error, Cancelled):
+        if st.button("Measure", key=f"again-{slot}", icon=":material/play_arrow:"):
+            del st.session_state[place]
+            st.rerun()
+        return None
+    if job.error is not None:
+        raise job.error
+    return job.result
+
+
+def _progress(slot: str, job: Job) -> None:
+    if job.is_over:
+        st.rerun()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.progress(job.part, text=f"Measuring · {job.doing}")
+        if st.button("Cancel", key=f"cancel-{slot}", icon=":material/stop_circle:"):
+            job.cancel()
