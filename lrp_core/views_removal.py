@@ -139,10 +139,21 @@ def measure_removal(
     study: Study, seed: int, criterion: str, start: str, removal: Removal, share: float, report: Report
 ) -> MeasuredRemoval:
     """What a share of the inputs is worth on the whole test set, from the cache if it was measured before."""
-    measure = _memory().cache(_measure_removal, ignore=["study", "seed", "report"])
     key = _mask_trial(study, seed).key
-    found: MeasuredRemoval = measure(key, criterion, start, asdict(removal), share, study, seed, report)
+    found: MeasuredRemoval = _cached(_measure_removal)(
+        key, criterion, start, asdict(removal), share, study, seed, report
+    )
     return found
+
+
+def is_measured(study: Study, seed: int, criterion: str, start: str, removal: Removal, share: float) -> bool:
+    """Whether `measure_removal` has its answer in the cache."""
+    key = _mask_trial(study, seed).key
+    return bool(
+        _cached(_measure_removal).check_call_in_cache(
+            key, criterion, start, asdict(removal), share, study, seed, _no_report
+        )
+    )
 
 
 def _measure_removal(
@@ -185,7 +196,7 @@ def measure_curves(
     """MoRF and LeRF curves over `n_images` of the test images (None: all), from the cache where measured before."""
     if not criteria:
         raise InputError("a curve needs at least one criterion")
-    measure = _memory().cache(_measure_curve, ignore=["study", "seed", "report"])
+    measure = _cached(_measure_curve)
     key = _mask_trial(study, seed).key
     found = []
     for place, criterion in enumerate(criteria):
@@ -196,6 +207,23 @@ def measure_curves(
         found.append(measure(key, criterion, start, asdict(removal), n_steps, n_images, study, seed, part))
     points, areas = (pd.concat(tables, ignore_index=True) for tables in zip(*found, strict=True))
     return MeasuredCurves(points, areas.sort_values("area_between", ascending=False, ignore_index=True))
+
+
+def curves_are_measured(
+    study: Study,
+    seed: int,
+    criteria: Sequence[str],
+    start: str,
+    removal: Removal,
+    n_steps: int,
+    n_images: int | None,
+) -> bool:
+    """Whether `measure_curves` has all of its answer in the cache."""
+    key, measure = _mask_trial(study, seed).key, _cached(_measure_curve)
+    return all(
+        measure.check_call_in_cache(key, name, start, asdict(removal), n_steps, n_images, study, seed, _no_report)
+        for name in criteria
+    )
 
 
 def _measure_curve(
@@ -286,6 +314,10 @@ def _kept_attribution(
     return found
 
 
-def _memory() -> Memory:
-    """Among the stages on disk, so that what bounds those bounds this."""
-    return Memory(cache_dir("stages"), verbose=0)
+def _cached(function: Callable[..., Any]) -> Any:
+    """Among the stages on disk, so that what bounds those bounds this; the key stands for study and seed."""
+    return Memory(cache_dir("stages"), verbose=0).cache(function, ignore=["study", "seed", "report"])
+
+
+def _no_report(part: float, doing: str) -> None:
+    """Tell nobody."""

@@ -15,8 +15,8 @@ opened = frame.open_page(
 SOURCES = ("Test image", "Own picture", "Drawing")
 
 
-def choose() -> removal.Choice:
-    """The controls that the test set and the single picture share."""
+def choose() -> tuple[removal.Choice, float]:
+    """The controls that the test set and the single picture share; the share of the pixels apart."""
     study = opened.study
     with st.container(horizontal=True, vertical_alignment="bottom"):
         with st.container(width=200):
@@ -53,9 +53,10 @@ def choose() -> removal.Choice:
                 format_func=removal.SCOPES.get,
                 key="scope",
                 bind="query-params",
-                help="Which pixels are in question: all; those lit in at least 1 % of the training images; those lit in "
-                "the image itself. On MNIST the least relevant of all pixels are mostly border, which is black anyway.",
+                help="Which pixels are in question: all; those lit in at least 1 % of the training images; those lit "
+                "in the image itself. On MNIST the least relevant of all are mostly border, which is black anyway.",
             )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         with st.container(width=120):
             fill = st.selectbox(
                 "Fill",
@@ -68,7 +69,12 @@ def choose() -> removal.Choice:
             )
         with st.container(width=100):
             seed = state.seed(study)
-    return removal.Choice(study, opened.ledger.folder, seed, criterion, start, ranking, scope, fill)
+        with st.container(width="stretch"):
+            share = st.slider(
+                "Share removed", 1, 99, removal.SHARE, format="%d %%", key="share", bind="query-params",
+                help="Of the pixels in question; 15 % in the original experiment. Arrow keys work.",
+            )  # fmt: skip
+    return removal.Choice(study, opened.ledger.folder, seed, criterion, start, ranking, scope, fill), share / 100
 
 
 def pick() -> object | None:
@@ -123,20 +129,12 @@ def pictures(choice: removal.Choice, picture, share: float, classes: tuple[str, 
                 key=f"image-{place}",
                 alt=f"{name}, {row['removed']} pixels removed: the network says {said}",
             )
-            if picture.label < 0:
-                verdict, color = "its class is not known", "gray"
-            elif row["correct"]:
-                verdict, color = "right", "green"
-            else:
-                verdict, color = f"wrong: it is {classes[picture.label]}", "red"
-            st.markdown(f"The network says **{said}** :{color}-badge[{verdict}]")
+            st.markdown(f"The network says **{said}** {verdict(row, picture.label, classes)}")
             kept = row["original_confidence"]
             change = f"  \n:small[{points(kept - first['original_confidence'])}]" if place else ""
             st.markdown(
                 f"Confidence: **{percent(row['confidence'])}**  \n"
-                f"In its first answer, {classes[first['prediction']]}: **{percent(kept)}**{change}".replace(
-                    " %", "\u00a0%"
-                )
+                f"First answer, {classes[first['prediction']]}: **{percent(kept)}**{change}".replace(" %", "\u00a0%")
             )
     with columns[3]:
         st.markdown(f"**Relevance**  \n:small[by {choice.criterion}]")
@@ -149,6 +147,15 @@ def pictures(choice: removal.Choice, picture, share: float, classes: tuple[str, 
         st.caption("Red speaks for what the network says, blue against it.")
     least, most = (found.table.iloc[place] for place in (1, 2))
     st.caption(f"{least['removed']} of {found.candidates} pixels go, tinted in the pictures. {ties(least, most)}")
+
+
+def verdict(row: Mapping, label: int, classes: tuple[str, ...]) -> str:
+    """Right or wrong, as a badge; for a picture whose class nobody knows, whether the answer stayed."""
+    if label >= 0:
+        return ":green-badge[right]" if row["correct"] else f":red-badge[wrong: it is {classes[label]}]"
+    if row["image"] == "original":
+        return ""
+    return ":orange-badge[another answer]" if row["flipped"] else ":gray-badge[the same answer]"
 
 
 def ties(least: Mapping, most: Mapping) -> str:
@@ -165,7 +172,8 @@ def ties(least: Mapping, most: Mapping) -> str:
 def test_set(choice: removal.Choice, share: float) -> None:
     """The table over the whole test set."""
     st.subheader("Over the whole test set", anchor=False)
-    found = jobs.ask("removal", (choice, share), removal.measure_removal(choice, share))
+    work = removal.measure_removal(choice, share)
+    found = jobs.ask("removal", (choice, share), work, is_cached=removal.is_measured(choice, share))
     if found is None:
         return
     st.markdown(found.finding)
@@ -181,7 +189,7 @@ def curves(choice: removal.Choice, share: float) -> None:
     """Perturbation curves of the chosen criterion and others."""
     st.subheader("Ever more pixels", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        with st.container(width=420):
+        with st.container(width=350):
             others = st.multiselect(
                 "Compared with",
                 removal.criteria(),
@@ -191,7 +199,7 @@ def curves(choice: removal.Choice, share: float) -> None:
                 persist_state="session",
                 help="Each is measured with the same order, pixels and fill as above.",
             )
-        with st.container(width=240):
+        with st.container(width=210):
             measure = st.selectbox(
                 "Shown",
                 list(charts_removal.MEASURES),
@@ -199,7 +207,7 @@ def curves(choice: removal.Choice, share: float) -> None:
                 key="measure",
                 persist_state="session",
             )
-        with st.container(width=120):
+        with st.container(width=100):
             n_images = st.selectbox(
                 "Images",
                 [500, 1000, None],
@@ -210,13 +218,12 @@ def curves(choice: removal.Choice, share: float) -> None:
                 help="Of the test set, each class in its proportion. ROAD, and all of them on a large network, take "
                 "minutes.",
             )
-        with st.container(width=100):
+        with st.container(width=90):
             n_steps = st.selectbox("Steps", [10, 20, 40], index=1, key="steps", persist_state="session",
                                    help="Into how many equal shares the pixels are parted.")  # fmt: skip
     names = tuple(dict.fromkeys([choice.criterion, *others]))
-    found = jobs.ask(
-        "curves", (choice, names, n_steps, n_images), removal.measure_curves(choice, names, n_steps, n_images)
-    )
+    asked = (choice, names, n_steps, n_images)
+    found = jobs.ask("curves", asked, removal.measure_curves(*asked), is_cached=removal.curves_are_measured(*asked))
     if found is None:
         return
     best, own = found.areas.iloc[0], found.areas.set_index("criterion").loc[choice.criterion]
@@ -262,11 +269,7 @@ def explore() -> None:
     with st.container(border=True):
         picture = pick()
     with st.container(border=True):
-        choice = choose()
-        share = st.slider(
-            "Share removed", 1, 99, removal.SHARE, format="%d %%", key="share", bind="query-params",
-            help="Of the pixels in question, 15 % in the original experiment. Arrow keys work.",
-        ) / 100  # fmt: skip
+        choice, share = choose()
     with frame.refusals():
         if picture is None:
             st.info("The pictures appear here as soon as there is one.", icon=":material/image:")

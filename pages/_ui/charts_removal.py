@@ -8,7 +8,6 @@ import plotly.graph_objects as go
 
 from .charts import (
     ACCENT,
-    CONTROL_COLORS,
     COOL,
     INK,
     NEUTRAL,
@@ -22,7 +21,7 @@ from .charts import (
     rgba,
 )
 
-OTHER_COLORS = (ACCENT, COOL, VIOLET, ROSE, "#65a30d", "#0891b2")
+OTHER_COLORS = (COOL, WARM, VIOLET, ROSE, "#65a30d", "#0891b2")
 ORDERS = {"LeRF": ("least relevant first", "solid"), "MoRF": ("most relevant first", "dash")}
 MEASURES = {"probability": "Confidence in the first answer", "accuracy": "Accuracy"}
 
@@ -76,7 +75,7 @@ def perturbation(
                     legendgroup=name,
                     showlegend=order == "LeRF",
                     mode="lines",
-                    line={"color": color, "width": 5 if name == chosen else 2, "dash": dash},
+                    line={"color": color, "width": 6 if name == chosen else 2, "dash": dash},
                     customdata=100 * rows[[f"{column}_low", f"{column}_high"]].clip(0, 1).to_numpy(),
                     hovertemplate=f"{name}, {said}: %{{y:.1f}} % (95 %: %{{customdata[0]:.1f}} to "
                     "%{customdata[1]:.1f})<extra></extra>",
@@ -122,7 +121,7 @@ def color_of(name: str, chosen: str, names: list[str]) -> str:
     """The colour of a criterion: the chosen one has the accent, the others one each."""
     if name == chosen:
         return ACCENT
-    if name in CONTROL_COLORS:
-        return CONTROL_COLORS[name]
-    others = sorted(n for n in names if n != chosen and n not in CONTROL_COLORS)
-    return OTHER_COLORS[1:][others.index(name) % (len(OTHER_COLORS) - 1)]
+    if name == "random":
+        return NEUTRAL
+    others = sorted(n for n in names if n not in (chosen, "random"))
+    return OTHER_COLORS[others.index(name) % len(OTHER_COLORS)]

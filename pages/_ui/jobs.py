@@ -14,8 +14,11 @@ import streamlit as st
 from lrp_core.errors import Cancelled
 
 POLL_SECONDS = 0.4
-AT_ONCE_SECONDS = 0.25
-"""How long a page waits before it shows progress: what is in the cache arrives sooner."""
+IDLE_SECONDS = 0.5
+"""How long work waits for a slider to come to rest before it begins."""
+
+Work = Callable[[Callable[[float, str], None]], Any]
+"""Takes a function that it tells how far it is, from 0 to 1, and with what; returns what it found."""
 
 _one_at_a_time = threading.Lock()
 
@@ -23,29 +26,25 @@ _one_at_a_time = threading.Lock()
 class Job:
     """One piece of work: `part` of it is done, from 0 to 1, and what it is `doing`; then there is a `result`."""
 
-    def __init__(self, key: Any, work: Callable[[Callable[[float, str], None]], Any]) -> None:
+    def __init__(self, key: Any, work: Work) -> None:
         self.key, self.part, self.doing = key, 0.0, "waiting for other work"
         self.result: Any = None
         self.error: Exception | None = None
-        self.is_cancelled = False
         self._work = work
-        self._over = threading.Event()
+        self._over, self._cancelled = threading.Event(), threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
     @property
     def is_over(self) -> bool:
         return self._over.is_set()
 
-    def wait(self, seconds: float) -> bool:
-        """Wait at most so long; whether it is over."""
-        return self._over.wait(seconds)
-
     def cancel(self) -> None:
         """Have the work stop at its next report."""
-        self.is_cancelled = True
+        self._cancelled.set()
 
     def _run(self) -> None:
         try:
+            self._cancelled.wait(IDLE_SECONDS)
             with _one_at_a_time:
                 self._report(0.0, "starting")
                 self.result = self._work(self._report)
@@ -55,23 +54,26 @@ class Job:
             self._over.set()
 
     def _report(self, part: float, doing: str) -> None:
-        if self.is_cancelled:
+        if self._cancelled.is_set():
             raise Cancelled("no longer asked for")
         self.part, self.doing = min(part, 1.0), doing
 
 
-def ask(slot: str, key: Any, work: Callable[[Callable[[float, str], None]], Any]) -> Any:
+def ask(slot: str, key: Any, work: Work, *, is_cached: bool) -> Any:
     """What `work(report)` returns for `key`, or None while it is at it: then its progress is drawn here.
 
-    A session has one job in each slot: with another key the one before is given up. Errors of the work are raised.
+    What `is_cached` is had at once. A session has one job in each slot: with another key the one before is given up.
+    Errors of the work are raised.
     """
     place = f"job-{slot}"
     job: Job | None = st.session_state.get(place)
     if job is None or job.key != key:
         if job is not None:
             job.cancel()
+            del st.session_state[place]
+        if is_cached:
+            return work(lambda part, doing: None)
         job = st.session_state[place] = Job(key, work)
-    job.wait(AT_ONCE_SECONDS)
     if not job.is_over:
         st.fragment(_progress, run_every=POLL_SECONDS)(slot, job)
         return None

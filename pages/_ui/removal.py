@@ -117,6 +117,13 @@ def measure_removal(choice: Choice, share: float) -> Callable[[Callable[[float, 
     )
 
 
+def is_measured(choice: Choice, share: float) -> bool:
+    """Whether the work of `measure_removal` is in the cache."""
+    from lrp_core import views_removal
+
+    return views_removal.is_measured(choice.study, choice.seed, choice.criterion, choice.start, choice.removal, share)
+
+
 def measure_curves(
     choice: Choice, names: tuple[str, ...], n_steps: int, n_images: int | None
 ) -> Callable[[Callable[[float, str], None]], MeasuredCurves]:
@@ -125,4 +132,13 @@ def measure_curves(
 
     return lambda report: views_removal.measure_curves(
         choice.study, choice.seed, names, choice.start, choice.removal, n_steps, n_images, report
+    )
+
+
+def curves_are_measured(choice: Choice, names: tuple[str, ...], n_steps: int, n_images: int | None) -> bool:
+    """Whether all that `measure_curves` needs is in the cache."""
+    from lrp_core import views_removal
+
+    return views_removal.curves_are_measured(
+        choice.study, choice.seed, names, choice.start, choice.removal, n_steps, n_images
     )
