@@ -174,7 +174,7 @@ def test_the_model_is_left_as_it_was():
 
 def test_the_result_is_what_the_network_says_of_the_images():
     images, labels, relevance = some()
-    removal = Removal("magnitude", "lit", "mean")
+    removal = Removal("signed", "lit", "mean")
     model = network("softmax")
     with torch.no_grad():
         model.logits.weight.mul_(30)
