@@ -152,11 +152,11 @@ def _framed(ink: np.ndarray, height: int, width: int) -> np.ndarray:
     cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     scale = _INK_SIDE * min(height / cut.shape[0], width / cut.shape[1])
     sides = [max(1, round(scale * side)) for side in cut.shape]
-    small = np.array(Image.fromarray(cut).resize((sides[1], sides[0]), Image.Resampling.BICUBIC)).clip(0, 1)
-    small /= max(float(small.max()), _FAINT)  # thin strokes have paled
+    small = np.array(Image.fromarray(cut).resize((sides[1], sides[0]), Image.Resampling.BILINEAR))
+    small /= small.max()  # thin strokes have paled
     centre = [np.average(np.arange(side), weights=small.sum(1 - axis)) for axis, side in enumerate(sides)]
     at = [
-        min(max(round((full - 1) / 2 - middle), 0), full - side)
+        min(max(round(full / 2 - middle), 0), full - side)  # MNIST counts pixel 14 as the middle
         for full, side, middle in zip((height, width), sides, centre, strict=True)
     ]
     framed = np.zeros((height, width), np.float32)

@@ -189,7 +189,7 @@ def curves(choice: removal.Choice, share: float) -> None:
     """Perturbation curves of the chosen criterion and others."""
     st.subheader("Ever more pixels", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        with st.container(width=350):
+        with st.container(width=400):
             others = st.multiselect(
                 "Compared with",
                 removal.criteria(),
@@ -199,11 +199,11 @@ def curves(choice: removal.Choice, share: float) -> None:
                 persist_state="session",
                 help="Each is measured with the same order, pixels and fill as above.",
             )
-        with st.container(width=210):
+        with st.container(width=150):
             measure = st.selectbox(
                 "Shown",
                 list(charts_removal.MEASURES),
-                format_func=charts_removal.MEASURES.get,
+                format_func=lambda name: charts_removal.MEASURES[name][0],
                 key="measure",
                 persist_state="session",
             )
@@ -240,7 +240,7 @@ def curves(choice: removal.Choice, share: float) -> None:
             charts_removal.perturbation(found.points, measure, chosen=choice.criterion, marker=share),
             config=charts.CONFIG,
             key="curves",
-            alt=f"{charts_removal.MEASURES[measure]} against the share of pixels removed, least and most relevant "
+            alt=f"{charts_removal.MEASURES[measure][1]} against the share of pixels removed, least and most relevant "
             "first, for each criterion; the line marks the slider",
         )
         st.caption(

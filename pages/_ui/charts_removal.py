@@ -23,7 +23,8 @@ from .charts import (
 
 OTHER_COLORS = (COOL, WARM, VIOLET, ROSE, "#65a30d", "#0891b2")
 ORDERS = {"LeRF": ("least relevant first", "solid"), "MoRF": ("most relevant first", "dash")}
-MEASURES = {"probability": "Confidence in the first answer", "accuracy": "Accuracy"}
+MEASURES = {"probability": ("Confidence", "Confidence in the first answer"), "accuracy": ("Accuracy", "Accuracy")}
+"""What a curve can follow: a short name, and what it is."""
 
 
 def without(image: np.ndarray, removed: np.ndarray, height: int = 200) -> go.Figure:
@@ -84,7 +85,7 @@ def perturbation(
     if marker is not None:
         figure.add_vline(100 * marker, line={"width": 2, "color": rgba(ACCENT, 0.6)})
     figure.update_xaxes(title="Pixels removed (%)", range=[-1, 101], dtick=20, zeroline=False)
-    figure.update_yaxes(title=f"{MEASURES[column]} (%)", range=[-2, 102], zeroline=False)
+    figure.update_yaxes(title=f"{MEASURES[column][1]} (%)", range=[-2, 102], zeroline=False)
     return finish(figure, height, hovermode="closest")
 
 
