@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
 
 import streamlit as st
@@ -98,5 +97,5 @@ def decoded(url: Any) -> bytes | None:
         return None
     try:
         return base64.b64decode(url.removeprefix(start), validate=True)
-    except binascii.Error:
+    except ValueError:
         return None
