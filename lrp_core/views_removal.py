@@ -75,12 +75,17 @@ def picture_of_file(study: Study, content: bytes, name: str) -> Picture:
 
 def wrong_indices(study: Study, seed: int, label: int | None = None) -> Sequence[int]:
     """Positions of the test images that the network of a seed gets wrong, all of them or those of one class."""
-    test, network = _data(study).test, _network(study, seed)
-    with torch.inference_mode():
-        found = torch.cat([network(part).argmax(1) for part in torch.split(test.images, 1000)])
-    wrong = found != test.labels
-    chosen: list[int] = (wrong if label is None else wrong & (test.labels == label)).nonzero().flatten().tolist()
+    labels = _data(study).test.labels
+    wrong = _predictions(study, seed) != labels
+    chosen: list[int] = (wrong if label is None else wrong & (labels == label)).nonzero().flatten().tolist()
     return chosen
+
+
+@lru_cache(maxsize=8)
+def _predictions(study: Study, seed: int) -> Tensor:
+    network = _network(study, seed)
+    with torch.inference_mode():
+        return torch.cat([network(part).argmax(1) for part in torch.split(_data(study).test.images, 1000)]).clone()
 
 
 def picture_relevance(study: Study, seed: int, picture: Picture, criterion: str, start: str) -> np.ndarray:

@@ -1,11 +1,17 @@
 """Does relevance find what matters? Pixels are taken away, and the network is asked again."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from pages._ui import charts, charts_removal, data, drawing, frame, jobs, picker, removal, state, tables
 from pages._ui.formats import percent, points
+
+if TYPE_CHECKING:
+    from lrp_core.views_removal import Picture
 
 opened = frame.open_page(
     "Feature removal",
@@ -77,7 +83,7 @@ def choose() -> tuple[removal.Choice, float]:
     return removal.Choice(study, opened.ledger.folder, seed, criterion, start, ranking, scope, fill), share / 100
 
 
-def pick() -> object | None:
+def pick() -> Picture | None:
     """The picture to look at; None as long as there is none."""
     source = st.segmented_control(
         "Picture", SOURCES, default=SOURCES[0], key="source", required=True, persist_state="session",
@@ -106,12 +112,12 @@ def pick() -> object | None:
     with frame.refusals():
         found = removal.picture_of_file(study, content, name)
         if found.said and source == "Own picture":
-            st.caption(f"What the network sees of {name}: {'; '.join(found.said)}.")
+            st.caption(f"What the network sees: {'; '.join(found.said)}.")
         return found
     return None
 
 
-def pictures(choice: removal.Choice, picture, share: float, classes: tuple[str, ...]) -> None:
+def pictures(choice: removal.Choice, picture: Picture, share: float, classes: tuple[str, ...]) -> None:
     """The three images side by side with what the network says, and the heat map."""
     scores = removal.relevance(choice, picture)
     found = removal.remove(choice, picture, scores, share)
@@ -144,7 +150,7 @@ def pictures(choice: removal.Choice, picture, share: float, classes: tuple[str, 
             key="heat",
             alt=f"Relevance of each pixel for class {classes[first['prediction']]}: red for it, blue against it",
         )
-        st.caption("Red speaks for what the network says, blue against it.")
+        st.caption("Red is relevant for what the network says, blue speaks against it.")
     least, most = (found.table.iloc[place] for place in (1, 2))
     st.caption(f"{least['removed']} of {found.candidates} pixels go, tinted in the pictures. {ties(least, most)}")
 
@@ -161,15 +167,15 @@ def verdict(row: Mapping, label: int, classes: tuple[str, ...]) -> str:
 def ties(least: Mapping, most: Mapping) -> str:
     """How many of the removed pixels the seed picked, in words; both are rows with `removed` and `tied`."""
     if not least["tied"] and not most["tied"]:
-        return "No two pixels at the threshold have the same relevance, so nothing was left to chance."
+        return "No choice between pixels of equal relevance was left to chance."
     return (
         f"{least['tied']:.0f} of the {least['removed']:.0f} least relevant ones and {most['tied']:.0f} of the "
-        f"{most['removed']:.0f} most relevant ones were picked by the seed from pixels of equal relevance, which are "
-        "common: blank pixels have none."
+        f"{most['removed']:.0f} most relevant ones were picked by the seed from pixels of equal relevance, which "
+        "are common: blank pixels have a relevance of zero."
     )
 
 
-def test_set(choice: removal.Choice, share: float) -> None:
+def over_test_set(choice: removal.Choice, share: float) -> None:
     """The table over the whole test set."""
     st.subheader("Over the whole test set", anchor=False)
     work = removal.measure_removal(choice, share)
@@ -276,7 +282,7 @@ def explore() -> None:
         else:
             pictures(choice, picture, share, classes)
     with frame.refusals():
-        test_set(choice, share)
+        over_test_set(choice, share)
     with frame.refusals():
         curves(choice, share)
 

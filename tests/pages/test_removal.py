@@ -207,6 +207,20 @@ def test_a_job_keeps_its_error_for_the_page():
     assert isinstance(finished(jobs.Job("key", lambda report: 1 / 0)).error, ZeroDivisionError)
 
 
+def test_cancelled_measurements_can_be_asked_for_again(small, monkeypatch):
+    monkeypatch.setattr(jobs, "IDLE_SECONDS", 30.0)
+    app = small.open(PAGE, share="77")
+    app.button(key="cancel-removal").click().run()
+    finished(app.session_state["job-removal"])
+    app.run()
+    assert not app.exception
+    assert "Without the least relevant 77%" not in texts(app)
+    monkeypatch.setattr(jobs, "IDLE_SECONDS", 0.0)
+    app.button(key="again-removal").click().run()
+    settled(app)
+    assert "Without the least relevant 77%" in texts(app)
+
+
 # Figures
 
 
