@@ -6,6 +6,7 @@ What it finds, the core keeps on disk; so a job that is lost with the server or 
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -20,17 +21,18 @@ IDLE_SECONDS = 0.5
 Work = Callable[[Callable[[float, str], None]], Any]
 """Takes a function that it tells how far it is, from 0 to 1, and with what; returns what it found."""
 
-_one_at_a_time = threading.Lock()
+_turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+"""One piece of work at a time for each slot, whoever asks: long work in one must not hold up another."""
 
 
 class Job:
     """One piece of work: `part` of it is done, from 0 to 1, and what it is `doing`; then there is a `result`."""
 
-    def __init__(self, key: Any, work: Work) -> None:
+    def __init__(self, slot: str, key: Any, work: Work) -> None:
         self.key, self.part, self.doing = key, 0.0, "waiting for other work"
         self.result: Any = None
         self.error: Exception | None = None
-        self._work = work
+        self._work, self._turn = work, _turns[slot]
         self._over, self._cancelled = threading.Event(), threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -45,7 +47,7 @@ class Job:
     def _run(self) -> None:
         try:
             self._cancelled.wait(IDLE_SECONDS)
-            with _one_at_a_time:
+            with self._turn:
                 self._report(0.0, "starting")
                 self.result = self._work(self._report)
         except Exception as error:  # whatever it is belongs to the page that asked, not to this thread
@@ -73,7 +75,7 @@ def ask(slot: str, key: Any, work: Work, *, is_cached: bool) -> Any:
             del st.session_state[place]
         if is_cached:
             return work(lambda part, doing: None)
-        job = st.session_state[place] = Job(key, work)
+        job = st.session_state[place] = Job(slot, key, work)
     if not job.is_over:
         st.fragment(_progress, run_every=POLL_SECONDS)(slot, job)
         return None

@@ -231,7 +231,7 @@ def test_a_digit_is_drawn_and_classified(open_page):
     page.mouse.move(box["x"] + 110, box["y"] + 190, steps=10)
     page.mouse.up()
     page.get_by_text(re.compile("^The network says 1 at")).wait_for()
-    page.get_by_role("button", name="Clear").click()
+    page.get_by_role("button", name="Clear", exact=True).click()
     page.get_by_text("as soon as there is one").wait_for()
     sheet.focus()
     page.keyboard.down("Shift")

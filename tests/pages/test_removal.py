@@ -188,7 +188,7 @@ def test_a_job_reports_and_returns():
         seen.append((job.part, job.doing))
         return 42
 
-    job = jobs.Job("key", work)
+    job = jobs.Job("slot", "key", work)
     assert finished(job).result == 42
     assert seen == [(0.5, "half")]
 
@@ -198,13 +198,27 @@ def test_a_cancelled_job_ends_at_its_next_report():
         while True:
             report(0.1, "forever")
 
-    job = jobs.Job("key", work)
+    job = jobs.Job("slot", "key", work)
     job.cancel()
     assert isinstance(finished(job).error, Cancelled)
 
 
+def test_long_work_in_one_slot_does_not_hold_up_another():
+    def work(report):
+        while True:
+            report(0.1, "forever")
+
+    long, behind = (jobs.Job("long", key, work) for key in "ab")
+    assert finished(jobs.Job("short", "key", lambda report: 42)).result == 42
+    assert not long.is_over
+    for job in (behind, long):
+        job.cancel()
+    for job in (behind, long):
+        assert isinstance(finished(job).error, Cancelled)
+
+
 def test_a_job_keeps_its_error_for_the_page():
-    assert isinstance(finished(jobs.Job("key", lambda report: 1 / 0)).error, ZeroDivisionError)
+    assert isinstance(finished(jobs.Job("slot", "key", lambda report: 1 / 0)).error, ZeroDivisionError)
 
 
 def test_cancelled_measurements_can_be_asked_for_again(small, monkeypatch):
