@@ -34,6 +34,9 @@ _UNREADABLE = (
 )
 """What Pillow raises on files that are damaged or made to harm."""
 
+_ENOUGH = 500
+"""Pixels of the shorter side that no network here needs more than: a larger picture is shrunk as it is read."""
+
 _INK_SIDE = 20 / 28
 _FAINT, _STROKE = 0.1, 0.3
 """Shares of the contrast: what is taken for the ground, and what certainly is ink."""
@@ -101,14 +104,13 @@ def fit_image(content: bytes, name: str, height: int, width: int) -> FittedImage
     has the size already stays as it is, but for the ground. Of an animation the first picture is taken. Raises
     `InputError` for what is no image, damaged, or of more than `LARGEST` pixels.
     """
-    grey, said = _read_grey(content, name)
+    grey, said, (columns, rows) = _read_grey(content, name)
     ground = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
     if ground > 0.5:
         grey, ground = 1 - grey, 1 - ground
         said.append("inverted, because its ground is light")
     if grey.shape == (height, width):
         return FittedImage(grey, tuple(said))
-    rows, columns = grey.shape
     said.append(f"its ink scaled and centred: it came with {columns:,} x {rows:,} pixels")
     contrast = float(grey.max()) - ground
     if contrast < _FAINT:
@@ -118,14 +120,15 @@ def fit_image(content: bytes, name: str, height: int, width: int) -> FittedImage
     return FittedImage(_framed(ink, height, width), tuple(said))
 
 
-def _read_grey(content: bytes, name: str) -> tuple[np.ndarray, list[str]]:
-    """The picture in a file as grey values [rows, columns] in [0, 1]."""
+def _read_grey(content: bytes, name: str) -> tuple[np.ndarray, list[str], tuple[int, int]]:
+    """The picture in a file as grey values [rows, columns] in [0, 1], and the columns and rows that it came with."""
     try:
         with Image.open(BytesIO(content), formats=_FORMATS) as image:
             columns, rows = image.size
             if columns * rows <= LARGEST:
                 said = ["the first picture of an animation"] if getattr(image, "is_animated", False) else []
-                return _grey(ImageOps.exif_transpose(image)), said
+                upright = ImageOps.exif_transpose(image)
+                return _grey(upright), said, upright.size
     except _UNREADABLE as error:
         raise InputError(f"{name} is no image that can be read, or damaged: give a PNG or JPEG file") from error
     raise InputError(
@@ -137,9 +140,11 @@ def _grey(image: Image.Image) -> np.ndarray:
     if image.mode.startswith(("I", "F")):
         deep = np.array(image, dtype=np.float32)
         return (deep / (65535 if deep.max() > 255 else 255)).clip(0, 1)
+    shrink = max(1, min(image.size) // _ENOUGH)
     if not image.has_transparency_data:
-        return np.array(image.convert("L"), dtype=np.float32) / 255
-    grey, alpha = np.moveaxis(np.array(image.convert("RGBA").convert("LA"), dtype=np.float32) / 255, 2, 0)
+        return np.array(image.convert("L").reduce(shrink), dtype=np.float32) / 255
+    both = image.convert("RGBA").reduce(shrink).convert("LA")
+    grey, alpha = np.moveaxis(np.array(both, dtype=np.float32) / 255, 2, 0)
     # Light ink was meant for a dark ground and dark ink for a light one; the file does not say which.
     ground = 0.0 if (grey * alpha).sum() >= 0.5 * alpha.sum() else 1.0
     seen: np.ndarray = grey * alpha + ground * (1 - alpha)

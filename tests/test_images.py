@@ -64,6 +64,12 @@ def test_a_digit_comes_back_from_a_large_sheet(mnist: Dataset, kind: str, index:
     assert "500 x 700 pixels" in found.said[-1]
 
 
+def test_a_large_picture_is_shrunk_and_its_own_size_named(mnist: Dataset) -> None:
+    found = fitted(np.array(Image.fromarray(digit(mnist)).resize((1680, 2240))))
+    assert alike(found.pixels, fitted(np.array(Image.fromarray(digit(mnist)).resize((420, 560)))).pixels) > 0.99
+    assert found.said == ("its ink scaled and centred: it came with 1,680 x 2,240 pixels",)
+
+
 def test_what_is_transparent_is_ground(mnist: Dataset) -> None:
     ink = np.array(Image.fromarray(digit(mnist)).resize((280, 280)))
     for color in (0, 255):
