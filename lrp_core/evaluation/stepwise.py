@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..training import one_thread
 from .fills import Fill
 
 _POINTS = 2**13
@@ -58,6 +59,7 @@ def _by_image(
     return torch.cat(found)
 
 
+@one_thread()  # thousands of small sums: threads would wait for each other longer than they work
 def _by_difference(
     first: nn.Linear, rest: nn.Module, images: Tensor, steps: Tensor, n_steps: int, fill: Fill, changed: Tensor
 ) -> Tensor:
