@@ -21,6 +21,7 @@ TARGET = ROOT / "docs" / "screenshots"
 SHOTS = (
     ("overview", "", "light"),
     ("relevance", "Relevance?image=4", "light"),
+    ("feature-removal", "Feature_removal?image=4", "light"),
     ("pruning", "Pruning?removed=70", "light"),
     ("pruning-dark", "Pruning?removed=70", "dark"),
     ("savings", "Savings?removed=70", "light"),
@@ -40,6 +41,10 @@ def main(cache: Path) -> None:
             page.goto(f"{server.url}/{path}")
             page.get_by_text("Complete").wait_for(timeout=300_000)
             _settle(page)
+            curves = page.get_by_text("Ever more pixels")
+            if curves.count():
+                page.get_by_text("Between its two curves").wait_for(timeout=120_000)
+                _settle(page)
             prepare = page.get_by_role("button", name="Prepare export")
             if prepare.count():
                 prepare.click()

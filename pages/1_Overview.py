@@ -115,4 +115,4 @@ with frame.refusals():
                 if len(study.seeds) > 1
                 else "One seed gives no interval: a study with several shows how far results scatter."
             )
-        st.page_link(registry.pages()[2], label="Choose another threshold", icon=":material/content_cut:")
+        st.page_link(registry.pages()[3], label="Choose another threshold", icon=":material/content_cut:")

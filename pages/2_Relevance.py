@@ -1,10 +1,8 @@
 """One test image: which pixels the answer came from, and what each layer did with the relevance."""
 
-import random
-
 import streamlit as st
 
-from pages._ui import charts, data, frame, state, tables
+from pages._ui import charts, data, frame, picker, state, tables
 from pages._ui.formats import percent
 
 opened = frame.open_page(
@@ -13,46 +11,10 @@ opened = frame.open_page(
 )
 study = opened.study
 
-
-def step(by: int, choices: list[int]) -> None:
-    """Go to another of the images; `by` 0 draws one at random."""
-    here = st.session_state["image"]
-    if by == 0:
-        st.session_state["image"] = random.choice(choices)  # any image will do: nothing is computed from the draw
-    elif by > 0:
-        st.session_state["image"] = next((i for i in choices if i > here), choices[0])
-    else:
-        st.session_state["image"] = next((i for i in reversed(choices) if i < here), choices[-1])
-
-
 with frame.refusals():
     _, _, classes = data.facts(study)
-    everything = data.image_indices(study, None)
     with st.container(border=True):
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            with st.container(width=130):
-                chosen_class = st.selectbox(
-                    "Class",
-                    [None, *range(len(classes))],
-                    format_func=lambda i: "any" if i is None else classes[i],
-                    key="class",
-                    persist_state="session",
-                    help="The buttons go through the test images of this class.",
-                )
-            choices = everything if chosen_class is None else data.image_indices(study, chosen_class)
-            with st.container(width=170):
-                index = st.number_input(
-                    "Test image",
-                    0,
-                    len(everything) - 1,
-                    0,
-                    key="image",
-                    bind="query-params",
-                    help=f"Its position among the {len(everything):,} test images, from 0.",
-                )
-            st.button("Previous", icon=":material/chevron_left:", on_click=step, args=(-1, choices))
-            st.button("Next", icon=":material/chevron_right:", on_click=step, args=(1, choices))
-            st.button("Random", icon=":material/shuffle:", on_click=step, args=(0, choices))
+        index = picker.pick_test_image(study)
         with st.container(horizontal=True, vertical_alignment="bottom"):
             with st.container(width=210):
                 names = data.composites()
@@ -90,7 +52,7 @@ with frame.refusals():
         frame.not_yet(seed)
         st.stop()
 
-    found = data.explanation(study, opened.ledger.folder, seed, int(index), composite, start, target)
+    found = data.explanation(study, opened.ledger.folder, seed, index, composite, start, target)
     predicted = int(found.probabilities.argmax())
     verdict = "rightly" if predicted == found.label else f"wrongly: it is **{classes[found.label]}**"
     st.markdown(

@@ -67,7 +67,7 @@ def accuracy_curves(
     lowest = min((float(t["accuracy"].min()) for t in curves.values() if len(t)), default=0.0)
     figure.update_xaxes(title="Pixels removed (%)", range=[-1, 100], dtick=10, zeroline=False)
     figure.update_yaxes(title="Accuracy (%)", range=[max(0, 100 * lowest - 6), 101.5], zeroline=False)
-    return _finish(figure, height, hovermode="x unified")
+    return finish(figure, height, hovermode="x unified")
 
 
 def _add_curve(figure: go.Figure, name: str, table: pd.DataFrame, color: str, *, is_chosen: bool) -> None:
@@ -109,21 +109,21 @@ def _add_curve(figure: go.Figure, name: str, table: pd.DataFrame, color: str, *,
 
 def digit(image: np.ndarray, height: int = 330) -> go.Figure:
     """One image, ink on the page's ground."""
-    return _picture([go.Heatmap(z=image, zmin=0, zmax=1, colorscale=ramp(INK, 0, 1), **_SILENT)], height)
+    return picture([go.Heatmap(z=image, zmin=0, zmax=1, colorscale=ramp(INK, 0, 1), **SILENT)], height)
 
 
 def relevance(scores: np.ndarray, height: int = 330) -> go.Figure:
     """A relevance map, its colours symmetric about zero."""
-    return _picture([_signed(scores)], height)
+    return picture([_signed(scores)], height)
 
 
 def mask(kept: np.ndarray, mean: np.ndarray, height: int = 320) -> go.Figure:
     """The mean image with the pixels that stay in colour and the removed ones dimmed; both [height, width]."""
     ink = mean / max(float(mean.max()), 1e-9)
-    return _picture(
+    return picture(
         [
-            go.Heatmap(z=np.where(kept, np.nan, ink), zmin=0, zmax=1, colorscale=ramp(NEUTRAL, 0.06, 0.3), **_SILENT),
-            go.Heatmap(z=np.where(kept, ink, np.nan), zmin=0, zmax=1, colorscale=ramp(ACCENT, 0.35, 1), **_SILENT),
+            go.Heatmap(z=np.where(kept, np.nan, ink), zmin=0, zmax=1, colorscale=ramp(NEUTRAL, 0.06, 0.3), **SILENT),
+            go.Heatmap(z=np.where(kept, ink, np.nan), zmin=0, zmax=1, colorscale=ramp(ACCENT, 0.35, 1), **SILENT),
         ],
         height,
     )
@@ -148,7 +148,7 @@ def probabilities(
     )
     figure.update_xaxes(title="Probability (%)", range=[0, 118], tickvals=[0, 25, 50, 75, 100])
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
-    return _finish(figure, height)
+    return finish(figure, height)
 
 
 def units(values: np.ndarray, height: int = 220) -> go.Figure:
@@ -166,7 +166,7 @@ def units(values: np.ndarray, height: int = 220) -> go.Figure:
     figure.update_layout(bargap=0)
     figure.update_xaxes(title=f"{len(values)} units, by relevance", showticklabels=False, showgrid=False)
     figure.update_yaxes(title="Relevance", nticks=5)
-    return _finish(figure, height)
+    return finish(figure, height)
 
 
 def feature_maps(maps: np.ndarray, shown: int = 12) -> go.Figure:
@@ -187,7 +187,7 @@ def feature_maps(maps: np.ndarray, shown: int = 12) -> go.Figure:
         axis = "" if place == 0 else str(place + 1)
         figure.layout[f"yaxis{axis}"].scaleanchor = f"x{axis}"
     figure.update_annotations(font={"size": 11, "color": NEUTRAL})
-    figure = _finish(figure, 40 + 110 * rows)
+    figure = finish(figure, 40 + 110 * rows)
     figure.update_layout(margin={"t": 24})
     return figure
 
@@ -219,7 +219,7 @@ def conservation(balance: pd.DataFrame, height: int = 280) -> go.Figure:
     figure.update_layout(barmode="relative", bargap=0.45)
     figure.update_xaxes(title="Layer, from the output back to the input", type="category", showgrid=False)
     figure.update_yaxes(title="Relevance", nticks=6, rangemode="tozero")
-    return _finish(figure, height, hovermode="x unified")
+    return finish(figure, height, hovermode="x unified")
 
 
 COSTS = {
@@ -254,7 +254,7 @@ def cost_curves(table: pd.DataFrame, *, marker: float | None = None, height: int
         figure.add_vline(100 * marker, line={"width": 2, "color": rgba(ACCENT, 0.6)})
     figure.update_xaxes(title="Pixels removed (%)", range=[-1, 100], dtick=10, zeroline=False)
     figure.update_yaxes(title="Of the full network (%)", range=[0, 105], zeroline=False)
-    return _finish(figure, height, hovermode="x unified")
+    return finish(figure, height, hovermode="x unified")
 
 
 def accuracy_by_cost(curves: dict[str, pd.DataFrame], column: str, *, chosen: str | None = None) -> go.Figure:
@@ -289,14 +289,15 @@ def accuracy_by_cost(curves: dict[str, pd.DataFrame], column: str, *, chosen: st
     if column in ("parameters", "bytes"):
         figure.update_xaxes(title=_capital(COSTS[column][0]))
     figure.update_yaxes(title="Accuracy (%)", range=[max(0, 100 * lowest - 6), 101.5], zeroline=False)
-    return _finish(figure, 340)
+    return finish(figure, 340)
 
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-_SILENT = {"showscale": False, "hoverinfo": "skip", "xgap": 0.5, "ygap": 0.5}
+SILENT = {"showscale": False, "hoverinfo": "skip", "xgap": 0.5, "ygap": 0.5}
+"""For heat maps that show a picture: nothing to read off."""
 
 
 def _signed(scores: np.ndarray, *, limit: float | None = None, bar: bool = True) -> go.Heatmap:
@@ -321,7 +322,8 @@ def _signed(scores: np.ndarray, *, limit: float | None = None, bar: bool = True)
     )
 
 
-def _picture(layers: list[go.Heatmap], height: int) -> go.Figure:
+def picture(layers: list[go.Heatmap], height: int) -> go.Figure:
+    """Heat maps upon each other as one framed picture, its pixels square."""
     figure = go.Figure(layers)
     plain = {"showticklabels": False, "ticks": "", "showgrid": False, "zeroline": False, "constrain": "domain"}
     figure.update_xaxes(**plain)
@@ -330,12 +332,13 @@ def _picture(layers: list[go.Heatmap], height: int) -> go.Figure:
     figure.add_shape(
         type="rect", x0=-0.5, y0=-0.5, x1=columns - 0.5, y1=rows - 0.5, line={"color": rgba(NEUTRAL, 0.5), "width": 1}
     )
-    figure = _finish(figure, height)
+    figure = finish(figure, height)
     figure.update_layout(margin={"l": 4, "r": 4, "t": 4, "b": 4})
     return figure
 
 
-def _finish(figure: go.Figure, height: int, hovermode: str = "closest") -> go.Figure:
+def finish(figure: go.Figure, height: int, hovermode: str = "closest") -> go.Figure:
+    """The look that all figures share."""
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 8, "t": 30, "b": 8},

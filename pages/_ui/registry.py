@@ -14,6 +14,7 @@ ICON = str(Path(__file__).with_name("icon.svg"))
 ENTRIES = {
     "Overview": ("space_dashboard", "What this is for, and what the chosen study found, in numbers."),
     "Relevance": ("visibility", "Which pixels of one test image the network's answer came from, layer by layer."),
+    "Feature removal": ("backspace", "Take the least and the most relevant pixels of an image away: does it matter?"),
     "Pruning": ("content_cut", "Move the threshold and see which pixels go, and what accuracy that leaves."),
     "Savings": ("savings", "What the smaller network costs, layer by layer, beside the full one."),
     "Export": ("download", "Take the smaller network away, with a card that says what it is."),
@@ -22,7 +23,7 @@ ENTRIES = {
 
 def file_of(title: str) -> Path:
     """The script of a page."""
-    return FOLDER / f"{list(ENTRIES).index(title) + 1}_{title}.py"
+    return FOLDER / f"{list(ENTRIES).index(title) + 1}_{title.replace(' ', '_')}.py"
 
 
 def pages() -> list[Any]:

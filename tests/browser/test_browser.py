@@ -19,7 +19,7 @@ from lrp_core.ledger import Ledger
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-NAMES = ("Overview", "Relevance", "Pruning", "Savings", "Export")
+NAMES = ("Overview", "Relevance", "Feature removal", "Pruning", "Savings", "Export")
 QUICK_SECONDS = 60
 LATENCY_MS = 500
 
@@ -39,6 +39,19 @@ MEASURE = """() => new Promise((resolve) => {
       observer.disconnect();
       resolve(performance.now() - start);
     }
+  });
+  observer.observe(document.body, {subtree: true, childList: true, characterData: true});
+  setTimeout(() => { observer.disconnect(); resolve(Infinity); }, 5000);
+})"""
+
+# Milliseconds from a key on the slider until the sentence on the three pictures has been drawn again.
+MEASURE_PICTURES = """() => new Promise((resolve) => {
+  const read = () => [...document.querySelectorAll('[data-testid=stMarkdownContainer]')].map((e) => e.innerText)
+    .find((text) => text.startsWith('The network says') && text.includes('least relevant'));
+  const before = read();
+  const start = performance.now();
+  const observer = new MutationObserver(() => {
+    if (read() && read() !== before) { observer.disconnect(); resolve(performance.now() - start); }
   });
   observer.observe(document.body, {subtree: true, childList: true, characterData: true});
   setTimeout(() => { observer.disconnect(); resolve(Infinity); }, 5000);
@@ -95,7 +108,7 @@ def go(page, name: str) -> None:
 
 def menu(page) -> list[str]:
     page.get_by_test_id("stSidebarNavLink").first.wait_for()
-    return [text.split()[-1] for text in page.get_by_test_id("stSidebarNavLink").all_inner_texts()]
+    return [text.splitlines()[-1] for text in page.get_by_test_id("stSidebarNavLink").all_inner_texts()]
 
 
 def icons(page) -> int:
@@ -187,6 +200,47 @@ def test_one_image_is_explained(open_page):
     assert page.locator(".js-plotly-plot .heatmaplayer .hm").count() >= 2
 
 
+def test_the_pictures_and_the_test_set_follow_the_slider(open_page, record_testsuite_property):
+    page = open_page("Feature_removal?image=4&scope=those+often+lit")
+    settle(page, "Feature removal")
+    page.get_by_text("Without the least relevant 15%").wait_for()
+    page.get_by_text("Between its two curves").wait_for()
+    assert page.get_by_text("of the inputs that training images light").count() == 1
+    slider(page).focus()
+    times = []
+    for _ in range(5):
+        page.evaluate(f"() => {{ window.measured = ({MEASURE_PICTURES})(); }}")
+        page.keyboard.press("ArrowRight")
+        times.append(page.evaluate("window.measured"))
+    record_testsuite_property("slider to pictures, ms", [round(ms) for ms in times])
+    assert sorted(times)[len(times) // 2] < 2 * LATENCY_MS
+    page.get_by_text("Without the least relevant 20%").wait_for()
+    page.wait_for_url(re.compile("share=20"))
+    assert page.locator(".js-plotly-plot .heatmaplayer .hm").count() >= 4
+
+
+def test_a_digit_is_drawn_and_classified(open_page):
+    page = open_page("Feature_removal")
+    settle(page, "Feature removal")
+    page.get_by_role("radio", name="Drawing").or_(page.get_by_role("button", name="Drawing")).first.click()
+    page.get_by_text("as soon as there is one").wait_for()
+    sheet = page.get_by_role("img", name=re.compile("Sheet to draw"))
+    box = sheet.bounding_box()
+    page.mouse.move(box["x"] + 110, box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 110, box["y"] + 190, steps=10)
+    page.mouse.up()
+    page.get_by_text(re.compile("^The network says 1 at")).wait_for()
+    page.get_by_role("button", name="Clear", exact=True).click()
+    page.get_by_text("as soon as there is one").wait_for()
+    sheet.focus()
+    page.keyboard.down("Shift")
+    for _ in range(8):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.up("Shift")
+    page.get_by_text(re.compile("^The network says")).first.wait_for()
+
+
 def test_an_export_is_prepared_downloaded_and_predicts(open_page, tmp_path):
     page = open_page("Export?removed=70")
     settle(page, "Export")
@@ -214,7 +268,7 @@ def test_an_export_is_prepared_downloaded_and_predicts(open_page, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
 def test_every_page_fits(open_page, name, width, dark):
-    page = open_page("" if name == "Overview" else name, width=width, dark=dark)
+    page = open_page("" if name == "Overview" else name.replace(" ", "_"), width=width, dark=dark)
     settle(page, name)
     page.wait_for_timeout(500)
     wide = page.evaluate(

@@ -19,7 +19,7 @@ from pages._ui import data, export_card
 
 from .conftest import SMALL, Stage, forget
 
-NAMES = ("Overview", "Relevance", "Pruning", "Savings", "Export")
+NAMES = ("Overview", "Relevance", "Feature removal", "Pruning", "Savings", "Export")
 
 
 def metrics(app) -> dict[str, str]:
