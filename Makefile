@@ -16,6 +16,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 APP := $(VENV)/.app-$(shell cksum < requirements.txt | cut -d' ' -f1)
 DEV := $(VENV)/.dev-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 
+# Two test processes of one thread each: of two threads each, they would wait for each other.
+TWO_BY_ONE := OMP_NUM_THREADS=1
+
 .PHONY: app test check quick bench format clean
 .DEFAULT_GOAL := app
 
@@ -24,7 +27,7 @@ app: $(APP)
 
 test: check
 	$(BIN)/python tools/ensure_browser.py
-	$(BIN)/python -m pytest -n 2 -m "not browser"
+	$(TWO_BY_ONE) $(BIN)/python -m pytest -n 2 -m "not browser"
 	$(BIN)/python -m pytest -m browser
 
 check: $(DEV)
@@ -34,7 +37,7 @@ check: $(DEV)
 	$(BIN)/lint-imports
 
 quick: $(DEV)
-	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
+	$(TWO_BY_ONE) $(BIN)/python -m pytest -n 2 -m "not slow and not browser"
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks.lrp_throughput $(ARGS)
