@@ -45,7 +45,7 @@ def test_what_a_person_reads(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["remove", *FEW]) == 0
     text = capsys.readouterr().out
     said = ask(capsys, "remove", *FEW)
-    assert "softmax on mnist, 200 test images, seed 0: 0.15 of the inputs removed" in text
+    assert "softmax on mnist, 200 test images, seed 0: 15 % of the inputs removed" in text
     for row in said["table"]:
         assert f"{row['accuracy']:.2%}" in text
     for found in said["findings"]:

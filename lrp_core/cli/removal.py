@@ -54,7 +54,7 @@ def remove(arguments: argparse.Namespace) -> Answer:
     ]
     texts = [
         f"{arguments.model} on {data.name}, {len(test):,} test images, seed {arguments.seed}: "
-        f"{share:.4g} of the inputs removed\n{_table_text(tables['table'])}",
+        f"{100 * share:.4g} % of the inputs removed\n{_table_text(tables['table'])}",
         *(f"{', '.join(found[name] for name in _SETTING)}: {found['finding']}" for found in findings),
     ]
     if arguments.curves:
