@@ -100,14 +100,18 @@ def export_trial(trial: Trial, folder: str | Path, ledger: Ledger, *, overwrite:
     """Export the network of a trial, which is trained first if it is not there yet."""
     _check_target(Path(folder).expanduser(), overwrite)
     network = trial_network(trial, ledger)
-    base = trial.base
-    provenance = {
-        "criterion": trial.criterion,
-        "statistic": trial.statistic,
-        "start": trial.start,
-        "relevance_images": trial.rank_images or base.n_train or "all",
-        "mode": trial.mode,
-        "seed": base.seed,
+    base, ranking = trial.base, trial.ranking
+    provenance: dict[str, Any] = {"mode": trial.mode, "seed": base.seed, "criterion": "none"}
+    if ranking is not None:
+        provenance |= {
+            "criterion": ranking.method.criterion,
+            "strategy": ranking.method.strategy,
+            "statistic": ranking.statistic,
+            "start": ranking.start,
+            "relevance_images": ranking.rank_images or base.n_train or "all",
+            "mask_seed": ranking.base.seed,
+        }
+    provenance |= {
         "training_images": base.n_train or "all",
         "training": asdict(base.recipe),
         "retraining": asdict(trial.retrain),

@@ -1,4 +1,4 @@
-"""The heavy stages: a network trained on all inputs, its relevance over a sample, and the scores of controls.
+"""The heavy stages: a network trained on all inputs, its relevance over a sample, and rankings of the inputs.
 
 Their results are cached on disk by plain values, the digest of the data and `STAGE_VERSION`, so that any process
 that asks again gets them for nothing.
@@ -6,7 +6,8 @@ that asks again gets them for nothing.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,20 @@ from joblib import Memory
 from .data import Dataset, Split, load_dataset
 from .errors import StorageError
 from .models import Network, build_model
-from .ranking import NEED_NETWORK, RelevanceStatistics, control_scores, measure_relevance
+from .ranking import (
+    MEASURED,
+    NEED_NETWORK,
+    Elimination,
+    Method,
+    Ranking,
+    RelevanceStatistics,
+    average_rankings,
+    control_scores,
+    eliminate,
+    exchange,
+    measure_relevance,
+    ranking_from,
+)
 from .storage import cache_dir
 from .training import Recipe, fit, one_thread
 
@@ -40,6 +54,82 @@ class Base:
     architecture: str = "mlp-300-100"
     recipe: Recipe = Recipe()
     seed: int = 0
+
+
+STABILITY_NETWORKS = 3
+"""Networks whose rankings the strategy "stability" averages: that of the seed, and others from seeds of their own."""
+
+_SEED_STEP = 1_000_003
+"""Between the seeds of these networks: far enough that two seeds that a person names have no network in common."""
+
+
+@dataclass(frozen=True)
+class RankingSpec:
+    """Everything that a ranking follows from: the network that is explained, and how.
+
+    `rank_images` None means all training images; for elimination, its own default in each step. `keep` is the
+    number of inputs that "exchange" optimises, and None for every other strategy.
+    """
+
+    base: Base
+    method: Method
+    statistic: str = "mean-square"
+    start: str = "log-odds"
+    rank_images: int | None = None
+    keep: int | None = None
+
+    @property
+    def bases(self) -> tuple[Base, ...]:
+        """The networks that have to be there first."""
+        if self.method.criterion not in NEED_NETWORK:
+            return ()
+        n = STABILITY_NETWORKS if self.method.strategy == "stability" else 1
+        return tuple(replace(self.base, seed=(self.base.seed + i * _SEED_STEP) % 2**32) for i in range(n))
+
+    @property
+    def improves(self) -> RankingSpec | None:
+        """The ranking that "exchange" starts from; None for every other strategy."""
+        if self.keep is None:
+            return None
+        return replace(self, method=replace(self.method, strategy="elimination"), keep=None)
+
+
+def ranking_of(spec: RankingSpec) -> Ranking:
+    """The ranking that `spec` describes; what took time to measure is cached."""
+    base, method = spec.base, spec.method
+    shape = base_data(base).shape
+    if method.criterion not in MEASURED:
+        return Ranking.from_scores(method.name, base_scores(base, method.criterion), shape, seed=base.seed)
+    if method.strategy == "one-shot":
+        return _measured(spec, base, shape)
+    if method.strategy == "stability":
+        return average_rankings([_measured(spec, base, shape) for base in spec.bases])
+    scores = _memory().cache(_rank_by_elimination, ignore=["root"])(**_plain_ranking(spec))
+    return Ranking.from_scores(method.name, torch.from_numpy(np.array(scores)), shape)
+
+
+def is_cached(spec: RankingSpec) -> bool:
+    """Whether what took time for this ranking is on disk already, networks included."""
+    if not all(_memory().cache(_train_base, ignore=["root"]).check_call_in_cache(**_plain(b)) for b in spec.bases):
+        return False
+    criterion, strategy = spec.method.criterion, spec.method.strategy
+    call: Callable[..., Any]
+    if criterion not in MEASURED:
+        call, asked = _score_control, [{"criterion": criterion, **_plain(_control_base(spec.base, criterion))}]
+    elif strategy in ("one-shot", "stability"):
+        call = _measure_relevance
+        measured = {"criterion": criterion, "start": spec.start, "n_images": spec.rank_images}
+        asked = [{**measured, **_plain(base)} for base in spec.bases]
+    else:
+        call, asked = _rank_by_elimination, [_plain_ranking(spec)]
+    return all(_memory().cache(call, ignore=["root"]).check_call_in_cache(**values) for values in asked)
+
+
+def _measured(spec: RankingSpec, base: Base, shape: tuple[int, ...]) -> Ranking:
+    """The one-shot ranking of one network."""
+    criterion = spec.method.criterion
+    statistics = relevance_statistics(base, criterion, spec.start, spec.rank_images)
+    return ranking_from(statistics, criterion, shape, statistic=spec.statistic, seed=base.seed)
 
 
 def base_data(base: Base) -> Dataset:
@@ -88,10 +178,15 @@ def base_scores(base: Base, criterion: str) -> torch.Tensor:
     They are of all training images of the base, and of its network if the control looks at one. Those that do not
     are the same for all networks of a seed, and computed once.
     """
-    if criterion not in NEED_NETWORK:
-        base = Base(base.dataset, base.root, base.digest, base.n_train, seed=base.seed)
     score = _memory().cache(_score_control, ignore=["root"])
-    return torch.from_numpy(np.array(score(criterion=criterion, **_plain(base))))
+    return torch.from_numpy(np.array(score(criterion=criterion, **_plain(_control_base(base, criterion)))))
+
+
+def _control_base(base: Base, criterion: str) -> Base:
+    """What a control depends on: without a network, the data and the seed alone."""
+    if criterion in NEED_NETWORK:
+        return base
+    return Base(base.dataset, base.root, base.digest, base.n_train, seed=base.seed)
 
 
 @one_thread()
@@ -126,9 +221,43 @@ def _score_control(version: int, root: str | None, criterion: str, **values: Any
     return control_scores(criterion, network, training_split(base), seed=base.seed).numpy()
 
 
+@one_thread()
+def _rank_by_elimination(
+    version: int,
+    root: str | None,
+    criterion: str,
+    statistic: str,
+    start: str,
+    rank_images: int | None,
+    keep: int | None,
+    **values: Any,
+) -> np.ndarray:
+    """Scores of elimination, or if there is a `keep`, of the exchange that improves on it."""
+    base = _from_plain(root, values)
+    split = training_split(base)
+    spec = RankingSpec(base, Method(criterion, "exchange"), statistic, start, rank_images, keep)
+    if keep is not None and spec.improves is not None:
+        return exchange(ranking_of(spec.improves), split, keep, seed=base.seed).scores.numpy()
+    ranking = eliminate(
+        base_network(base),
+        split,
+        criterion=criterion,
+        statistic=statistic,
+        start=start,
+        options=Elimination() if rank_images is None else Elimination(explained=rank_images),
+        seed=base.seed,
+    )
+    return ranking.scores.numpy()
+
+
 def _plain(base: Base) -> dict[str, Any]:
     values = asdict(base)
     return {"version": STAGE_VERSION, **values, **values.pop("recipe")}
+
+
+def _plain_ranking(spec: RankingSpec) -> dict[str, Any]:
+    measured = {"statistic": spec.statistic, "start": spec.start, "rank_images": spec.rank_images}
+    return {"criterion": spec.method.criterion, "keep": spec.keep, **measured, **_plain(spec.base)}
 
 
 def _from_plain(root: str | None, values: dict[str, Any]) -> Base:

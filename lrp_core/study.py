@@ -1,6 +1,6 @@
 """The whole path, top to bottom: data, network, relevance, ranking, masks, smaller networks, what they are worth.
 
-A *trial* is one small network: criterion, keep, mode, seed -> accuracy, confidence, cost. A *study* is a
+A *trial* is one small network: ranking, keep, mode, seed -> accuracy, confidence, cost. A *study* is a
 grid of trials with the unpruned baseline and the controls. A trial is described by plain values alone, and
 everything follows from them; so trials run in any process and any order, and none is run twice.
 """
@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +20,20 @@ from joblib import Parallel, delayed
 
 from .data import Dataset, load_dataset
 from .errors import InputError, StorageError, check_choice
-from .evaluation import measure_cost
+from .evaluation import measure_cost, pack
 from .ledger import Ledger
 from .lrp import STARTS
 from .models import ARCHITECTURES, Network
 from .pruning import PrunedNetwork, build_pruned, prune_inputs
-from .ranking import (
-    CRITERIA,
-    MEASURED,
-    STATISTICS,
-    Ranking,
-    check_keep,
-    keep_for_share,
-    ranking_from,
-)
+from .ranking import CRITERIA, MEASURED, STATISTICS, STRATEGIES, Method, check_keep, combine, keep_for_share
 from .stages import (
     STAGE_VERSION,
     Base,
+    RankingSpec,
     base_data,
     base_network,
-    base_scores,
     prepare_base,
-    relevance_statistics,
+    ranking_of,
     training_split,
     trim_cache,
 )
@@ -53,44 +45,62 @@ MODES: tuple[str, ...] = ("none", "fine-tune", "scratch")
 
 @dataclass(frozen=True)
 class Trial:
-    """One small network. `criterion` "none" is the unpruned baseline; `rank_images` None: rank on all of the images."""
+    """One small network: the `keep` best inputs of a `ranking`, and how it is trained on them.
+
+    `base` says what data and which seed it is trained with; `ranking` None is the unpruned baseline. The network
+    that was explained for the ranking may be that of another seed.
+    """
 
     base: Base
-    criterion: str
     keep: int
     mode: str
-    statistic: str = "mean-square"
-    start: str = "log-odds"
-    rank_images: int | None = None
+    ranking: RankingSpec | None = None
     retrain: Recipe = Recipe()
 
     @property
     def key(self) -> str:
         """Digest of all that the result depends on; where the data lie is not part of it, what they are is."""
         values = asdict(self)
-        values["base"].pop("root")
+        for part in (values, values["ranking"]):
+            if part is not None:
+                part["base"].pop("root")
         return _digest([STAGE_VERSION, values])
+
+    @property
+    def method(self) -> str:
+        """Name of how the inputs were ranked, "none" for the baseline."""
+        return self.ranking.method.name if self.ranking else "none"
+
+    @property
+    def bases(self) -> tuple[Base, ...]:
+        """The networks on all inputs that have to be there first."""
+        return (self.base, *(self.ranking.bases if self.ranking else ()))
 
     def row(self) -> dict[str, Any]:
         """The columns that describe the trial in a table."""
-        base = self.base
+        base, ranking = self.base, self.ranking
         return {
             "dataset": base.dataset,
             "architecture": base.architecture,
-            "criterion": self.criterion,
+            "criterion": ranking.method.criterion if ranking else "none",
+            "strategy": ranking.method.strategy if ranking else "none",
+            "method": self.method,
             "keep": self.keep,
             "mode": self.mode,
             "seed": base.seed,
+            "mask_seed": ranking.base.seed if ranking else base.seed,
         }
 
 
 @dataclass(frozen=True)
 class Study:
-    """A grid of trials: every criterion x keep x mode x seed, and the baseline of every seed.
+    """A grid of trials: every criterion x strategy x keep x mode x seed, and the baseline of every seed.
 
     `keeps` are numbers of inputs, `n_train` and `rank_images` numbers of training images (None: all of them),
-    `epochs` and `retrain_epochs` override the architecture's recipe. Raises `InputError` for an empty grid
-    or any value that cannot be used.
+    `epochs` and `retrain_epochs` override the architecture's recipe. `seeds` are those of training. A mask comes
+    from the network of the same seed, unless `mask_seeds` name others: then every mask is tried with every seed.
+    Criteria that explain no image are ranked by once, whatever the strategies. Raises `InputError` for an empty
+    grid or any value that cannot be used.
     """
 
     dataset: str = "mnist"
@@ -98,9 +108,11 @@ class Study:
     n_train: int | None = None
     architecture: str = "mlp-300-100"
     criteria: tuple[str, ...] = ("lrp-0", "random", "variance")
+    strategies: tuple[str, ...] = ("one-shot",)
     keeps: tuple[int, ...] = ()
     modes: tuple[str, ...] = ("fine-tune",)
     seeds: tuple[int, ...] = (0, 1, 2)
+    mask_seeds: tuple[int, ...] = ()
     statistic: str = "mean-square"
     start: str = "log-odds"
     rank_images: int | None = None
@@ -108,13 +120,8 @@ class Study:
     retrain_epochs: int | None = None
 
     def __post_init__(self) -> None:
-        for name, values in (
-            ("criteria", self.criteria),
-            ("keeps", self.keeps),
-            ("modes", self.modes),
-            ("seeds", self.seeds),
-        ):
-            if not values:
+        for name in ("criteria", "strategies", "keeps", "modes", "seeds"):
+            if not getattr(self, name):
                 raise InputError(f"a study needs at least one value in {name}")
         check_choice("model", self.architecture, ARCHITECTURES)
         check_choice("statistic", self.statistic, STATISTICS)
@@ -124,9 +131,11 @@ class Study:
                 raise InputError(f"{name} must be at least 1, not {epochs}")
         for criterion in self.criteria:
             check_choice("criterion", criterion, CRITERIA)
+        for strategy in self.strategies:
+            check_choice("strategy", strategy, tuple(STRATEGIES))
         for mode in self.modes:
             check_choice("mode", mode, MODES)
-        for seed in self.seeds:
+        for seed in (*self.seeds, *self.mask_seeds):
             if not 0 <= seed < 2**32:
                 raise InputError(f"a seed must be between 0 and {2**32 - 1}, not {seed}")
 
@@ -135,9 +144,19 @@ class Study:
         """Identifies the study: its runs and its lock are known under it."""
         return _digest([STAGE_VERSION, asdict(self)])
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of all ways in which it ranks the inputs."""
+        return tuple(method.name for method in combine(self.criteria, self.strategies))
+
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Study:
-        """A study from what `dataclasses.asdict` gave, after a way through JSON."""
+        """A study from what `dataclasses.asdict` gave, after a way through JSON.
+
+        Raises `StorageError` for a value that this version does not know.
+        """
+        if unknown := set(values) - {field.name for field in fields(cls)}:
+            raise StorageError(f"the study was made by a newer version: {', '.join(sorted(unknown))} is not known here")
         known: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**known)
 
@@ -170,36 +189,59 @@ def plan(study: Study, data: Dataset) -> list[Trial]:
 
     Raises `InputError` for a keep beyond the inputs or more images than there are.
     """
+    _check_fits(study, data)
+    seeds, keeps = list(dict.fromkeys(study.seeds)), sorted(set(study.keeps))
+    baselines = [Trial(_base(study, data, seed), data.n_inputs, "none") for seed in seeds]
+    trials = [
+        _pruned(study, data, method, keep, mode, seed, mask_seed)
+        for seed in seeds
+        for keep in _spread(keeps)
+        for method in combine(study.criteria, study.strategies)
+        for mode in dict.fromkeys(study.modes)
+        for mask_seed in dict.fromkeys(study.mask_seeds or (seed,))
+    ]
+    return baselines + trials
+
+
+def trial_at(
+    study: Study, data: Dataset, *, method: str, keep: int, mode: str, seed: int, mask_seed: int | None = None
+) -> Trial:
+    """The study's trial at any keep, on its grid or off it.
+
+    Between the keeps of the grid, "exchange" ranks as it does at the nearest one. `mask_seed` defaults to the
+    study's first, or to `seed` if it names none.
+    """
+    _check_fits(study, data)
+    check_keep(keep, data.n_inputs)
+    check_choice("mode", mode, MODES)
+    if mask_seed is None:
+        mask_seed = study.mask_seeds[0] if study.mask_seeds else seed
+    return _pruned(study, data, Method.named(method), keep, mode, seed, mask_seed)
+
+
+def _check_fits(study: Study, data: Dataset) -> None:
     for keep in study.keeps:
         check_keep(keep, data.n_inputs)
     for name, n in (("n_train", study.n_train), ("rank_images", study.rank_images)):
         if n is not None and not 1 <= n <= len(data.train):
             raise InputError(f"{name} must be between 1 and {len(data.train)}, not {n}")
+
+
+def _base(study: Study, data: Dataset, seed: int) -> Base:
     recipe = recipe_for(study.architecture, epochs=study.epochs)
-    tuned = replace(recipe, lr=recipe.lr / 2, epochs=study.retrain_epochs or max(1, recipe.epochs // 4))
-    trials = []
-    for seed in dict.fromkeys(study.seeds):
-        base = Base(study.dataset, study.root, data.digest, study.n_train, study.architecture, recipe, seed)
-        trials.append(Trial(base, "none", data.n_inputs, "none"))
-        for keep in sorted(set(study.keeps)):
-            for criterion in dict.fromkeys(study.criteria):
-                for mode in dict.fromkeys(study.modes):
-                    retrain = {"none": Recipe(epochs=0), "fine-tune": tuned, "scratch": recipe}[mode]
-                    trial = Trial(base, criterion, keep, mode, retrain=retrain)
-                    if criterion in MEASURED:
-                        trial = replace(
-                            trial, statistic=study.statistic, start=study.start, rank_images=study.rank_images
-                        )
-                    trials.append(trial)
-    order = {keep: place for place, keep in enumerate(_spread(sorted(set(study.keeps))))}
-    trials.sort(key=lambda t: (t.criterion != "none", study.seeds.index(t.base.seed), order.get(t.keep, -1)))
-    return trials
+    return Base(study.dataset, study.root, data.digest, study.n_train, study.architecture, recipe, seed)
 
 
-def trial_at(study: Study, data: Dataset, *, criterion: str, keep: int, mode: str, seed: int) -> Trial:
-    """The study's trial at any keep, on its grid or off it."""
-    single = replace(study, criteria=(criterion,), keeps=(keep,), modes=(mode,), seeds=(seed,))
-    return plan(single, data)[-1]
+def _pruned(study: Study, data: Dataset, method: Method, keep: int, mode: str, seed: int, mask_seed: int) -> Trial:
+    base = _base(study, data, seed)
+    ranking = RankingSpec(replace(base, seed=mask_seed), method)
+    if method.criterion in MEASURED:
+        ranking = replace(ranking, statistic=study.statistic, start=study.start, rank_images=study.rank_images)
+    if method.strategy == "exchange":
+        ranking = replace(ranking, keep=min(study.keeps, key=lambda k: abs(k - keep)))
+    scratch = base.recipe
+    tuned = replace(scratch, lr=scratch.lr / 2, epochs=study.retrain_epochs or max(1, scratch.epochs // 4))
+    return Trial(base, keep, mode, ranking, {"none": Recipe(epochs=0), "fine-tune": tuned, "scratch": scratch}[mode])
 
 
 def _spread(values: list[int]) -> list[int]:
@@ -244,13 +286,14 @@ def run_study(
         trim_cache(ledger.folder / "weights")
         with Parallel(jobs, return_as="generator_unordered", inner_max_num_threads=1) as parallel:
             ledger.report(study.key, "training on all inputs", done)
-            bases = list(dict.fromkeys(t.base for t in todo))
+            bases = list(dict.fromkeys(base for t in todo for base in t.bases))
             for _ in parallel(delayed(prepare_base)(base) for base in bases):
                 ledger.report(study.key, "training on all inputs", done)
-            ranked = (t for t in todo if t.criterion != "none")
-            rankings = list(dict.fromkeys(replace(t, keep=1, mode="none", retrain=Recipe()) for t in ranked))
-            for _ in parallel(delayed(trial_ranking)(trial) for trial in rankings):
-                ledger.report(study.key, "measuring relevance", done)
+            rankings = dict.fromkeys(t.ranking for t in todo if t.ranking)
+            first = dict.fromkeys(r.improves or r for r in rankings)
+            for wave in (list(first), [r for r in rankings if r not in first]):
+                for _ in parallel(delayed(ranking_of)(ranking) for ranking in wave):
+                    ledger.report(study.key, "ranking", done)
             for trial, result, network in parallel(delayed(_run_indexed)(trial) for trial in todo):
                 save_network(network, weights_path(ledger, trial))
                 ledger.record_trial(trial.key, trial.row(), result)
@@ -274,6 +317,7 @@ def run_trial(trial: Trial) -> tuple[dict[str, Any], Network | PrunedNetwork]:
             f"{part}_confidence": found.confidence,
             f"{part}_per_class": list(found.per_class),
             f"{part}_images": found.n,
+            f"{part}_correct": pack(found.correct),
         }
     cost = measure_cost(network)
     row |= {
@@ -291,9 +335,9 @@ def make_network(trial: Trial) -> tuple[Network | PrunedNetwork, Any]:
     """The trial's network, and what turns images into its input (None: nothing)."""
     base = trial.base
     full = base_network(base)
-    if trial.criterion == "none":
+    if trial.ranking is None:
         return full, None
-    mask = trial_ranking(trial).mask(trial.keep)
+    mask = ranking_of(trial.ranking).mask(trial.keep)
     if trial.mode == "none":
         small = prune_inputs(full, mask)
     else:
@@ -301,16 +345,6 @@ def make_network(trial: Trial) -> tuple[Network | PrunedNetwork, Any]:
         split = training_split(base)
         small = fit(start, split, recipe=trial.retrain, seed=base.seed, encode=start.encode, device="cpu")
     return small, small.encode
-
-
-def trial_ranking(trial: Trial) -> Ranking:
-    """The ranking whose first `keep` inputs the trial keeps; what it orders by is cached."""
-    base = trial.base
-    shape = base_data(base).shape
-    if trial.criterion not in MEASURED:
-        return Ranking.from_scores(trial.criterion, base_scores(base, trial.criterion), shape, seed=base.seed)
-    statistics = relevance_statistics(base, trial.criterion, trial.start, trial.rank_images)
-    return ranking_from(statistics, trial.criterion, shape, statistic=trial.statistic, seed=base.seed)
 
 
 def weights_path(ledger: Ledger, trial: Trial) -> Path:

@@ -6,82 +6,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from .data import Dataset, load_dataset
-from .errors import InputError, check_choice
-from .evaluation import Cost, Interval, mean_interval, measure_cost
+from .errors import InputError
+from .evaluation import Cost, Interval, measure_cost
 from .ledger import Ledger
 from .lrp import Explainer
 from .models import ModelSpec, build_from_spec
 from .pruning import build_pruned
-from .stages import base_network
-from .study import Study, Trial, plan, trial_at, trial_ranking
-
-MARGIN = 0.005
-"""How much accuracy the headline allows to lose: half a point."""
-
-_MEASURES = ("accuracy", "confidence", "loss")
-_COSTS = ("macs", "flops", "parameters", "bytes", "input_bytes")
+from .ranking import Ranking
+from .results import expected_accuracy
+from .stages import RankingSpec, base_network, is_cached, ranking_of
+from .study import Study, Trial, plan, trial_at
 
 
 def study_trials(study: Study, ledger: Ledger) -> pd.DataFrame:
     """The finished trials of a study, one row each, baselines included; empty as long as there are none."""
     data = load_dataset(study.dataset, study.root)
     return ledger.trials([trial.key for trial in plan(study, data)])
-
-
-def curve(trials: pd.DataFrame, n_inputs: int, part: str = "validation") -> pd.DataFrame:
-    """Mean over seeds with 95 % intervals, one row for each criterion, mode and keep; the best-known columns first.
-
-    `part` is "validation", for choosing, or "test", for final figures. Rows of the baseline (criterion
-    "none") stand first; a lone seed has no interval (NaN).
-    """
-    check_choice("part", part, ("validation", "test"))
-    if trials.empty:
-        return pd.DataFrame(columns=["criterion", "mode", "keep", "removed", "seeds", "accuracy", "low", "high"])
-    rows = []
-    for place, group in trials.groupby(["criterion", "mode", "keep"], sort=False):
-        criterion, mode, keep = place[0], place[1], int(str(place[2]))
-        interval = mean_interval(group[f"{part}_accuracy"].to_numpy())
-        row: dict[str, Any] = {
-            "criterion": criterion,
-            "mode": mode,
-            "keep": keep,
-            "removed": 1 - keep / n_inputs,
-            "seeds": len(group),
-            "accuracy": interval.estimate,
-            "low": interval.low,
-            "high": interval.high,
-        }
-        row |= {name: float(group[f"{part}_{name}"].mean()) for name in _MEASURES if name != "accuracy"}
-        row |= {name: float(group[name].mean()) for name in _COSTS}
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    return table.sort_values(["criterion", "mode", "removed"], key=_baseline_first).reset_index(drop=True)
-
-
-def _baseline_first(column: pd.Series) -> pd.Series:
-    return column.map(lambda value: "" if value == "none" else value) if column.name == "criterion" else column
-
-
-def with_baseline(table: pd.DataFrame, criterion: str, mode: str) -> pd.DataFrame:
-    """One criterion's curve from no pixel removed on: the baseline row, then its own, by share removed."""
-    own = table[(table["criterion"] == criterion) & (table["mode"] == mode)]
-    return pd.concat([table[table["criterion"] == "none"], own]).sort_values("removed").reset_index(drop=True)
-
-
-def expected_accuracy(table: pd.DataFrame, criterion: str, mode: str, keep: int) -> Interval | None:
-    """Accuracy at any keep, interpolated linearly between the measured ones; None outside of what is measured."""
-    points = with_baseline(table, criterion, mode)
-    if points.empty or not points["keep"].min() <= keep <= points["keep"].max():
-        return None
-    points = points.sort_values("keep")
-    return Interval(*(float(np.interp(keep, points["keep"], points[name])) for name in ("accuracy", "low", "high")))
 
 
 @dataclass(frozen=True)
@@ -106,9 +52,9 @@ class Threshold:
         return 1 - self.keep / self.n_inputs
 
 
-def threshold(study: Study, table: pd.DataFrame, *, criterion: str, mode: str, keep: int, seed: int) -> Threshold:
+def threshold(study: Study, table: pd.DataFrame, *, method: str, mode: str, keep: int, seed: int) -> Threshold:
     """The mask, the cost and the expected accuracy of a study at any keep; the mask is that of one seed."""
-    kept, cost, full_cost = _structure(study, criterion, mode, keep, seed)
+    kept, cost, full_cost = _structure(study, method, mode, keep, seed)
     n_inputs = load_dataset(study.dataset, study.root).n_inputs
     return Threshold(
         keep,
@@ -116,16 +62,15 @@ def threshold(study: Study, table: pd.DataFrame, *, criterion: str, mode: str, k
         kept,
         cost,
         full_cost,
-        expected_accuracy(table, criterion, mode, keep),
+        expected_accuracy(table, method, mode, keep),
         expected_accuracy(table, "none", "none", n_inputs),
     )
 
 
 @lru_cache(maxsize=512)
-def _structure(study: Study, criterion: str, mode: str, keep: int, seed: int) -> tuple[np.ndarray, Cost, Cost]:
+def _structure(study: Study, method: str, mode: str, keep: int, seed: int) -> tuple[np.ndarray, Cost, Cost]:
     data = load_dataset(study.dataset, study.root)
-    trial = trial_at(study, data, criterion=criterion, keep=keep, mode=mode, seed=seed)
-    mask = trial_ranking(trial).mask(keep)
+    mask = _ranking_at(study, data, method, keep, seed).mask(keep)
     spec = ModelSpec(study.architecture, data.shape, len(data.classes), data.name)
     small = build_pruned(spec, mask, structure="fresh" if mode == "scratch" else "sliced")
     return mask.keep.any(0).numpy(), measure_cost(small), measure_cost(build_from_spec(spec))
@@ -141,43 +86,26 @@ def _mean_image(data: Dataset) -> np.ndarray:
     return data.train.pixels.float().mean((0, 1)).div(255).numpy()
 
 
-def importance(study: Study, criterion: str, seed: int) -> np.ndarray:
-    """The scores that a criterion ranks the inputs by, [height, width]."""
+def importance(study: Study, method: str, seed: int) -> np.ndarray:
+    """The scores that a method ranks the inputs by, [height, width]."""
     data = load_dataset(study.dataset, study.root)
-    trial = trial_at(study, data, criterion=criterion, keep=data.n_inputs, mode=study.modes[0], seed=seed)
-    return trial_ranking(trial).scores.view(data.shape).sum(0).numpy()
+    return _ranking_at(study, data, method, data.n_inputs, seed).scores.view(data.shape).sum(0).numpy()
 
 
-@dataclass(frozen=True)
-class Headline:
-    """The most inputs that a study found removable within `margin`, chosen on validation, and what the test set says.
-
-    `row` and `baseline` are rows of the test curve.
-    """
-
-    criterion: str
-    mode: str
-    margin: float
-    row: pd.Series
-    baseline: pd.Series
+def ranking_is_ready(study: Study, method: str, keep: int, seed: int) -> bool:
+    """Whether the ranking of a seed is cached, so that asking for it takes no time."""
+    data = load_dataset(study.dataset, study.root)
+    return is_cached(_spec_at(study, data, method, keep, seed))
 
 
-def headline(trials: pd.DataFrame, n_inputs: int, criterion: str, margin: float = MARGIN) -> Headline | None:
-    """The study's finding in one row; None before there is a baseline and a keep within `margin` of it."""
-    table = curve(trials, n_inputs)
-    baseline = table[table["criterion"] == "none"]
-    own = table[table["criterion"] == criterion]
-    if baseline.empty or own.empty:
-        return None
-    good = own[own["accuracy"] >= float(baseline["accuracy"].iloc[0]) - margin]
-    if good.empty:
-        return None
-    best = good.sort_values("removed").iloc[-1]
-    final = curve(trials, n_inputs, "test")
-    chosen = final[
-        (final["criterion"] == criterion) & (final["mode"] == best["mode"]) & (final["keep"] == best["keep"])
-    ]
-    return Headline(criterion, best["mode"], margin, chosen.iloc[0], final[final["criterion"] == "none"].iloc[0])
+def _ranking_at(study: Study, data: Dataset, method: str, keep: int, seed: int) -> Ranking:
+    return ranking_of(_spec_at(study, data, method, keep, seed))
+
+
+def _spec_at(study: Study, data: Dataset, method: str, keep: int, seed: int) -> RankingSpec:
+    spec = trial_at(study, data, method=method, keep=keep, mode=study.modes[0], seed=seed).ranking
+    assert spec is not None, "only a baseline has no ranking"
+    return spec
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,9 @@ from .evaluation import (
 from .images import fit_image
 from .models import Network
 from .ranking import CONTROLS, Ranking
-from .stages import base_network
+from .stages import base_network, ranking_of
 from .storage import cache_dir
-from .study import Study, Trial, trial_at, trial_ranking
+from .study import Study, Trial, trial_at
 
 DATA_SET = "data-set"
 """The criterion that gives every image the same mask: the inputs as the study ranks them, over training images."""
@@ -273,11 +273,17 @@ def _mask_trial(study: Study, seed: int) -> Trial:
     """The study's trial that ranks all inputs by relevance; its key says what network and what ranking that is."""
     data = _data(study)
     criterion = next((name for name in study.criteria if name not in CONTROLS), "lrp-0")
-    return trial_at(study, data, criterion=criterion, keep=data.n_inputs, mode=study.modes[0], seed=seed)
+    return trial_at(study, data, method=criterion, keep=data.n_inputs, mode=study.modes[0], seed=seed)
 
 
 def _network(study: Study, seed: int) -> Network:
     return base_network(_mask_trial(study, seed).base)
+
+
+def _mask_ranking(study: Study, seed: int) -> Ranking:
+    spec = _mask_trial(study, seed).ranking
+    assert spec is not None, "only a baseline has no ranking"
+    return ranking_of(spec)
 
 
 def _statistics(study: Study) -> PixelStatistics:
@@ -293,7 +299,7 @@ def _attribute(
     study: Study, seed: int, images: Tensor, criterion: str, start: str, on_batch: Callable[[int], None] | None = None
 ) -> Tensor:
     check_choice("criterion", criterion, CRITERIA)
-    of: str | Ranking = trial_ranking(_mask_trial(study, seed)) if criterion == DATA_SET else criterion
+    of: str | Ranking = _mask_ranking(study, seed) if criterion == DATA_SET else criterion
     return attribute_images(_network(study, seed), images, of, start=start, seed=seed, on_batch=on_batch)
 
 

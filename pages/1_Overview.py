@@ -17,10 +17,10 @@ st.markdown(
 )
 
 with frame.refusals():
-    criterion = state.value("criterion")
+    method = state.value("method")
     n_inputs, _, _ = data.facts(study)
     table = data.curve(*opened.source)
-    found = data.headline(*opened.source, criterion)
+    found = data.headline(*opened.source, method)
 
     if found is None and (run.is_active or not table.empty):
         seen = "so far " if run.is_active else ""
@@ -41,7 +41,7 @@ with frame.refusals():
             f"full one in **{percent(base['accuracy'])}**. It takes "
             f"**{percent(1 - row['macs'] / base['macs'], 0)} fewer** multiplications and "
             f"**{percent(1 - row['bytes'] / base['bytes'], 0)} less** memory for its weights. "
-            f"Pixels ranked by {found.criterion}, smaller network: {found.mode}."
+            f"Pixels ranked by {found.recommendation.method}, smaller network: {found.recommendation.mode}."
         )
         with st.container(horizontal=True):
             st.metric(
@@ -76,7 +76,11 @@ with frame.refusals():
             f"Test accuracy: {interval(row['low'], row['high'])} for the smaller network, "
             f"{interval(base['low'], base['high'])} for the full one (Student's t over seeds). The share was chosen on "
             "validation images; the test images only measured it."
-            + (" Fine-tuning trains the smaller network longer than the full one." if found.mode == "fine-tune" else "")
+            + (
+                " Fine-tuning trains the smaller network longer than the full one."
+                if found.recommendation.mode == "fine-tune"
+                else ""
+            )
         )
 
     if not table.empty:
@@ -87,8 +91,8 @@ with frame.refusals():
             slot = st.container()
             if data.is_ready(study, seed, opened.ledger.folder):
                 keep = int(found.row["keep"]) if found else data.keep_for(state.REMOVED, n_inputs)
-                mode = found.mode if found else study.modes[0]
-                chosen = data.threshold(study, table, criterion, mode, keep, seed)
+                mode = found.recommendation.mode if found else study.modes[0]
+                chosen = data.threshold(study, table, method, mode, keep, seed)
                 slot.plotly_chart(
                     charts.mask(chosen.kept, data.mean_image(study), 330),
                     config=charts.CONFIG,
@@ -98,11 +102,11 @@ with frame.refusals():
                 st.caption(f"Mean training image, {keep} pixels kept in colour; the mask of seed {seed}.")
         with right:
             st.markdown("**Accuracy as pixels go** (validation images)")
-            mode = found.mode if found else study.modes[0]
+            mode = found.recommendation.mode if found else study.modes[0]
             st.plotly_chart(
                 charts.accuracy_curves(
-                    data.curves(table, study.criteria, mode),
-                    chosen=criterion,
+                    data.curves(table, study.methods, mode),
+                    chosen=method,
                     marker=float(found.row["removed"]) if found else None,
                     height=350,
                 ),

@@ -17,12 +17,12 @@ def explore(opened: frame.Open) -> None:
     study = opened.study
     table = data.curve(*opened.source)
     n_inputs, _, _ = data.facts(study)
-    criterion, mode, seed, removed = state.choose(study)
+    method, mode, seed, removed = state.choose(study)
     keep = data.keep_for(removed, n_inputs)
     if not data.is_ready(study, seed, opened.ledger.folder):
         frame.not_yet(seed)
         return
-    found = data.threshold(study, table, criterion, mode, keep, seed)
+    found = data.threshold(study, table, method, mode, keep, seed)
     small, full = found.cost, found.full_cost
     with st.container(horizontal=True):
         st.metric(
@@ -67,7 +67,7 @@ def explore(opened: frame.Open) -> None:
         st.markdown("**Accuracy as pixels go** (validation images)")
         st.plotly_chart(
             charts.accuracy_curves(
-                data.curves(table, study.criteria, mode), chosen=criterion, marker=found.removed, height=350
+                data.curves(table, study.methods, mode), chosen=method, marker=found.removed, height=350
             ),
             config=charts.CONFIG,
             key="curve",

@@ -18,14 +18,14 @@ with frame.refusals():
     seed = state.value("seed")
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            criterion = state.criterion(study)
+            method = state.method(study)
             mode = state.mode(study)
         removed = state.removed(study)
     keep = data.keep_for(removed, n_inputs)
     if not data.is_ready(study, seed, opened.ledger.folder):
         frame.not_yet(seed)
         st.stop()
-    found = data.threshold(study, table, criterion, mode, keep, seed)
+    found = data.threshold(study, table, method, mode, keep, seed)
     small, full = found.cost, found.full_cost
     st.markdown(
         f"With **{keep}** of {n_inputs} pixels the network does **{count(small.macs)}** instead of {count(full.macs)} "
@@ -33,13 +33,13 @@ with frame.refusals():
         f"**{size(small.bytes)}** instead of {size(full.bytes)}, and one image **{size(small.input_bytes)}** "
         f"instead of {size(full.input_bytes)}."
     )
-    curves = data.curves(table, study.criteria, mode)
+    curves = data.curves(table, study.methods, mode)
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("**Cost as pixels go**")
-        if criterion in curves and len(curves[criterion]) > 1:
+        if method in curves and len(curves[method]) > 1:
             st.plotly_chart(
-                charts.cost_curves(curves[criterion], marker=found.removed),
+                charts.cost_curves(curves[method], marker=found.removed),
                 config=charts.CONFIG,
                 key="costs",
                 alt="Each cost as a share of the full network's, against the share of pixels removed",
@@ -51,7 +51,7 @@ with frame.refusals():
         st.markdown("**What accuracy a budget buys** (validation images)")
         budget = st.session_state.get("budget", "macs")
         st.plotly_chart(
-            charts.accuracy_by_cost(curves, budget, chosen=criterion),
+            charts.accuracy_by_cost(curves, budget, chosen=method),
             config=charts.CONFIG,
             key="budget-chart",
             alt="Validation accuracy against cost, for the ranking and its controls",

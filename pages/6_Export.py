@@ -13,13 +13,13 @@ study, ledger = opened.study, opened.ledger
 
 with frame.refusals():
     n_inputs, _, _ = data.facts(study)
-    criterion, mode, seed, removed = state.choose(study)
+    method, mode, seed, removed = state.choose(study)
     keep = data.keep_for(removed, n_inputs)
-    key, spec, folder = data.export_run(study, ledger, criterion, keep, mode, seed)
+    key, spec, folder = data.export_run(study, ledger, method, keep, mode, seed)
     run = ledger.run(key)
     st.markdown(
         f"Network **{study.architecture}** on **{study.dataset}**, reading **{keep}** of {n_inputs} pixels "
-        f"({percent(keep / n_inputs, 0)}), ranked by **{criterion}**, smaller network **{mode}**, seed **{seed}**."
+        f"({percent(keep / n_inputs, 0)}), ranked by **{method}**, smaller network **{mode}**, seed **{seed}**."
     )
     is_there = (folder / "card.json").exists() and not (run and run.is_active)
     if is_there:

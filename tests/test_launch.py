@@ -38,8 +38,8 @@ def test_a_study_started_and_an_export_of_it(mnist: Dataset, tmp_path: Path) -> 
     assert (run.state, run.name, run.done) == ("done", "mine", 4), log_path(ledger, STUDY.key).read_text()
     assert len(study_trials(STUDY, ledger)) == 4
 
-    trial = trial_at(STUDY, mnist, criterion="random", keep=150, mode="fine-tune", seed=1)
-    spec = {"study": asdict(STUDY), "criterion": "random", "keep": 150, "mode": "fine-tune", "seed": 1}
+    trial = trial_at(STUDY, mnist, method="random", keep=150, mode="fine-tune", seed=1)
+    spec = {"study": asdict(STUDY), "method": "random", "keep": 150, "mode": "fine-tune", "seed": 1}
     name = f"export-{trial.key}"
     assert start_export(name, spec, ledger)
     run = wait_for(ledger, name)
@@ -53,7 +53,7 @@ def test_a_study_started_and_an_export_of_it(mnist: Dataset, tmp_path: Path) -> 
 
 def test_a_failure_is_in_the_ledger(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    spec = {"study": asdict(STUDY), "criterion": "random", "keep": 785, "mode": "fine-tune", "seed": 1}
+    spec = {"study": asdict(STUDY), "method": "random", "keep": 785, "mode": "fine-tune", "seed": 1}
     assert start_export("export-bad", spec, ledger)
     run = wait_for(ledger, "export-bad")
     assert run.state == "failed"

@@ -24,7 +24,7 @@ from lrp_core.errors import Cancelled, InputError, StorageError
 from lrp_core.ledger import Ledger
 from lrp_core.pruning import PrunedNetwork
 from lrp_core.ranking import CRITERIA, MEASURED, rank
-from lrp_core.stages import base_network, base_scores, relevance_statistics, training_split
+from lrp_core.stages import base_network, base_scores, ranking_of, relevance_statistics, training_split
 from lrp_core.study import (
     MODES,
     PRESETS,
@@ -35,7 +35,6 @@ from lrp_core.study import (
     run_trial,
     trial_at,
     trial_network,
-    trial_ranking,
     weights_path,
 )
 from lrp_core.training import evaluate, one_thread
@@ -87,11 +86,11 @@ def test_what_a_trial_says_is_so(mnist: Dataset, ledger: Ledger, finished: pd.Da
     """Accuracy, confidence, per-class accuracy and cost once more, from the stored weights."""
     study = tiny(modes=MODES)
     for criterion, keep, mode in (("lrp-0", 100, "fine-tune"), ("random", 400, "none"), ("variance", 100, "scratch")):
-        trial = trial_at(study, mnist, criterion=criterion, keep=keep, mode=mode, seed=1)
+        trial = trial_at(study, mnist, method=criterion, keep=keep, mode=mode, seed=1)
         row = finished[finished["key"] == trial.key].iloc[0]
         network = load_network(weights_path(ledger, trial))
         assert isinstance(network, PrunedNetwork)
-        assert torch.equal(network.mask.indices, trial_ranking(trial).mask(keep).indices)
+        assert torch.equal(network.mask.indices, ranking_of(trial.ranking).mask(keep).indices)
         for part, split in (("validation", mnist.validation), ("test", mnist.test)):
             with torch.no_grad():
                 logits = network(split.images.flatten(1)[:, network.mask.indices])
@@ -108,7 +107,7 @@ def test_what_a_trial_says_is_so(mnist: Dataset, ledger: Ledger, finished: pd.Da
 
 def test_the_baseline_is_the_full_network(mnist: Dataset, finished: pd.DataFrame) -> None:
     baseline = plan(tiny(modes=MODES), mnist)[0]
-    assert baseline.criterion == "none"
+    assert baseline.method == "none"
     found = evaluate(base_network(baseline.base), mnist.validation).accuracy
     assert finished[finished["key"] == baseline.key]["validation_accuracy"].item() == found
 
@@ -138,7 +137,7 @@ def test_the_number_of_processes_changes_nothing(mnist: Dataset, finished: pd.Da
 
 def test_lost_weights_are_made_again(mnist: Dataset, ledger: Ledger, finished: pd.DataFrame) -> None:
     study = tiny(modes=MODES)
-    trial = trial_at(study, mnist, criterion="lrp-0", keep=100, mode="fine-tune", seed=0)
+    trial = trial_at(study, mnist, method="lrp-0", keep=100, mode="fine-tune", seed=0)
     path = weights_path(ledger, trial)
     whole = path.read_bytes()
     for damage in (None, whole[: len(whole) // 2], b"", b"garbage"):
@@ -240,15 +239,15 @@ def test_every_kind_of_control_can_be_studied(mnist: Dataset, tmp_path: Path, cr
     table = table_of(study, mnist, ledger)
     assert table["criterion"].tolist() == ["none"] * 2 + [criterion] * 2
     for seed in (0, 1):
-        trial = trial_at(study, mnist, criterion=criterion, keep=100, mode="none", seed=seed)
+        trial = trial_at(study, mnist, method=criterion, keep=100, mode="none", seed=seed)
         split = training_split(trial.base)
         if criterion in MEASURED:
             split = split.sample(100, seed=seed)
         with one_thread():
             network = base_network(trial.base)
             expected = rank(network, split, criterion=criterion, statistic="mean-positive", seed=seed)
-        assert torch.equal(trial_ranking(trial).order, expected.order)
-        assert torch.equal(trial_ranking(trial).scores, expected.scores)
+        assert torch.equal(ranking_of(trial.ranking).order, expected.order)
+        assert torch.equal(ranking_of(trial.ranking).scores, expected.scores)
         found = load_network(weights_path(ledger, trial))
         assert isinstance(found, PrunedNetwork)
         assert torch.equal(found.mask.indices, expected.mask(100).indices)
@@ -259,8 +258,7 @@ def test_what_a_control_does_not_depend_on_is_not_part_of_its_trial(mnist: Datas
     changed = tiny(rank_images=50, statistic="mean", start="logit")
     for criterion in CRITERIA:
         keys = {
-            trial_at(study, mnist, criterion=criterion, keep=100, mode="none", seed=0).key
-            for study in (tiny(), changed)
+            trial_at(study, mnist, method=criterion, keep=100, mode="none", seed=0).key for study in (tiny(), changed)
         }
         assert len(keys) == (2 if criterion in MEASURED else 1)
 
@@ -312,7 +310,7 @@ def test_every_trial_of_a_plan_is_its_own(mnist: Dataset, change: dict[str, Any]
     assert len({trial.key for trial in trials}) == len(trials)
     seeds, cells = len(study.seeds), len(study.criteria) * len(study.keeps) * len(study.modes)
     assert len(trials) == seeds * (1 + cells)
-    assert [t.criterion for t in trials[:seeds]] == ["none"] * seeds
+    assert [t.method for t in trials[:seeds]] == ["none"] * seeds
 
 
 def test_early_results_span_the_curve(mnist: Dataset) -> None:

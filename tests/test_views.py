@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import stats
 
-from lrp_core import views
+from lrp_core import results, views
 from lrp_core.data import Dataset
 from lrp_core.errors import InputError
 from lrp_core.ledger import Ledger
 from lrp_core.lrp import attribute
-from lrp_core.stages import base_network
-from lrp_core.study import Study, plan, run_study, trial_at, trial_ranking
+from lrp_core.stages import base_network, ranking_of
+from lrp_core.study import Study, plan, run_study, trial_at
 
 STUDY = Study(
     architecture="mlp-300-100",
@@ -34,78 +30,6 @@ STUDY = Study(
 CONV = Study(architecture="lenet-5", n_train=200, epochs=1, rank_images=50, keeps=(100,), seeds=(0,), modes=("none",))
 
 
-def rows(*places: tuple[str, str, int, int, float]) -> pd.DataFrame:
-    """Trials of (criterion, mode, keep, seed, accuracy); the test set says half a point less."""
-    return pd.DataFrame(
-        [
-            {"criterion": c, "mode": m, "keep": k, "seed": s}
-            | {f"validation_{n}": a for n in ("accuracy", "confidence", "loss")}
-            | {f"test_{n}": a - 0.005 for n in ("accuracy", "confidence", "loss")}
-            | dict.fromkeys(("macs", "flops", "parameters", "bytes", "input_bytes"), 10 * k)
-            for c, m, k, s, a in places
-        ]
-    )
-
-
-TRIALS = rows(
-    ("none", "none", 784, 0, 0.98),
-    ("none", "none", 784, 1, 0.97),
-    ("lrp-0", "scratch", 392, 0, 0.978),
-    ("lrp-0", "scratch", 392, 1, 0.969),
-    ("lrp-0", "scratch", 100, 0, 0.90),
-    ("random", "scratch", 392, 0, 0.95),
-)
-
-
-def test_the_curve_is_mean_and_interval_over_seeds() -> None:
-    table = views.curve(TRIALS, 784, "test")
-    assert table[["criterion", "keep", "seeds"]].values.tolist() == [
-        ["none", 784, 2],
-        ["lrp-0", 392, 2],
-        ["lrp-0", 100, 1],
-        ["random", 392, 1],
-    ]
-    both = table.iloc[1]
-    assert both["accuracy"] == pytest.approx((0.973 + 0.964) / 2)
-    low, high = stats.t.interval(0.95, 1, loc=0.9685, scale=stats.sem([0.973, 0.964]))
-    assert (both["low"], both["high"]) == (pytest.approx(low), pytest.approx(high))
-    assert both["removed"] == 0.5
-    assert math.isnan(table.iloc[2]["low"])
-
-
-def test_no_trials_give_an_empty_curve() -> None:
-    assert views.curve(pd.DataFrame(), 784).empty
-    assert views.headline(pd.DataFrame(), 784, "lrp-0") is None
-
-
-@given(keep=st.integers(1, 784))
-def test_expected_accuracy_is_exact_on_the_grid_and_between_its_neighbours_off_it(keep: int) -> None:
-    table = views.curve(TRIALS, 784)
-    found = views.expected_accuracy(table, "lrp-0", "scratch", keep)
-    points = {100: 0.90, 392: 0.9735, 784: 0.975}
-    if keep < 100:
-        assert found is None
-    else:
-        assert found is not None
-        below = max(k for k in points if k <= keep)
-        above = min(k for k in points if k >= keep)
-        assert points[below] - 1e-12 <= found.estimate <= points[above] + 1e-12
-        if below == above:
-            assert found.estimate == pytest.approx(points[keep])
-
-
-def test_the_headline_chooses_on_validation_and_reports_the_test_set() -> None:
-    found = views.headline(TRIALS, 784, "lrp-0")
-    assert found is not None
-    assert found.row["keep"] == 392
-    assert found.row["accuracy"] == pytest.approx(0.9685)
-    assert found.baseline["accuracy"] == pytest.approx(0.97)
-    assert views.headline(TRIALS, 784, "random") is None
-    generous = views.headline(TRIALS, 784, "lrp-0", margin=0.2)
-    assert generous is not None
-    assert generous.row["keep"] == 100
-
-
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     ledger = Ledger(tmp_path_factory.mktemp("views"))
@@ -117,9 +41,9 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
 @pytest.mark.parametrize("study", [STUDY, CONV])
 def test_the_slider_shows_the_cost_that_the_trial_measured(study: Study, ledger: Ledger) -> None:
     trials = views.study_trials(study, ledger)
-    table = views.curve(trials, 784)
+    table = results.curve(trials, 784)
     for _, trial in trials[trials["criterion"] != "none"].iterrows():
-        choice: dict[str, Any] = {name: trial[name] for name in ("criterion", "mode", "keep", "seed")}
+        choice: dict[str, Any] = {name: trial[name] for name in ("method", "mode", "keep", "seed")}
         found = views.threshold(study, table, **choice)
         assert found.cost.macs == trial["macs"]
         assert found.cost.bytes == trial["bytes"]
@@ -127,15 +51,15 @@ def test_the_slider_shows_the_cost_that_the_trial_measured(study: Study, ledger:
         assert found.kept.sum() == trial["keep"]
         assert found.accuracy is not None
         assert found.removed == pytest.approx(1 - trial["keep"] / 784)
-    grown = views.threshold(study, table, criterion="lrp-0", mode=study.modes[0], keep=101, seed=0)
-    base = views.threshold(study, table, criterion="lrp-0", mode=study.modes[0], keep=100, seed=0)
+    grown = views.threshold(study, table, method="lrp-0", mode=study.modes[0], keep=101, seed=0)
+    base = views.threshold(study, table, method="lrp-0", mode=study.modes[0], keep=100, seed=0)
     assert (base.kept <= grown.kept).all()
 
 
 def test_the_mask_is_that_of_the_ranking(mnist: Dataset, ledger: Ledger) -> None:
-    found = views.threshold(STUDY, views.curve(pd.DataFrame(), 784), criterion="lrp-0", mode="none", keep=50, seed=1)
-    trial = trial_at(STUDY, mnist, criterion="lrp-0", keep=50, mode="none", seed=1)
-    assert np.flatnonzero(found.kept).tolist() == trial_ranking(trial).mask(50).indices.tolist()
+    found = views.threshold(STUDY, results.curve(pd.DataFrame(), 784), method="lrp-0", mode="none", keep=50, seed=1)
+    trial = trial_at(STUDY, mnist, method="lrp-0", keep=50, mode="none", seed=1)
+    assert np.flatnonzero(found.kept).tolist() == ranking_of(trial.ranking).mask(50).indices.tolist()
     assert found.accuracy is None
     scores = views.importance(STUDY, "lrp-0", 1)
     assert scores[found.kept].min() >= scores[~found.kept].max()

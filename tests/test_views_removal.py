@@ -24,8 +24,8 @@ from lrp_core.evaluation import (
     remove_features,
 )
 from lrp_core.models import Network
-from lrp_core.stages import base_network
-from lrp_core.study import Study, plan, trial_at, trial_ranking
+from lrp_core.stages import base_network, ranking_of
+from lrp_core.study import Study, plan, trial_at
 
 STUDY = Study(n_train=300, epochs=1, rank_images=100, keeps=(100,), seeds=(0, 3))
 SEED = 3
@@ -117,8 +117,8 @@ def test_a_blank_picture_has_no_lit_pixel_to_remove() -> None:
 
 def test_the_data_set_mask_is_the_study_s_ranking(mnist: Dataset) -> None:
     scores = views.picture_relevance(STUDY, SEED, views.picture_of_test(STUDY, 5), views.DATA_SET, "logit")
-    trial = trial_at(STUDY, mnist, criterion="lrp-0", keep=100, mode="none", seed=SEED)
-    assert np.array_equal(np.argsort(-scores.ravel()), trial_ranking(trial).order.numpy())
+    trial = trial_at(STUDY, mnist, method="lrp-0", keep=100, mode="none", seed=SEED)
+    assert np.array_equal(np.argsort(-scores.ravel()), ranking_of(trial.ranking).order.numpy())
 
 
 def test_the_test_set_is_measured_once(mnist: Dataset, network: Network, statistics: PixelStatistics) -> None:

@@ -99,6 +99,9 @@ def _criterion_arguments(command: argparse.ArgumentParser) -> None:
         "--criterion", default="lrp-0", metavar="NAME", help="an LRP composite or a control: 'info' lists them"
     )
     command.add_argument(
+        "--strategy", default="one-shot", metavar="NAME", help="one-shot, stability, elimination or exchange"
+    )
+    command.add_argument(
         "--statistic", default="mean-square", metavar="NAME", help="how relevance is aggregated over images"
     )
     command.add_argument("--start", default="log-odds", metavar="NAME", help="relevance at the output")
@@ -113,6 +116,9 @@ def _rank_arguments(command: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="a network that 'train' wrote; default: train one, or take it from the cache",
+    )
+    command.add_argument(
+        "--keep", type=int, metavar="N", help="number of inputs whose set the strategy exchange improves"
     )
     command.add_argument("--top", type=int, default=10, metavar="N", help="how many inputs to print")
     command.add_argument(
@@ -132,12 +138,32 @@ def _study_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--model", metavar="NAME", help="architecture, by name")
     command.add_argument("--criteria", nargs="+", metavar="NAME", help="LRP composites and controls")
+    command.add_argument(
+        "--strategies",
+        nargs="+",
+        metavar="NAME",
+        help="one-shot, stability, elimination, exchange: how criteria that explain images are used",
+    )
     command.add_argument("--keeps", nargs="+", type=int, metavar="N", help="numbers of inputs to keep")
     command.add_argument(
         "--removed", nargs="+", type=float, metavar="PERCENT", help="the same, as per cent of the inputs removed"
     )
     command.add_argument("--modes", nargs="+", metavar="MODE", help="none (slice only), fine-tune, scratch")
     command.add_argument("--seeds", nargs="+", type=int, metavar="N", help="one network for each")
+    command.add_argument(
+        "--mask-seeds",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="seeds of the networks that masks come from, each tried with every seed; default: a seed's own network",
+    )
+    command.add_argument(
+        "--margin",
+        type=float,
+        default=0.5,
+        metavar="POINTS",
+        help="accuracy that may be lost, for the recommended threshold",
+    )
     command.add_argument("--train-images", type=int, metavar="N", help="stratified sample to train on")
     command.add_argument("--images", type=int, metavar="N", help="images to measure relevance on")
     command.add_argument("--statistic", metavar="NAME", help="how relevance is aggregated over images")

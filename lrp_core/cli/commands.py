@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -80,35 +80,50 @@ def train(arguments: argparse.Namespace) -> Answer:
 
 def rank(arguments: argparse.Namespace) -> Answer:
     from ..models import Network
-    from ..ranking import NEED_NETWORK
+    from ..ranking import NEED_NETWORK, Method, rank_by_strategy
     from ..ranking import rank as rank_inputs
-    from ..stages import base_network
+    from ..stages import RankingSpec, base_network
     from ..storage import write_atomic
     from ..study import plan
     from ..weights import load_network
 
     data = asked_data(arguments)
-    study = _study_of(arguments, data)
-    network = None
-    if arguments.criterion in NEED_NETWORK:
-        network = base_network(plan(study, data)[0].base) if not arguments.weights else load_network(arguments.weights)
+    method = Method(arguments.criterion, arguments.strategy)
+    base = plan(_study_of(arguments, data), data)[0].base
+    networks = []
+    if method.criterion in NEED_NETWORK and arguments.weights:
+        network = load_network(arguments.weights)
         if not isinstance(network, Network):
             raise InputError(f"{arguments.weights} holds a pruned network: rank the inputs of a full one")
         if network.spec.shape != data.shape:
             raise InputError(
                 f"{arguments.weights} takes inputs of shape {network.spec.shape}, {data.name} has {data.shape}"
             )
+        networks.append(network)
+    elif method.criterion in NEED_NETWORK:
+        networks += [base_network(needed) for needed in RankingSpec(base, method).bases]
     split = data.train if arguments.images is None else data.train.sample(arguments.images, seed=arguments.seed)
-    with progress_bar("relevance", len(split), "image") as advance:
-        ranking = rank_inputs(
-            network,
-            split,
-            criterion=arguments.criterion,
-            statistic=arguments.statistic,
-            start=arguments.start,
-            seed=arguments.seed,
-            on_batch=lambda done: advance("", done),
-        )
+    options = {"statistic": arguments.statistic, "start": arguments.start, "seed": arguments.seed}
+    if method.strategy == "one-shot":
+        with progress_bar("relevance", len(split), "image") as advance:
+            ranking = rank_inputs(
+                networks[0] if networks else None,
+                split,
+                criterion=method.criterion,
+                on_batch=lambda done: advance("", done),
+                **options,
+            )
+    else:
+        with progress_bar(method.name, 0, "step") as advance:
+            ranking = rank_by_strategy(
+                method.strategy,
+                networks,
+                split,
+                keep=arguments.keep,
+                criterion=method.criterion,
+                on_progress=advance,
+                **options,
+            )
     values: dict[str, Any] = {
         "criterion": ranking.criterion,
         "statistic": arguments.statistic,
@@ -135,10 +150,10 @@ def study(arguments: argparse.Namespace) -> Answer:
     from ..ledger import Ledger
     from ..study import Study, preset
 
-    ledger = Ledger()
+    ledger, margin = Ledger(), arguments.margin / 100
     if arguments.resume:
         with _announced(ledger, arguments.resume, "study") as run:
-            return _run_study(Study.from_values(run.spec), ledger, run.name, arguments.jobs)
+            return _run_study(Study.from_values(run.spec), ledger, run.name, arguments.jobs, margin)
     data = asked_data(arguments)
     keeps = tuple(_keep(percent, data) for percent in arguments.removed or ())
     chosen = preset(
@@ -148,47 +163,62 @@ def study(arguments: argparse.Namespace) -> Answer:
         n_train=arguments.train_images,
         architecture=arguments.model,
         criteria=_tuple(arguments.criteria),
+        strategies=_tuple(arguments.strategies),
         keeps=(_tuple(arguments.keeps) or ()) + keeps or None,
         modes=_tuple(arguments.modes),
         seeds=_tuple(arguments.seeds),
+        mask_seeds=_tuple(arguments.mask_seeds),
         statistic=arguments.statistic,
         start=arguments.start,
         rank_images=arguments.images,
         epochs=arguments.epochs,
         retrain_epochs=arguments.retrain_epochs,
     )
-    return _run_study(chosen, ledger, arguments.preset, arguments.jobs)
+    return _run_study(chosen, ledger, arguments.preset, arguments.jobs, margin)
 
 
-def _run_study(study: Study, ledger: Ledger, name: str, jobs: int | None) -> Answer:
+def _run_study(study: Study, ledger: Ledger, name: str, jobs: int | None, margin: float) -> Answer:
     from ..data import load_dataset
+    from ..results import curve, recommend
     from ..study import plan, run_study
-    from ..views import curve, study_trials
+    from ..views import study_trials
 
     data = load_dataset(study.dataset, study.root)
     with progress_bar("study", len(plan(study, data)), "trial") as advance:
         for done, _, trial in run_study(study, ledger, name=name, jobs=jobs):
-            advance(f"{trial.criterion} {trial.keep}", done)
+            advance(f"{trial.method} {trial.keep}", done)
     trials = study_trials(study, ledger)
     tables = {part: curve(trials, data.n_inputs, part) for part in ("validation", "test")}
+    recommended = {name: recommend(trials, data.n_inputs, name, margin=margin) for name in study.methods}
+    sentences = {name: found.sentence for name, found in recommended.items() if found is not None}
     values = {
         "study": study.key,
         "spec": asdict(study),
         "trials": len(trials),
         **{part: json.loads(table.to_json(orient="records")) for part, table in tables.items()},
+        "recommended": {
+            name: {"keep": None if found.row is None else int(found.row["keep"]), "sentence": found.sentence}
+            for name, found in recommended.items()
+            if found is not None
+        },
     }
-    return Answer(values, f"study {study.key}: {len(trials)} trials\n{_curve_text(tables)}")
+    advice = "\n".join(f"{name}: {sentence}" for name, sentence in sentences.items())
+    return Answer(values, f"study {study.key}: {len(trials)} trials\n{_curve_text(tables)}\n\n{advice}")
 
 
 def _curve_text(tables: dict[str, pd.DataFrame]) -> str:
     """The curve as a person reads it: shares in per cent, intervals in points."""
     test = tables["test"]
-    table = tables["validation"][["criterion", "mode", "keep", "removed", "seeds", "accuracy"]].copy()
-    table["criterion"] = table["criterion"].replace("none", "all inputs")
+    table = tables["validation"][["method", "mode", "keep", "removed", "seeds", "accuracy"]].copy()
+    table["method"] = table["method"].replace("none", "all inputs")
     table["test"] = test["accuracy"]
     table["interval"] = (test["high"] - test["low"]) / 2
+    table["difference"] = test["difference"]
+    table["around"] = (test["difference_high"] - test["difference_low"]) / 2
     table["macs"] = test["macs"]
-    table.columns = pd.Index(["criterion", "mode", "kept", "removed", "seeds", "validation", "test", "+- 95 %", "MACs"])
+    table.columns = pd.Index(
+        ["ranked by", "mode", "kept", "removed", "seeds", "validation", "test", "+- 95 %", "paired", "+-", "MACs"]
+    )
     percent = "{:.2%}".format
     return table.to_string(
         index=False,
@@ -198,6 +228,8 @@ def _curve_text(tables: dict[str, pd.DataFrame]) -> str:
             "validation": percent,
             "test": percent,
             "+- 95 %": percent,
+            "paired": "{:+.2%}".format,
+            "+-": percent,
             "MACs": "{:,.0f}".format,
         },
     )
@@ -206,6 +238,7 @@ def _curve_text(tables: dict[str, pd.DataFrame]) -> str:
 def export(arguments: argparse.Namespace) -> Answer:
     from ..exports import export_trial
     from ..ledger import Ledger
+    from ..ranking import Method
     from ..study import trial_at
 
     ledger = Ledger()
@@ -217,8 +250,9 @@ def export(arguments: argparse.Namespace) -> Answer:
             raise InputError("say where to write the export: --output FOLDER")
         data = asked_data(arguments)
         keep = _keep(arguments.removed, data) if arguments.keep is None else arguments.keep
-        choice = {"criterion": arguments.criterion, "keep": keep, "mode": arguments.mode, "seed": arguments.seed}
-        trial = trial_at(_study_of(arguments, data), data, **choice)
+        study = replace(_study_of(arguments, data), keeps=(keep,))
+        method = Method(arguments.criterion, arguments.strategy).name
+        trial = trial_at(study, data, method=method, keep=keep, mode=arguments.mode, seed=arguments.seed)
         made = export_trial(trial, arguments.output, ledger, overwrite=arguments.overwrite)
     accuracy, cost = made.card["accuracy"], made.card["cost"]
     low, high = accuracy["interval_95"]
@@ -238,8 +272,11 @@ def _export_recorded(run: Run, ledger: Ledger) -> Export:
     from ..study import Study, trial_at
     from ..views import export_folder
 
+    names = ("method", "keep", "mode", "seed")
+    if not {"study", *names} <= set(run.spec):
+        raise StorageError("this export was asked for by another version of the program: prepare it again")
+    choice = {name: run.spec[name] for name in names}
     study = Study.from_values(run.spec["study"])
-    choice = {name: run.spec[name] for name in ("criterion", "keep", "mode", "seed")}
     trial = trial_at(study, load_dataset(study.dataset, study.root), **choice)
     with ledger.running(run.id, "export", run.name, run.spec, total=1) as mine:
         if not mine:
@@ -295,7 +332,7 @@ def info(arguments: argparse.Namespace) -> Answer:
     from ..ledger import Ledger
     from ..lrp import COMPOSITES, STARTS
     from ..models import ARCHITECTURES
-    from ..ranking import CRITERIA, STATISTICS
+    from ..ranking import CRITERIA, STATISTICS, STRATEGIES
     from ..storage import cache_dir
     from ..study import MODES, PRESETS
     from ..training import pick_device
@@ -312,6 +349,7 @@ def info(arguments: argparse.Namespace) -> Answer:
         "composites": list(COMPOSITES),
         "starts": list(STARTS),
         "criteria": list(CRITERIA),
+        "strategies": list(STRATEGIES),
         "statistics": list(STATISTICS),
         "modes": list(MODES),
         "presets": list(PRESETS),
@@ -328,8 +366,8 @@ def info(arguments: argparse.Namespace) -> Answer:
         f"device      {values['device']}, {values['cores']} cores",
         f"cache       {cache} ({values['cache']['bytes'] / 1e6:.0f} MB)",
     ]
-    shown = ("data sets", "models", "composites", "starts", "criteria", "statistics", "modes", "presets")
-    names = (*shown, "baselines", "rankings", "scopes", "fills")
+    shown = ("data sets", "models", "composites", "starts", "criteria", "strategies", "statistics")
+    names = (*shown, "modes", "presets", "baselines", "rankings", "scopes", "fills")
     lines += [f"{name:<11} {', '.join(values[name])}" for name in names]
     lines += [f"run         {r['id']}  {r['name']}: {r['state']}, {r['done']} of {r['total']}" for r in values["runs"]]
     return Answer(values, "\n".join(lines))
@@ -349,6 +387,7 @@ def _study_of(arguments: argparse.Namespace, data: Dataset) -> Study:
         n_train=arguments.train_images,
         architecture=arguments.model,
         criteria=(arguments.criterion,),
+        strategies=("one-shot",),
         seeds=(arguments.seed,),
         statistic=arguments.statistic,
         start=arguments.start,

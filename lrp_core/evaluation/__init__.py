@@ -7,7 +7,18 @@ from .fills import FILLS, Fill, PixelStatistics, impute, make_fill
 from .orders import RANKINGS, SCOPES, RemovalOrder, find_candidates, removal_order
 from .removal import VARIANTS, Removal, RemovalResult, RemovedFeatures, make_removed, remove_features
 from .retraining import Retrain, mask_leak, roar
-from .statistics import Interval, mean_interval, wilson_interval
+from .statistics import (
+    Interval,
+    McNemar,
+    Scatter,
+    crossed_interval,
+    mcnemar,
+    mean_interval,
+    pack,
+    scatter,
+    unpack,
+    wilson_interval,
+)
 
 __all__ = [
     "ATTRIBUTIONS",
@@ -23,23 +34,30 @@ __all__ = [
     "Fill",
     "Interval",
     "LayerCost",
+    "McNemar",
     "PixelStatistics",
     "Removal",
     "RemovalOrder",
     "RemovalResult",
     "RemovedFeatures",
     "Retrain",
+    "Scatter",
     "attribute_images",
+    "crossed_interval",
     "find_candidates",
     "impute",
     "make_fill",
     "make_removed",
     "mask_leak",
+    "mcnemar",
     "mean_interval",
     "measure_cost",
+    "pack",
     "perturbation_curves",
     "removal_order",
     "remove_features",
     "roar",
+    "scatter",
+    "unpack",
     "wilson_interval",
 ]

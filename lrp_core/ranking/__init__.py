@@ -16,7 +16,7 @@ from .criteria import (
 from .elimination import Elimination, eliminate
 from .ranking import Ranking, check_keep, keep_for_share
 from .statistics import STATISTICS, RelevanceStatistics
-from .strategies import STRATEGIES, average_rankings, rank_by_strategy
+from .strategies import STRATEGIES, Method, average_rankings, combine, rank_by_strategy
 from .swaps import Exchange, exchange
 
 __all__ = [
@@ -30,10 +30,12 @@ __all__ = [
     "Comparison",
     "Elimination",
     "Exchange",
+    "Method",
     "Ranking",
     "RelevanceStatistics",
     "average_rankings",
     "check_keep",
+    "combine",
     "compare",
     "control_scores",
     "eliminate",

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from ..data import Split
 from ..errors import InputError, check_choice
-from ..lrp import COMPOSITES, STARTS
+from ..lrp import STARTS
 from ..models import Network
 from ..pruning import PixelMask, prune_inputs
 from ..training import Recipe, fit
-from .criteria import measure_relevance
+from .criteria import MEASURED, measure_relevance
 from .ranking import Ranking
 from .statistics import STATISTICS
 
@@ -79,15 +79,15 @@ def eliminate(
 ) -> Ranking:
     """Rank all inputs of `network` by how long they survive elimination on `split` (never the test split).
 
-    The last survivor comes first; inputs that go in one step are ordered by their relevance in it, measured
-    under the composite `criterion`. The score of an input is the number of inputs that were ranked below it.
+    The last survivor comes first; inputs that go in one step are ordered by their relevance in it, measured by
+    `criterion`, one of `MEASURED`. The score of an input is the number of inputs that were ranked below it.
     A dense network is sliced and gets cheaper with every step; any other one sees removed inputs as 0.
     `network` itself is not changed. The same seed, versions and thread count give the same ranking.
 
     `on_step(inputs left)` reports progress, and stops the elimination by raising (`Cancelled`, say). Raises
     `InputError` for unknown names, no images, or images of another shape.
     """
-    check_choice("criterion", criterion, COMPOSITES)
+    check_choice("criterion that explains images", criterion, MEASURED)
     check_choice("statistic", statistic, STATISTICS)
     check_choice("start", start, STARTS)
     shape = tuple(split.pixels.shape[1:])
@@ -115,7 +115,7 @@ def eliminate(
         contender = contender.keep(kept, sample, options.recipe(len(sample)), _seed(random))
         if on_step:
             on_step(keep)
-    return ranking_of_order(f"elimination, {criterion}", torch.cat(removed[::-1]), shape)
+    return ranking_of_order(f"{criterion}, elimination", torch.cat(removed[::-1]), shape)
 
 
 def ranking_of_order(criterion: str, order: Tensor, shape: tuple[int, ...]) -> Ranking:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from ..data import Split
 from ..errors import InputError, check_choice
 from ..models import Network
-from .criteria import rank
+from .criteria import CRITERIA, MEASURED, rank
 from .elimination import Elimination, eliminate
 from .ranking import Ranking
 from .swaps import Exchange, exchange
@@ -21,6 +22,43 @@ STRATEGIES: dict[str, str] = {
     "exchange": "elimination, then swaps that improve the set of exactly `keep` inputs",
 }
 """Every strategy, and what it does."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """How inputs are ranked: a criterion, and the strategy that uses it.
+
+    Only criteria that explain images (`MEASURED`) have a choice of strategies. Raises `InputError` otherwise.
+    """
+
+    criterion: str
+    strategy: str = "one-shot"
+
+    def __post_init__(self) -> None:
+        check_choice("criterion", self.criterion, CRITERIA)
+        check_choice("strategy", self.strategy, tuple(STRATEGIES))
+        if self.strategy != "one-shot" and self.criterion not in MEASURED:
+            raise InputError(
+                f"criterion {self.criterion!r} explains no image, so it is ranked by once: strategy "
+                f"{self.strategy!r} is for {', '.join(MEASURED)}"
+            )
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables, charts and links: "lrp-0", or "lrp-0, elimination"."""
+        return self.criterion if self.strategy == "one-shot" else f"{self.criterion}, {self.strategy}"
+
+    @classmethod
+    def named(cls, name: str) -> Method:
+        """The method of that name."""
+        criterion, _, strategy = name.partition(", ")
+        return cls(criterion, strategy or "one-shot")
+
+
+def combine(criteria: Sequence[str], strategies: Sequence[str]) -> tuple[Method, ...]:
+    """Every criterion under every strategy; those that explain no image once, one-shot, whatever the strategies."""
+    pairs = [(c, s if c in MEASURED else "one-shot") for c in criteria for s in strategies]
+    return tuple(Method(*pair) for pair in dict.fromkeys(pairs))
 
 
 def average_rankings(rankings: Sequence[Ranking]) -> Ranking:
@@ -37,7 +75,7 @@ def average_rankings(rankings: Sequence[Ranking]) -> Ranking:
     below = torch.stack([ranking.n_inputs - 1 - ranking.rank for ranking in rankings]).double()
     error = below.std(0) / len(rankings) ** 0.5 if len(rankings) > 1 else None
     return Ranking.from_scores(
-        f"stability, {rankings[0].criterion}", below.mean(0), rankings[0].shape, standard_error=error
+        f"{rankings[0].criterion}, stability", below.mean(0), rankings[0].shape, standard_error=error
     )
 
 

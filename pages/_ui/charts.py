@@ -54,7 +54,7 @@ def accuracy_curves(
     names = list(curves)
     for name in sorted(names, key=lambda n: n == chosen):
         _add_curve(figure, name, curves[name], color_of(name, names), is_chosen=name == chosen)
-    baseline = next((t[t["criterion"] == "none"] for t in curves.values() if (t["criterion"] == "none").any()), None)
+    baseline = next((t[t["method"] == "none"] for t in curves.values() if (t["method"] == "none").any()), None)
     if baseline is not None:
         level = float(baseline["accuracy"].iloc[0])
         figure.add_hline(100 * level, line={"dash": "dot", "width": 1.5, "color": NEUTRAL})

@@ -19,8 +19,9 @@ import streamlit as st
 from lrp_core.ledger import Ledger, Run
 
 if TYPE_CHECKING:
+    from lrp_core.results import Headline
     from lrp_core.study import Study
-    from lrp_core.views import Headline, ImageExplanation, Threshold
+    from lrp_core.views import ImageExplanation, Threshold
 
 CONTROLS = {
     "random": "pixels in random order: a ranking has to beat this",
@@ -111,26 +112,26 @@ def trials(study: Study, folder: Path, updated: float) -> pd.DataFrame:
 @st.cache_data(max_entries=16, show_spinner=False)
 def curve(study: Study, folder: Path, updated: float, part: str = "validation") -> pd.DataFrame:
     """The accuracy curve of everything that is finished."""
-    from lrp_core import views
+    from lrp_core import results
 
-    return views.curve(trials(study, folder, updated), facts(study)[0], part)
+    return results.curve(trials(study, folder, updated), facts(study)[0], part)
 
 
-def curves(table: pd.DataFrame, criteria: tuple[str, ...], mode: str) -> dict[str, pd.DataFrame]:
-    """One curve for each criterion that has points, from no pixel removed on."""
-    from lrp_core import views
+def curves(table: pd.DataFrame, methods: tuple[str, ...], mode: str) -> dict[str, pd.DataFrame]:
+    """One curve for each method that has points, from no pixel removed on."""
+    from lrp_core import results
 
-    measured = set(table["criterion"]) if len(table) else set()
-    return {name: views.with_baseline(table, name, mode) for name in criteria if name in measured}
+    measured = set(table["method"]) if len(table) else set()
+    return {name: results.with_baseline(table, name, mode) for name in methods if name in measured}
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def headline(study: Study, folder: Path, updated: float, criterion: str) -> Headline | None:
+def headline(study: Study, folder: Path, updated: float, method: str) -> Headline | None:
     """What the study found, in one row; None while there is nothing to say."""
-    from lrp_core import views
+    from lrp_core import results
 
     rows = trials(study, folder, updated)
-    return None if rows.empty else views.headline(rows, facts(study)[0], criterion)
+    return None if rows.empty else results.headline(rows, facts(study)[0], method)
 
 
 def is_ready(study: Study, seed: int, folder: Path) -> bool:
@@ -141,8 +142,8 @@ def is_ready(study: Study, seed: int, folder: Path) -> bool:
 
 
 def explains(study: Study) -> tuple[str, ...]:
-    """The study's criteria that rank by relevance, in its order."""
-    return tuple(name for name in study.criteria if name not in CONTROLS) or study.criteria
+    """The study's methods that rank by relevance, in its order."""
+    return tuple(name for name in study.methods if name.split(", ")[0] not in CONTROLS) or study.methods
 
 
 def keep_for(removed: int, n_inputs: int) -> int:
@@ -152,11 +153,11 @@ def keep_for(removed: int, n_inputs: int) -> int:
     return keep_for_share(removed / 100, n_inputs)
 
 
-def threshold(study: Study, table: pd.DataFrame, criterion: str, mode: Any, keep: int, seed: int) -> Threshold:
+def threshold(study: Study, table: pd.DataFrame, method: str, mode: Any, keep: int, seed: int) -> Threshold:
     """Mask, cost and expected accuracy at a keep. The core remembers what takes time."""
     from lrp_core import views
 
-    return views.threshold(study, table, criterion=criterion, mode=mode, keep=keep, seed=seed)
+    return views.threshold(study, table, method=method, mode=mode, keep=keep, seed=seed)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -210,7 +211,7 @@ def starts() -> tuple[str, ...]:
 
 
 def export_run(
-    study: Study, ledger: Ledger, criterion: str, keep: int, mode: str, seed: int
+    study: Study, ledger: Ledger, method: str, keep: int, mode: str, seed: int
 ) -> tuple[str, dict[str, Any], Path]:
     """The id of the export run for these values, the spec that its process reads, and the folder that it writes."""
     from dataclasses import asdict
@@ -219,7 +220,7 @@ def export_run(
     from lrp_core.study import trial_at
     from lrp_core.views import export_folder
 
-    choice: dict[str, Any] = {"criterion": criterion, "keep": keep, "mode": mode, "seed": seed}
+    choice: dict[str, Any] = {"method": method, "keep": keep, "mode": mode, "seed": seed}
     trial = trial_at(study, load_dataset(study.dataset, study.root), **choice)
     return f"export-{trial.key}", {"study": asdict(study), **choice}, export_folder(ledger, trial)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 REMOVED = 80
 """Percent of the pixels that the slider removes until someone moves it."""
 
-CRITERION_HELP = (
+METHOD_HELP = (
     "What the pixels are ordered by. A rule's name, such as lrp-0: relevance under it, over the training images. "
     + " ".join(f"{name}: {text}." for name, text in data.CONTROLS.items())
 )
@@ -50,12 +50,12 @@ def write(study: Study, key: str) -> None:
     _written()[key] = st.query_params.get(key)
 
 
-def criterion(study: Study) -> str:
+def method(study: Study) -> str:
     """The picker of what the pixels are ranked by."""
     return _shown(
-        study, "criterion",
-        st.segmented_control("Pixels ranked by", study.criteria, key="criterion", required=True,
-                             persist_state="session", help=CRITERION_HELP),
+        study, "method",
+        st.segmented_control("Pixels ranked by", study.methods, key="method", required=True,
+                             persist_state="session", help=METHOD_HELP),
     )  # fmt: skip
 
 
@@ -88,15 +88,15 @@ def seed(study: Study) -> int:
 
 
 def choose(study: Study) -> tuple[str, str, int, int]:
-    """Every shared control in one box: criterion, mode, seed and percent removed."""
+    """Every shared control in one box: method, mode, seed and percent removed."""
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            chosen_criterion = criterion(study)
+            chosen_method = method(study)
             chosen_mode = mode(study)
             with st.container(width=110):
                 chosen_seed = seed(study)
         chosen_removed = removed(study)
-    return chosen_criterion, chosen_mode, chosen_seed, chosen_removed
+    return chosen_method, chosen_mode, chosen_seed, chosen_removed
 
 
 def value(key: str) -> Any:
@@ -126,7 +126,7 @@ def _written() -> dict[str, str | None]:
 def _choices(study: Study) -> dict[str, tuple[Any, Any]]:
     """Default and allowed values of every shared control."""
     return {
-        "criterion": (data.explains(study)[0], study.criteria),
+        "method": (data.explains(study)[0], study.methods),
         "mode": (study.modes[0], study.modes),
         "removed": (REMOVED, range(100)),
         "seed": (study.seeds[0], study.seeds),

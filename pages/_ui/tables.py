@@ -21,7 +21,7 @@ def curve(table: pd.DataFrame) -> None:
         table.assign(**shares).drop(columns=["flops"], errors="ignore").round({"confidence": 4}),
         hide_index=True,
         column_order=[
-            "criterion",
+            "method",
             "mode",
             "removed",
             "keep",
@@ -36,7 +36,7 @@ def curve(table: pd.DataFrame) -> None:
             "input_bytes",
         ],
         column_config={
-            "criterion": st.column_config.TextColumn("Ranked by", help="none: the full network", pinned=True),
+            "method": st.column_config.TextColumn("Ranked by", help="none: the full network", pinned=True),
             "mode": st.column_config.TextColumn("Smaller network"),
             "removed": _percent("Removed", "Share of the pixels removed"),
             "keep": _count("Pixels kept", "Inputs of the network"),

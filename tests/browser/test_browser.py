@@ -174,11 +174,11 @@ def test_the_choice_survives_page_switches_and_is_in_the_url(open_page, browser)
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
     page.get_by_role("radio", name="variance").or_(page.get_by_role("button", name="variance")).first.click()
-    page.wait_for_url(re.compile("criterion=variance"))
+    page.wait_for_url(re.compile("method=variance"))
     for name in ("Overview", "Relevance", "Savings", "Export", "Pruning"):
         go(page, name)
         page.wait_for_url(re.compile(r"removed=78"))
-        assert "criterion=variance" in page.url
+        assert "method=variance" in page.url
         if name in ("Savings", "Export", "Pruning"):
             assert slider(page).first.get_attribute("aria-valuetext").startswith("78")
     copied = open_page("?" + page.url.split("?")[1])

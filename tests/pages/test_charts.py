@@ -16,12 +16,12 @@ from pages._ui import charts, formats
 from pages._ui.registry import ENTRIES, FOLDER, file_of
 
 
-def curve(criterion: str, *, seeds: int = 3) -> pd.DataFrame:
+def curve(method: str, *, seeds: int = 3) -> pd.DataFrame:
     spread = 0.01 if seeds > 1 else np.nan
     accuracy = np.array([0.95, 0.94, 0.70])
     return pd.DataFrame(
         {
-            "criterion": ["none", criterion, criterion],
+            "method": ["none", method, method],
             "removed": [0.0, 0.5, 0.9],
             "keep": [784, 392, 78],
             "accuracy": accuracy,

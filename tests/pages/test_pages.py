@@ -63,28 +63,28 @@ def test_an_accuracy_that_was_not_measured_is_not_made_up(small):
 
 
 def test_a_link_sets_the_controls(small):
-    app = small.open("Pruning", removed="60", criterion="variance", seed="2")
+    app = small.open("Pruning", removed="60", method="variance", seed="2")
     assert app.slider(key="removed").value == 60
     assert app.selectbox(key="seed").value == 2
-    assert app.session_state["criterion"] == "variance"
+    assert app.session_state["method"] == "variance"
     assert app.query_params["removed"] == "60"
 
 
-@pytest.mark.parametrize("wrong", [{"removed": "abc"}, {"removed": "1000"}, {"criterion": "magic"}, {"seed": "77"}])
+@pytest.mark.parametrize("wrong", [{"removed": "abc"}, {"removed": "1000"}, {"method": "magic"}, {"seed": "77"}])
 def test_a_wrong_link_falls_back(small, wrong):
     app = small.open("Pruning", **wrong, study="nonsense")
     assert not app.exception
     assert app.slider(key="removed").value == 80
-    assert app.session_state["criterion"] == "lrp-0"
+    assert app.session_state["method"] == "lrp-0"
     assert app.selectbox(key="seed").value == 1
     assert not set(wrong) & set(app.query_params)
 
 
 def test_a_page_without_the_slider_keeps_its_value_in_the_url(small):
-    app = small.open("Overview", removed="60", criterion="random")
+    app = small.open("Overview", removed="60", method="random")
     assert app.session_state["removed"] == 60
     assert app.query_params["removed"] == "60"
-    assert app.query_params["criterion"] == "random"
+    assert app.query_params["method"] == "random"
 
 
 def test_the_image_buttons_stay_within_the_class(small):
@@ -214,19 +214,19 @@ def test_results_of_another_version_can_be_made_again(empty, monkeypatch):
 def test_the_export_is_started_with_what_is_shown(small, monkeypatch):
     asked = []
     monkeypatch.setattr(lrp_core.launch, "start_export", lambda *a: asked.append(a) or True)
-    app = small.open("Export", removed="50", criterion="variance", seed="2")
+    app = small.open("Export", removed="50", method="variance", seed="2")
     [prepare] = [b for b in app.button if b.label == "Prepare export"]
     prepare.click().run()
     [(run, spec, _)] = asked
-    trial = trial_at(SMALL, load_dataset("mnist"), criterion="variance", keep=392, mode="fine-tune", seed=2)
+    trial = trial_at(SMALL, load_dataset("mnist"), method="variance", keep=392, mode="fine-tune", seed=2)
     assert run == f"export-{trial.key}"
     assert "folder" not in spec, "where an export goes follows from its trial"
-    assert (spec["keep"], spec["criterion"], spec["mode"], spec["seed"]) == (392, "variance", "fine-tune", 2)
+    assert (spec["keep"], spec["method"], spec["mode"], spec["seed"]) == (392, "variance", "fine-tune", 2)
     assert Study.from_values(json.loads(json.dumps(spec["study"]))) == SMALL
 
 
 def test_a_prepared_export_is_offered_at_once(small, tmp_path):
-    trial = trial_at(SMALL, load_dataset("mnist"), criterion="lrp-0", keep=400, mode="fine-tune", seed=1)
+    trial = trial_at(SMALL, load_dataset("mnist"), method="lrp-0", keep=400, mode="fine-tune", seed=1)
     removed = 49
     keep = data.keep_for(removed, 784)
     assert keep == 400
@@ -245,11 +245,11 @@ def test_a_prepared_export_is_offered_at_once(small, tmp_path):
 
 
 def test_a_damaged_card_is_refused_in_a_sentence(small):
-    trial = trial_at(SMALL, load_dataset("mnist"), criterion="random", keep=400, mode="fine-tune", seed=1)
+    trial = trial_at(SMALL, load_dataset("mnist"), method="random", keep=400, mode="fine-tune", seed=1)
     folder = small.ledger.folder / "exports" / trial.key
     folder.mkdir(parents=True)
     (folder / "card.json").write_text('{"card_ver')
-    app = small.open("Export", removed="49", criterion="random")
+    app = small.open("Export", removed="49", method="random")
     assert not app.exception
     assert "truncated" in app.error[0].value
     assert app.slider(key="removed").value == 49

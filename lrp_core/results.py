@@ -1,0 +1,230 @@
+"""What the trials of a study say: curves with intervals, differences to the full network, how many inputs can go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .errors import InputError, check_choice
+from .evaluation import Interval, McNemar, Scatter, crossed_interval, mcnemar, mean_interval, scatter, unpack
+
+MARGIN = 0.005
+"""How much accuracy may be lost unless a person says otherwise: half a point."""
+
+COLUMNS = ("method", "criterion", "strategy", "mode", "keep", "removed", "seeds", "masks", "accuracy", "low", "high",
+           "difference", "difference_low", "difference_high")  # fmt: skip
+"""Of a curve, before those of other measures and of cost."""
+
+_MEASURES = ("confidence", "loss")
+_COSTS = ("macs", "flops", "parameters", "bytes", "input_bytes")
+
+
+def curve(trials: pd.DataFrame, n_inputs: int, part: str = "validation") -> pd.DataFrame:
+    """One row for each method, mode and keep: means with 95 % intervals over seeds, the baseline (method "none") first.
+
+    `part` is "validation", for choosing, or "test", for final figures. `difference` is the accuracy minus that of the
+    full network trained with the same seed, mean and interval over these pairs. Where masks and training have seeds
+    of their own, intervals take both into account (`crossed_interval`). A lone seed has no interval (NaN).
+    """
+    check_choice("part", part, ("validation", "test"))
+    if trials.empty:
+        return pd.DataFrame(columns=list(COLUMNS))
+    trials = paired(trials, part)
+    rows = []
+    for _, group in trials.groupby(["method", "mode", "keep"], sort=False):
+        first = group.iloc[0]
+        row: dict[str, Any] = {name: first[name] for name in ("method", "criterion", "strategy", "mode")}
+        keep = int(first["keep"])
+        row |= {"keep": keep, "removed": 1 - keep / n_inputs}
+        row |= {"seeds": group["seed"].nunique(), "masks": group["mask_seed"].nunique()}
+        accuracy = over_seeds(group, f"{part}_accuracy")
+        row |= {"accuracy": accuracy.estimate, "low": accuracy.low, "high": accuracy.high}
+        difference = over_seeds(group, "difference")
+        row |= {
+            "difference": difference.estimate,
+            "difference_low": difference.low,
+            "difference_high": difference.high,
+        }
+        row |= {name: float(group[f"{part}_{name}"].mean()) for name in _MEASURES}
+        row |= {name: float(group[name].mean()) for name in _COSTS}
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    return table.sort_values(["method", "mode", "removed"], key=_baseline_first).reset_index(drop=True)
+
+
+def _baseline_first(column: pd.Series) -> pd.Series:
+    return column.map(lambda value: "" if value == "none" else value) if column.name == "method" else column
+
+
+def paired(trials: pd.DataFrame, part: str = "validation") -> pd.DataFrame:
+    """The trials with their `difference` in accuracy to the baseline of the same seed; NaN for baselines."""
+    is_baseline = trials["method"] == "none"
+    full = trials[is_baseline].set_index("seed")[f"{part}_accuracy"]
+    difference = trials[f"{part}_accuracy"] - trials["seed"].map(full)
+    return trials.assign(difference=difference.where(~is_baseline))
+
+
+def over_seeds(trials: pd.DataFrame, column: str) -> Interval:
+    """Mean of a column and its 95 % interval over the seeds of masks and of training.
+
+    Where masks were tried with several seeds, over those masks that were tried with all of them.
+    """
+    values = trials.dropna(subset=[column])
+    if values.empty:
+        return Interval(np.nan, np.nan, np.nan)
+    crossed = values.pivot_table(index="mask_seed", columns="seed", values=column).dropna()
+    return mean_interval(values[column].to_numpy()) if crossed.empty else crossed_interval(crossed.to_numpy())
+
+
+def scatter_at(trials: pd.DataFrame, method: str, mode: str, keep: int, part: str = "validation") -> Scatter | None:
+    """How much of the scatter of an accuracy is the mask's, how much the training's; None unless seeds were crossed."""
+    own = trials[(trials["method"] == method) & (trials["mode"] == mode) & (trials["keep"] == keep)]
+    if own.empty:
+        return None
+    crossed = own.pivot_table(index="mask_seed", columns="seed", values=f"{part}_accuracy").dropna()
+    return scatter(crossed.to_numpy()) if min(crossed.shape) > 1 else None
+
+
+def with_baseline(table: pd.DataFrame, method: str, mode: str) -> pd.DataFrame:
+    """One method's curve from no input removed on: the baseline row, then its own, by share removed."""
+    own = table[(table["method"] == method) & (table["mode"] == mode)]
+    return pd.concat([table[table["method"] == "none"], own]).sort_values("removed").reset_index(drop=True)
+
+
+def expected_accuracy(table: pd.DataFrame, method: str, mode: str, keep: int) -> Interval | None:
+    """Accuracy at any keep, interpolated linearly between the measured ones; None outside of what is measured."""
+    points = with_baseline(table, method, mode)
+    if points.empty or not points["keep"].min() <= keep <= points["keep"].max():
+        return None
+    points = points.sort_values("keep")
+    return Interval(*(float(np.interp(keep, points["keep"], points[name])) for name in ("accuracy", "low", "high")))
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The most inputs that can go: the least measured keep whose accuracy stays within `margin` of the full network's.
+
+    `row` is its row of the validation curve, or None if no keep is good enough; `nearest` is then the one that comes
+    closest. `is_certain` says that the whole 95 % interval of the paired difference is within the margin; with a
+    single seed there is none, and the difference alone has to do.
+    """
+
+    method: str
+    mode: str
+    margin: float
+    n_inputs: int
+    row: pd.Series | None
+    nearest: pd.Series
+    is_certain: bool
+
+    @property
+    def sentence(self) -> str:
+        """The finding in plain words."""
+        row, margin = self.row, f"{100 * self.margin:g} points"
+        if row is None:
+            nearest = self.nearest
+            found = _points(nearest["difference"])
+            if self.is_certain:
+                found += f", 95 % interval {_range(nearest)}"
+            return (
+                f"No measured share of the inputs can go within {margin} of accuracy: at "
+                f"{nearest['removed']:.0%} removed the difference to the full network is {found}."
+            )
+        left = f"{row['removed']:.0%} of the inputs can go, {int(row['keep']):,} of {self.n_inputs:,} are enough"
+        difference = f"the accuracy differs from the full network's by {_points(row['difference'])}"
+        if not self.is_certain:
+            return (
+                f"{left}: {difference}, no more than {margin} lost. That is one seed's word: without a second one "
+                "there is no interval, and chance is not ruled out."
+            )
+        return (
+            f"{left}: {difference}, and the 95 % interval of that difference, {_range(row)}, allows a loss of no more "
+            f"than {margin} ({int(row['seeds'])} pairs of networks{_masks(row)})."
+        )
+
+
+def recommend(
+    trials: pd.DataFrame, n_inputs: int, method: str, *, mode: str | None = None, margin: float = MARGIN
+) -> Recommendation | None:
+    """The recommended threshold of a method, chosen on validation; None before there is a pair to compare.
+
+    `mode` None takes the best of all. With several seeds the lower end of the paired interval must not fall below
+    -`margin` (a share of 1: 0.005 is half a point). Raises `InputError` for a margin that is no share.
+    """
+    if not 0 <= margin < 1:
+        raise InputError(f"the margin must be at least 0 and below 100 points, not {100 * margin:g}")
+    table = curve(trials, n_inputs)
+    own = table[(table["method"] == method) & table["difference"].notna()]
+    if mode is not None:
+        own = own[own["mode"] == mode]
+    if own.empty:
+        return None
+    is_certain = int(table.loc[table["method"] == "none", "seeds"].iloc[0]) > 1
+    # With several seeds, a keep that only one of them has reached yet is not judged.
+    bound = own["difference_low"] if is_certain else own["difference"]
+    if bound.isna().all():
+        return None
+    good = own[bound >= -margin].sort_values(["removed", "accuracy"])
+    nearest = own.iloc[int(np.nanargmax(bound))]
+    row = None if good.empty else good.iloc[-1]
+    chosen = nearest if row is None else row
+    return Recommendation(method, chosen["mode"], margin, n_inputs, row, nearest, is_certain)
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.2f} points"
+
+
+def _range(row: pd.Series) -> str:
+    return f"{100 * row['difference_low']:+.2f} to {100 * row['difference_high']:+.2f} points"
+
+
+def _masks(row: pd.Series) -> str:
+    crossed = int(row["masks"]) > 1 and int(row["masks"]) != int(row["seeds"])
+    return f", {int(row['masks'])} masks each" if crossed else ""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What a study found: the threshold recommended on validation, and what the test set says of it.
+
+    `row` and `baseline` are rows of the test curve.
+    """
+
+    recommendation: Recommendation
+    row: pd.Series
+    baseline: pd.Series
+
+
+def headline(trials: pd.DataFrame, n_inputs: int, method: str, margin: float = MARGIN) -> Headline | None:
+    """The study's finding in one row; None while nothing can be recommended."""
+    found = recommend(trials, n_inputs, method, margin=margin)
+    if found is None or found.row is None:
+        return None
+    final = curve(trials, n_inputs, "test")
+    chosen = (final["method"] == method) & (final["mode"] == found.mode) & (final["keep"] == found.row["keep"])
+    return Headline(found, final[chosen].iloc[0], final[final["method"] == "none"].iloc[0])
+
+
+def against_baseline(
+    trials: pd.DataFrame, method: str, mode: str, keep: int, seed: int, part: str = "validation"
+) -> McNemar | None:
+    """McNemar's test of a smaller network against the full one of the same seed, on the same images.
+
+    The full network comes first. None if one of the two is not there. Of several masks, that of the same seed, or
+    the first.
+    """
+    check_choice("part", part, ("validation", "test"))
+    if trials.empty:
+        return None
+    of_seed = trials[trials["seed"] == seed]
+    full = of_seed[of_seed["method"] == "none"]
+    small = of_seed[(of_seed["method"] == method) & (of_seed["mode"] == mode) & (of_seed["keep"] == keep)]
+    if full.empty or small.empty:
+        return None
+    small = small.sort_values("mask_seed", key=lambda masks: masks != seed, kind="stable")
+    both = (unpack(row[f"{part}_correct"], int(row[f"{part}_images"])) for row in (full.iloc[0], small.iloc[0]))
+    return mcnemar(*both)
