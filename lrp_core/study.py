@@ -166,7 +166,7 @@ REMOVED_SHARES = (0.15, 0.30, 0.50, 0.70, 0.80, 0.90, 0.95)
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"n_train": 10_000, "rank_images": 1_000, "epochs": 5, "retrain_epochs": 2, "modes": ("fine-tune",)},
-    "full": {"modes": ("scratch",), "seeds": (0, 1, 2, 3, 4)},
+    "full": {"strategies": ("one-shot", "elimination"), "modes": ("scratch",), "seeds": (0, 1, 2, 3, 4)},
 }
 """quick: complete within a minute on two cores. full: the whole training set, every network from scratch."""
 

@@ -120,6 +120,30 @@ def test_rank_of_given_weights(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert "cannot read" in refusal(capsys, "rank", "--weights", str(tmp_path / "nothing"), "--images", "50")
 
 
+def test_rank_by_a_strategy_and_by_a_class(capsys: pytest.CaptureFixture[str]) -> None:
+    few = [*SMALL, "--images", "60"]
+    one_shot = ask(capsys, "rank", *few)
+    eliminated = ask(capsys, "rank", *few, "--strategy", "elimination")
+    exchanged = ask(capsys, "rank", *few, "--strategy", "exchange", "--keep", "50")
+    assert eliminated["criterion"] == "lrp-0, elimination"
+    assert sorted(eliminated["order"]) == sorted(exchanged["order"]) == list(range(784))
+    assert eliminated["order"] != one_shot["order"]
+    assert ask(capsys, "rank", *few, "--label", "3")["order"] != one_shot["order"]
+    assert "leave --label 3 out" in refusal(capsys, "rank", *few, "--label", "3", "--strategy", "elimination")
+    assert "needs keep" in refusal(capsys, "rank", *few, "--strategy", "exchange")
+    assert "explains no image" in refusal(capsys, "rank", *few, "--criterion", "random", "--strategy", "stability")
+
+
+def test_study_recommends_a_threshold_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["study", *SMALL, "--seeds", "0", "1", "--criteria", "random", "--keeps", "780", "--jobs", "1"]
+    said = ask(capsys, *arguments, "--margin", "90")
+    assert said["recommended"]["random"]["keep"] == 780
+    assert "780 of 784 are enough" in said["recommended"]["random"]["sentence"]
+    assert main([*arguments, "--margin", "90"]) == 0
+    assert "random: 1% of the inputs can go" in capsys.readouterr().out
+    assert "margin" in refusal(capsys, *arguments, "--margin", "-1")
+
+
 def test_study_prints_the_curve(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["study", *SMALL, "--seeds", "0", "1", "--criteria", "random", "--removed", "50", "--keeps", "39"]
     said = ask(capsys, *arguments, "--jobs", "1")

@@ -147,6 +147,7 @@ def test_what_is_not_cached_is_known(mnist: Dataset, own_cache: Path) -> None:
 # Studies
 
 
+@pytest.mark.slow
 def test_a_study_of_every_strategy(mnist: Dataset, tmp_path: Path) -> None:
     study = tiny(criteria=("lrp-0", "random"), strategies=tuple(STRATEGIES), modes=("none",))
     ledger = Ledger(tmp_path)

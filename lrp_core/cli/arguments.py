@@ -120,6 +120,7 @@ def _rank_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--keep", type=int, metavar="N", help="number of inputs whose set the strategy exchange improves"
     )
+    command.add_argument("--label", type=int, metavar="N", help="rank by the images of this class alone (one-shot)")
     command.add_argument("--top", type=int, default=10, metavar="N", help="how many inputs to print")
     command.add_argument(
         "--output",

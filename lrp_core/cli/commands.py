@@ -110,10 +110,13 @@ def rank(arguments: argparse.Namespace) -> Answer:
                 networks[0] if networks else None,
                 split,
                 criterion=method.criterion,
+                label=arguments.label,
                 on_batch=lambda done: advance("", done),
                 **options,
             )
     else:
+        if arguments.label is not None:
+            raise InputError(f"strategy {method.strategy!r} ranks by all classes: leave --label {arguments.label} out")
         with progress_bar(method.name, 0, "step") as advance:
             ranking = rank_by_strategy(
                 method.strategy,
