@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import commands, removal
+from . import commands, ranking, removal
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -24,10 +24,11 @@ def make_parser() -> argparse.ArgumentParser:
         ),
         (
             "rank",
-            commands.rank,
+            ranking.rank,
             "rank the inputs by relevance or a control",
             (_data_arguments, _model_arguments, _criterion_arguments, _rank_arguments),
         ),
+        ("compare", ranking.compare, "say how much two rankings agree", (_compare_arguments,)),
         (
             "study",
             commands.study,
@@ -127,6 +128,15 @@ def _rank_arguments(command: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="write the whole ranking: as JSON, or to a .safetensors file for Ranking.load",
+    )
+
+
+def _compare_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "rankings", type=Path, nargs=2, metavar="FILE", help="a .safetensors file that 'rank --output' wrote"
+    )
+    command.add_argument(
+        "--keeps", nargs="+", type=int, metavar="N", help="numbers of inputs to tell the overlap of; default: four"
     )
 
 

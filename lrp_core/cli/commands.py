@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..errors import InputError, StorageError
-from .shared import Answer, asked_data, asked_root, progress_bar
+from .shared import Answer, asked_data, asked_root, progress_bar, single_study
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,77 +75,6 @@ def train(arguments: argparse.Namespace) -> Answer:
         f"  cost of one image    {cost.macs:,} MACs, {cost.parameters:,} parameters, {cost.bytes:,} bytes of weights"
     )
     return Answer(values, text + (f"\n  written to {arguments.output}" if arguments.output else ""))
-
-
-def rank(arguments: argparse.Namespace) -> Answer:
-    from ..models import Network
-    from ..ranking import NEED_NETWORK, Method, rank_by_strategy
-    from ..ranking import rank as rank_inputs
-    from ..stages import RankingSpec, base_network
-    from ..storage import write_atomic
-    from ..study import plan
-    from ..weights import load_network
-
-    data = asked_data(arguments)
-    method = Method(arguments.criterion, arguments.strategy)
-    base = plan(_study_of(arguments, data), data)[0].base
-    networks = []
-    if method.criterion in NEED_NETWORK and arguments.weights:
-        network = load_network(arguments.weights)
-        if not isinstance(network, Network):
-            raise InputError(f"{arguments.weights} holds a pruned network: rank the inputs of a full one")
-        if network.spec.shape != data.shape:
-            raise InputError(
-                f"{arguments.weights} takes inputs of shape {network.spec.shape}, {data.name} has {data.shape}"
-            )
-        networks.append(network)
-    elif method.criterion in NEED_NETWORK:
-        networks += [base_network(needed) for needed in RankingSpec(base, method).bases]
-    split = data.train if arguments.images is None else data.train.sample(arguments.images, seed=arguments.seed)
-    options = {"statistic": arguments.statistic, "start": arguments.start, "seed": arguments.seed}
-    if method.strategy == "one-shot":
-        with progress_bar("relevance", len(split), "image") as advance:
-            ranking = rank_inputs(
-                networks[0] if networks else None,
-                split,
-                criterion=method.criterion,
-                label=arguments.label,
-                on_batch=lambda done: advance("", done),
-                **options,
-            )
-    else:
-        if arguments.label is not None:
-            raise InputError(f"strategy {method.strategy!r} ranks by all classes: leave --label {arguments.label} out")
-        with progress_bar(method.name, 0, "step") as advance:
-            ranking = rank_by_strategy(
-                method.strategy,
-                networks,
-                split,
-                keep=arguments.keep,
-                criterion=method.criterion,
-                on_progress=advance,
-                **options,
-            )
-    values: dict[str, Any] = {
-        "criterion": ranking.criterion,
-        "statistic": arguments.statistic,
-        "images": len(split),
-        "shape": list(ranking.shape),
-        "order": ranking.order.tolist(),
-        "scores": ranking.scores.tolist(),
-        "standard_error": [None if math.isnan(e) else e for e in ranking.standard_error.tolist()],
-    }
-    lines = [f"{ranking.criterion}, {len(split):,} images of {data.name}: most important inputs first"]
-    for place, position in enumerate(ranking.order[: arguments.top].tolist(), start=1):
-        row, column = divmod(position % (data.shape[1] * data.shape[2]), data.shape[2])
-        lines.append(f"  {place:>4}  row {row:>2}, column {column:>2}   score {ranking.scores[position]:.4g}")
-    if arguments.output is not None:
-        if arguments.output.suffix == ".safetensors":
-            ranking.save(arguments.output)
-        else:
-            write_atomic(arguments.output, json.dumps(values).encode())
-        lines.append(f"whole ranking written to {arguments.output}")
-    return Answer(values, "\n".join(lines))
 
 
 def study(arguments: argparse.Namespace) -> Answer:
@@ -253,7 +181,7 @@ def export(arguments: argparse.Namespace) -> Answer:
             raise InputError("say where to write the export: --output FOLDER")
         data = asked_data(arguments)
         keep = _keep(arguments.removed, data) if arguments.keep is None else arguments.keep
-        study = replace(_study_of(arguments, data), keeps=(keep,))
+        study = replace(single_study(arguments, data), keeps=(keep,))
         method = Method(arguments.criterion, arguments.strategy).name
         trial = trial_at(study, data, method=method, keep=keep, mode=arguments.mode, seed=arguments.seed)
         made = export_trial(trial, arguments.output, ledger, overwrite=arguments.overwrite)
@@ -377,26 +305,6 @@ def info(arguments: argparse.Namespace) -> Answer:
 
 
 # What the commands share
-
-
-def _study_of(arguments: argparse.Namespace, data: Dataset) -> Study:
-    """A study of one criterion and seed, for commands that need a single trial or network of it."""
-    from ..study import preset
-
-    return preset(
-        "full",
-        data,
-        root=asked_root(arguments),
-        n_train=arguments.train_images,
-        architecture=arguments.model,
-        criteria=(arguments.criterion,),
-        strategies=("one-shot",),
-        seeds=(arguments.seed,),
-        statistic=arguments.statistic,
-        start=arguments.start,
-        rank_images=arguments.images,
-        epochs=arguments.epochs,
-    )
 
 
 def _keep(percent: float, data: Dataset) -> int:

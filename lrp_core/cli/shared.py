@@ -1,4 +1,4 @@
-"""What the commands share: an answer, the data set that was asked for, a progress bar."""
+"""What the commands share: an answer, the data set and the study that were asked for, a progress bar."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..data import Dataset
+    from ..study import Study
 
 
 @dataclass(frozen=True)
@@ -43,3 +44,23 @@ def progress_bar(title: str, total: int, unit: str) -> Iterator[Callable[..., No
             bar.update(1 if done is None else done - bar.n)
 
         yield advance
+
+
+def single_study(arguments: argparse.Namespace, data: Dataset) -> Study:
+    """A study of one criterion and seed, for commands that need a single trial or network of it."""
+    from ..study import preset
+
+    return preset(
+        "full",
+        data,
+        root=asked_root(arguments),
+        n_train=arguments.train_images,
+        architecture=arguments.model,
+        criteria=(arguments.criterion,),
+        strategies=("one-shot",),
+        seeds=(arguments.seed,),
+        statistic=arguments.statistic,
+        start=arguments.start,
+        rank_images=arguments.images,
+        epochs=arguments.epochs,
+    )
