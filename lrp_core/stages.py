@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Memory
 
-from .data import Dataset, Split, load_dataset
+from .caching import memory, stage
+from .data import Dataset, Split, load_dataset, provided
 from .errors import StorageError
 from .models import Network, build_model
 from .ranking import NEED_NETWORK, RelevanceStatistics, control_scores, measure_relevance
-from .storage import cache_dir
 from .training import Recipe, fit, one_thread
 
 STAGE_VERSION = 2
@@ -43,8 +42,11 @@ class Base:
 
 
 def base_data(base: Base) -> Dataset:
-    """The data of a base. Raises `StorageError` if they are not the ones that the trial was planned for."""
-    data = load_dataset(base.dataset, base.root)
+    """The data of a base: those that a coordinator sent here, else those on this machine's disk.
+
+    Raises `StorageError` if they are not the ones that the trial was planned for.
+    """
+    data = provided(base.digest) or load_dataset(base.dataset, base.root)
     if base.digest and data.digest != base.digest:
         raise StorageError(f"the {base.dataset} files are not the ones that this study was planned with")
     return data
@@ -59,7 +61,7 @@ def training_split(base: Base) -> Split:
 
 def prepare_base(base: Base) -> None:
     """Have the baseline of `base` trained and cached."""
-    base_network(base)
+    _train_base(**_plain(base))
 
 
 @lru_cache(maxsize=8)
@@ -67,7 +69,7 @@ def base_network(base: Base) -> Network:
     """The network trained on all inputs, from the cache if it was trained before. Do not change it."""
     data = base_data(base)
     network = build_model(base.architecture, data, seed=base.seed)
-    weights = _memory().cache(_train_base, ignore=["root"])(**_plain(base))
+    weights = _train_base(**_plain(base))
     network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
     return network.eval()
 
@@ -77,8 +79,7 @@ def relevance_statistics(base: Base, criterion: str, start: str, n_images: int |
 
     `criterion` is one of those that explain images (`MEASURED`): a composite, or a gradient.
     """
-    measure = _memory().cache(_measure_relevance, ignore=["root"])
-    sums, counts = measure(criterion=criterion, start=start, n_images=n_images, **_plain(base))
+    sums, counts = _measure_relevance(criterion=criterion, start=start, n_images=n_images, **_plain(base))
     return RelevanceStatistics(torch.from_numpy(np.array(sums)), torch.from_numpy(np.array(counts)))
 
 
@@ -90,10 +91,10 @@ def base_scores(base: Base, criterion: str) -> torch.Tensor:
     """
     if criterion not in NEED_NETWORK:
         base = Base(base.dataset, base.root, base.digest, base.n_train, seed=base.seed)
-    score = _memory().cache(_score_control, ignore=["root"])
-    return torch.from_numpy(np.array(score(criterion=criterion, **_plain(base))))
+    return torch.from_numpy(np.array(_score_control(criterion=criterion, **_plain(base))))
 
 
+@stage
 @one_thread()
 def _train_base(version: int, root: str | None, **values: Any) -> dict[str, np.ndarray]:
     base = _from_plain(root, values)
@@ -107,6 +108,7 @@ def _train_base(version: int, root: str | None, **values: Any) -> dict[str, np.n
     return {name: value.numpy() for name, value in network.state_dict().items()}
 
 
+@stage
 @one_thread()
 def _measure_relevance(
     version: int, root: str | None, criterion: str, start: str, n_images: int | None, **values: Any
@@ -119,6 +121,7 @@ def _measure_relevance(
     return statistics.sums.numpy(), statistics.counts.numpy()
 
 
+@stage
 @one_thread()
 def _score_control(version: int, root: str | None, criterion: str, **values: Any) -> np.ndarray:
     base = _from_plain(root, values)
@@ -137,13 +140,9 @@ def _from_plain(root: str | None, values: dict[str, Any]) -> Base:
     return Base(root=root, recipe=recipe, **{name: values[name] for name in names})
 
 
-def _memory() -> Memory:
-    return Memory(cache_dir("stages"), verbose=0)
-
-
 def trim_cache(weights: Path) -> None:
     """Drop the oldest cached stages, and the oldest networks in `weights`, beyond `CACHE_LIMIT` bytes each."""
-    _memory().reduce_size(bytes_limit=CACHE_LIMIT)
+    memory().reduce_size(bytes_limit=CACHE_LIMIT)
     files = sorted(weights.glob("*.safetensors"), key=lambda f: f.stat().st_mtime, reverse=True)
     total = 0
     for file in files:

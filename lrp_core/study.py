@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Generator
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from joblib import Parallel, delayed
 
 from .data import Dataset, load_dataset
 from .errors import InputError, StorageError, check_choice
 from .evaluation import measure_cost
+from .execution import check_backend, claimed, open_pool
 from .ledger import Ledger
 from .lrp import STARTS
 from .models import ARCHITECTURES, Network
@@ -47,6 +48,8 @@ from .stages import (
 )
 from .training import Recipe, evaluate, fit, one_thread, recipe_for
 from .weights import load_network, save_network
+
+log = logging.getLogger(__name__)
 
 MODES: tuple[str, ...] = ("none", "fine-tune", "scratch")
 
@@ -218,45 +221,81 @@ def _spread(values: list[int]) -> list[int]:
 
 
 def run_study(
-    study: Study, ledger: Ledger | None = None, *, name: str = "study", jobs: int | None = None
-) -> Iterator[tuple[int, int, Trial]]:
+    study: Study,
+    ledger: Ledger | None = None,
+    *,
+    name: str = "study",
+    jobs: int | None = None,
+    backend: str = "loky",
+    scheduler: str | None = None,
+    fall_back: bool = False,
+) -> Generator[tuple[int, int, Trial], None, None]:
     """Run what the ledger does not hold yet; yields (done, total, trial) as each trial finishes.
 
-    Every trial is recorded the moment it is there, so a run that is killed goes on where it was. `jobs`
-    processes of one thread each work (default: one for each core). Raises `StorageError` if another
-    process is running the same study, `InputError` for a study that does not fit its data.
+    Every trial is recorded the moment it is there, so a run that is killed goes on where it was. Processes that run
+    the same study, or two with trials in common, share the work; each yields all of its trials, whoever ran them.
+
+    The backend "loky" has `jobs` processes of one thread each (default: one for each core), "dask" the workers of
+    `scheduler`, an address; `fall_back`: the processes of this machine if the scheduler does not answer. Raises
+    `InputError` for a study that does not fit its data or a backend that cannot be, `Cancelled` on request.
     """
-    if jobs is not None and jobs < 1:
-        raise InputError(f"jobs must be at least 1, not {jobs}")
+    check_backend(backend, jobs=jobs, scheduler=scheduler)
     ledger = ledger or Ledger()
     data = load_dataset(study.dataset, study.root)
     trials = plan(study, data)
-    seen = ledger.recorded([t.key for t in trials])
-    todo = [t for t in trials if t.key not in seen]
-    jobs = jobs or os.cpu_count() or 1
-    with ledger.running(study.key, "study", name, asdict(study), len(trials)) as mine:
-        if not mine:
-            raise StorageError("this study is being run by another process: its results appear as they finish")
-        done = len(trials) - len(todo)
+    with ledger.running(study.key, "study", name, asdict(study), len(trials), share=True) as holder:
+        seen = ledger.recorded([trial.key for trial in trials])
+        left = {trial.key: trial for trial in trials if trial.key not in seen}
+        done = len(trials) - len(left)
         ledger.report(study.key, "trials", done)
-        if not todo:
+        if not left:
             return
         trim_cache(ledger.folder / "weights")
-        with Parallel(jobs, return_as="generator_unordered", inner_max_num_threads=1) as parallel:
-            ledger.report(study.key, "training on all inputs", done)
-            bases = list(dict.fromkeys(t.base for t in todo))
-            for _ in parallel(delayed(prepare_base)(base) for base in bases):
-                ledger.report(study.key, "training on all inputs", done)
-            ranked = (t for t in todo if t.criterion != "none")
-            rankings = list(dict.fromkeys(replace(t, keep=1, mode="none", retrain=Recipe()) for t in ranked))
-            for _ in parallel(delayed(trial_ranking)(trial) for trial in rankings):
-                ledger.report(study.key, "measuring relevance", done)
-            for trial, result, network in parallel(delayed(_run_indexed)(trial) for trial in todo):
-                save_network(network, weights_path(ledger, trial))
-                ledger.record_trial(trial.key, trial.row(), result)
-                done += 1
-                ledger.report(study.key, "trials", done)
-                yield done, len(trials), trial
+        note = partial(_note, ledger, study.key)
+        with open_pool(data, backend=backend, jobs=jobs, scheduler=scheduler, fall_back=fall_back, note=note) as pool:
+            for stage, prepare, needed in _preparations(left.values()):
+                total = len(needed)
+                ledger.report(study.key, f"{stage} (0 of {total})", done)
+                with closing(claimed(pool.prepare, prepare, needed, ledger, str(holder))) as steps:
+                    for found in steps:
+                        if found is None:
+                            ledger.check_cancelled(study.key)
+                            continue
+                        ledger.release(found[0], str(holder))
+                        del needed[found[0]]
+                        ledger.report(study.key, f"{stage} ({total - len(needed)} of {total})", done)
+            with closing(claimed(pool.run, run_trial, left, ledger, str(holder))) as steps:
+                for found in steps:
+                    if found is not None:
+                        key, (result, network) = found
+                        save_network(network, weights_path(ledger, left[key]))
+                        ledger.record_trial(key, left[key].row(), result)
+                    for key in sorted(ledger.recorded(list(left)), key=list(left).index):
+                        trial = left.pop(key)
+                        done += 1
+                        baselines = sum(t.criterion == "none" for t in left.values())
+                        ledger.report(study.key, "evaluating on all inputs" if baselines else "trials", done)
+                        yield done, len(trials), trial
+                    ledger.check_cancelled(study.key)
+
+
+def _preparations(trials: Collection[Trial]) -> list[tuple[str, Callable[[Any], Any], dict[str, Any]]]:
+    """What trials have in common, in the order in which it is needed: each is computed once and cached.
+
+    Gives what it is, the function that has it cached, and its arguments by the key under which they are claimed.
+    """
+    bases = dict.fromkeys(trial.base for trial in trials)
+    ranked = [trial for trial in trials if trial.criterion != "none"]
+    rankings = dict.fromkeys(replace(trial, keep=1, mode="none", retrain=Recipe()) for trial in ranked)
+    return [
+        ("training on all inputs", prepare_base, {f"base:{_base_key(base)}": base for base in bases}),
+        ("ranking", prepare_ranking, {f"ranking:{trial.key}": trial for trial in rankings}),
+    ]
+
+
+def _note(ledger: Ledger, run: str, message: str) -> None:
+    log.warning(message)
+    ledger.note(run, message)
 
 
 @one_thread()
@@ -313,6 +352,11 @@ def trial_ranking(trial: Trial) -> Ranking:
     return ranking_from(statistics, trial.criterion, shape, statistic=trial.statistic, seed=base.seed)
 
 
+def prepare_ranking(trial: Trial) -> None:
+    """Have what the trial's ranking orders by computed and cached."""
+    trial_ranking(trial)
+
+
 def weights_path(ledger: Ledger, trial: Trial) -> Path:
     """Where the network of a finished trial lies."""
     return ledger.folder / "weights" / f"{trial.key}.safetensors"
@@ -332,8 +376,8 @@ def trial_network(trial: Trial, ledger: Ledger) -> Network | PrunedNetwork:
     return network
 
 
-def _run_indexed(trial: Trial) -> tuple[Trial, dict[str, Any], Network | PrunedNetwork]:
-    return trial, *run_trial(trial)
+def _base_key(base: Base) -> str:
+    return _digest([STAGE_VERSION, asdict(replace(base, root=None))])
 
 
 def _digest(values: Any) -> str:

@@ -7,14 +7,14 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ..errors import InputError, StorageError
-from .shared import Answer, asked_data, asked_root, progress_bar
+from .shared import Answer, asked_data, asked_root, progress_bar, stopped_by_sigterm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -138,7 +138,7 @@ def study(arguments: argparse.Namespace) -> Answer:
     ledger = Ledger()
     if arguments.resume:
         with _announced(ledger, arguments.resume, "study") as run:
-            return _run_study(Study.from_values(run.spec), ledger, run.name, arguments.jobs)
+            return _run_study(Study.from_values(run.spec), ledger, run.name, arguments)
     data = asked_data(arguments)
     keeps = tuple(_keep(percent, data) for percent in arguments.removed or ())
     chosen = preset(
@@ -157,17 +157,30 @@ def study(arguments: argparse.Namespace) -> Answer:
         epochs=arguments.epochs,
         retrain_epochs=arguments.retrain_epochs,
     )
-    return _run_study(chosen, ledger, arguments.preset, arguments.jobs)
+    return _run_study(chosen, ledger, arguments.preset, arguments)
 
 
-def _run_study(study: Study, ledger: Ledger, name: str, jobs: int | None) -> Answer:
+def _run_study(study: Study, ledger: Ledger, name: str, arguments: argparse.Namespace) -> Answer:
     from ..data import load_dataset
     from ..study import plan, run_study
     from ..views import curve, study_trials
 
     data = load_dataset(study.dataset, study.root)
-    with progress_bar("study", len(plan(study, data)), "trial") as advance:
-        for done, _, trial in run_study(study, ledger, name=name, jobs=jobs):
+    steps = run_study(
+        study,
+        ledger,
+        name=name,
+        jobs=arguments.jobs,
+        backend=arguments.backend,
+        scheduler=arguments.scheduler,
+        fall_back=arguments.fall_back,
+    )
+    with (
+        progress_bar("study", len(plan(study, data)), "trial") as advance,
+        stopped_by_sigterm(),
+        closing(steps),
+    ):
+        for done, _, trial in steps:
             advance(f"{trial.criterion} {trial.keep}", done)
     trials = study_trials(study, ledger)
     tables = {part: curve(trials, data.n_inputs, part) for part in ("validation", "test")}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,3 +45,16 @@ def progress_bar(title: str, total: int, unit: str) -> Iterator[Callable[..., No
             bar.update(1 if done is None else done - bar.n)
 
         yield advance
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM stop what runs inside as Ctrl-C does: cleanly, with what is done kept."""
+    if threading.current_thread() is not threading.main_thread():  # only that one can set handlers, and gets signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
