@@ -242,10 +242,10 @@ def run_study(
     check_backend(backend, jobs=jobs, scheduler=scheduler)
     ledger = ledger or Ledger()
     data = load_dataset(study.dataset, study.root)
-    trials = plan(study, data)
+    trials = {trial.key: trial for trial in plan(study, data)}
     with ledger.running(study.key, "study", name, asdict(study), len(trials), share=True) as holder:
-        seen = ledger.recorded([trial.key for trial in trials])
-        left = {trial.key: trial for trial in trials if trial.key not in seen}
+        seen = ledger.recorded(list(trials))
+        left = {key: trial for key, trial in trials.items() if key not in seen}
         done = len(trials) - len(left)
         ledger.report(study.key, "trials", done)
         if not left:
@@ -268,8 +268,8 @@ def run_study(
                 for found in steps:
                     if found is not None:
                         key, (result, network) = found
-                        save_network(network, weights_path(ledger, left[key]))
-                        ledger.record_trial(key, left[key].row(), result)
+                        save_network(network, weights_path(ledger, trials[key]))
+                        ledger.record_trial(key, trials[key].row(), result)
                     for key in sorted(ledger.recorded(list(left)), key=list(left).index):
                         trial = left.pop(key)
                         done += 1

@@ -87,7 +87,7 @@ def claimed(
     one has claimed are looked at again later. None comes about once a second, for the caller to look around.
     """
     while left:
-        free = ((key, left[key]) for key in list(left) if key in left and ledger.claim(key, holder))
+        free = (item for item in list(left.items()) if item[0] in left and ledger.claim(item[0], holder))
         with closing(run(function, free)) as steps:
             for found in steps:
                 yield found and (found[0][0], found[1])

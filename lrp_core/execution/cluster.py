@@ -11,6 +11,7 @@ import platform
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError
 from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from distributed import Client, Worker, WorkerPlugin
+from distributed.comm.core import CommClosedError
 from joblib import Parallel
 from joblib._dask import DaskDistributedBackend
 
@@ -74,7 +76,7 @@ def open_cluster(scheduler: str, data: Dataset) -> Cluster:
                 "fall back to this machine"
             ) from error
         _check_workers(client)
-        return Cluster(client, data)
+        return Cluster(client, scheduler, data)
     except BaseException:
         client.close()
         raise
@@ -83,9 +85,9 @@ def open_cluster(scheduler: str, data: Dataset) -> Cluster:
 class Cluster(Pool):
     """The workers that a client's scheduler has, as long as the context is open; their number may change."""
 
-    def __init__(self, client: Client, data: Dataset) -> None:
+    def __init__(self, client: Client, scheduler: str, data: Dataset) -> None:
         super().__init__(jobs=-1)
-        self.client = client
+        self.client, self.scheduler = client, scheduler
         self.token = uuid.uuid4().hex[:12]
         self._names: list[str] = []
         self._had_workers = time.monotonic()
@@ -106,7 +108,10 @@ class Cluster(Pool):
             self.client.close()
 
     def run(self, function: Callable[[T], Any], items: Iterable[Item[T]]) -> Steps[tuple[Item[T], Any]]:
-        return super().run(partial(_on_worker, self.token, function), items)
+        try:
+            yield from super().run(partial(_on_worker, self.token, function), items)
+        except (CancelledError, CommClosedError) as error:
+            raise self._lost() from error
 
     def prepare(self, function: Callable[[T], Any], items: Iterable[Item[T]]) -> Steps[tuple[Item[T], Any]]:
         """What is in this machine's cache is not computed again; all of it is sent to every worker at the end."""
@@ -144,15 +149,18 @@ class Cluster(Pool):
 
     def _check(self) -> None:
         if self.client.status != "running":
-            raise StorageError(f"the connection to the scheduler {self.client.scheduler_info()['address']} is lost")
+            raise self._lost()
         for future in list(self.client.futures.values()):
             if future.status == "error":
                 raise LrpError(f"the scheduler gave up on a trial: {future.exception}")
         now = time.monotonic()
-        if self.client.scheduler_info()["workers"]:
+        if self.client.nthreads():
             self._had_workers = now
         elif now - self._had_workers > IDLE_SECONDS:
-            raise StorageError(f"the scheduler has had no workers for {IDLE_SECONDS} s: start some, and go on")
+            raise StorageError(f"the scheduler {self.scheduler} has had no workers for {IDLE_SECONDS} s: start some")
+
+    def _lost(self) -> StorageError:
+        return StorageError(f"the connection to the scheduler {self.scheduler} is lost: start it again, and go on")
 
 
 class _Backend(DaskDistributedBackend):  # type: ignore[misc]
