@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -24,7 +25,7 @@ import psutil
 import pytest
 
 from lrp_core.cli import main
-from lrp_core.data import Dataset, load_dataset
+from lrp_core.data import Dataset, load_dataset, provided
 from lrp_core.errors import Cancelled, InputError, LrpError, StorageError
 from lrp_core.execution import Pool, cluster, open_pool
 from lrp_core.ledger import Ledger
@@ -508,6 +509,17 @@ def test_a_scheduler_that_does_not_answer(
     assert address in run.message
     assert "this machine" in run.message
     assert run.message in caplog.text
+
+
+def test_data_stay_on_a_worker_as_long_as_any_coordinator_needs_them(toy: Dataset, unchecked: None) -> None:
+    worker: Any = SimpleNamespace(address="tcp://127.0.0.1:1", state=SimpleNamespace(nthreads=1))
+    one, two = (cluster._Sent(name, cluster.versions(), toy, ()) for name in ("one", "two"))
+    for sent in (one, two):
+        sent.setup(worker)
+    one.teardown(worker)
+    assert provided(toy.digest) is toy
+    two.teardown(worker)
+    assert provided(toy.digest) is None
 
 
 @pytest.mark.parametrize("address", ["nonsense", "tcp://", "tcp://127.0.0.1:99999", "ftp://127.0.0.1:80"])

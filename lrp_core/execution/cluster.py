@@ -40,8 +40,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_sent: set[str] = set()
-"""Names of what was sent to this process, if it is a worker, and checked."""
+_sent: dict[str, str | None] = {}
+"""What was sent to this process, if it is a worker that fits: its name, and the digest of the data set in it."""
 
 
 def versions() -> dict[str, str]:
@@ -91,13 +91,21 @@ class Cluster(Pool):
         self.token = uuid.uuid4().hex[:12]
         self._names: list[str] = []
         self._had_workers = time.monotonic()
-        bare = (Split(part.pixels, part.labels, part.indices) for part in (data.train, data.validation, data.test))
-        self._send(data=Dataset(data.name, data.classes, *bare))
+        # Without what a data set and its splits have computed of themselves.
+        parts = (Split(part.pixels, part.labels, part.indices) for part in (data.train, data.validation, data.test))
+        try:
+            self._send(data=Dataset(data.name, data.classes, *parts))
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         """Take back what was sent, and leave the workers to others."""
         try:
             for name in self._names:
@@ -184,12 +192,12 @@ class _Sent(WorkerPlugin):
             provide(self.data)
             log.info("received data set %s", self.data.digest)
         keep(self.results)
-        _sent.add(self.name)
+        _sent[self.name] = self.data.digest if self.data is not None else None
 
     def teardown(self, worker: Worker) -> None:
-        _sent.discard(self.name)
-        if self.data is not None:
-            withdraw(self.data.digest)
+        digest = _sent.pop(self.name, None)
+        if digest and digest not in _sent.values():  # another coordinator may have sent the same data
+            withdraw(digest)
 
 
 def _on_worker(token: str, function: Callable[[T], Any], value: T) -> Any:
