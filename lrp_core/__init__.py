@@ -14,7 +14,7 @@ Names are imported when they are first used, so that the command line and the pa
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from .version import __version__ as __version__
 
 _HOMES = {
     "load_dataset": "data",

@@ -187,6 +187,15 @@ def _study_arguments(command: argparse.ArgumentParser) -> None:
         "--jobs", type=int, metavar="N", help="processes of one thread each; default: one for each core"
     )
     command.add_argument(
+        "--backend", default="loky", metavar="NAME", help="loky: processes of this machine; dask: many machines"
+    )
+    command.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of the Dask scheduler whose workers run the trials: tcp://HOST:PORT"
+    )
+    command.add_argument(
+        "--fall-back", action="store_true", help="go on with this machine if the scheduler does not answer"
+    )
+    command.add_argument(
         "--resume", metavar="ID", help="go on with a study that was started before ('info' lists them)"
     )
 

@@ -6,14 +6,14 @@ import argparse
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ..errors import InputError, StorageError
-from .shared import Answer, asked_data, asked_root, progress_bar, single_study
+from .shared import Answer, asked_data, asked_root, progress_bar, single_study, stopped_by_sigterm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,10 +81,10 @@ def study(arguments: argparse.Namespace) -> Answer:
     from ..ledger import Ledger
     from ..study import Study, preset
 
-    ledger, margin = Ledger(), arguments.margin / 100
+    ledger = Ledger()
     if arguments.resume:
         with _announced(ledger, arguments.resume, "study") as run:
-            return _run_study(Study.from_values(run.spec), ledger, run.name, arguments.jobs, margin)
+            return _run_study(Study.from_values(run.spec), ledger, run.name, arguments)
     data = asked_data(arguments)
     keeps = tuple(_keep(percent, data) for percent in arguments.removed or ())
     chosen = preset(
@@ -105,22 +105,37 @@ def study(arguments: argparse.Namespace) -> Answer:
         epochs=arguments.epochs,
         retrain_epochs=arguments.retrain_epochs,
     )
-    return _run_study(chosen, ledger, arguments.preset, arguments.jobs, margin)
+    return _run_study(chosen, ledger, arguments.preset, arguments)
 
 
-def _run_study(study: Study, ledger: Ledger, name: str, jobs: int | None, margin: float) -> Answer:
+def _run_study(study: Study, ledger: Ledger, name: str, arguments: argparse.Namespace) -> Answer:
     from ..data import load_dataset
     from ..results import curve, recommend
     from ..study import plan, run_study
     from ..views import study_trials
 
     data = load_dataset(study.dataset, study.root)
-    with progress_bar("study", len(plan(study, data)), "trial") as advance:
-        for done, _, trial in run_study(study, ledger, name=name, jobs=jobs):
+    steps = run_study(
+        study,
+        ledger,
+        name=name,
+        jobs=arguments.jobs,
+        backend=arguments.backend,
+        scheduler=arguments.scheduler,
+        fall_back=arguments.fall_back,
+    )
+    with (
+        progress_bar("study", len(plan(study, data)), "trial") as advance,
+        stopped_by_sigterm(),
+        closing(steps),
+    ):
+        for done, _, trial in steps:
             advance(f"{trial.method} {trial.keep}", done)
     trials = study_trials(study, ledger)
     tables = {part: curve(trials, data.n_inputs, part) for part in ("validation", "test")}
-    recommended = {name: recommend(trials, data.n_inputs, name, margin=margin) for name in study.methods}
+    recommended = {
+        name: recommend(trials, data.n_inputs, name, margin=arguments.margin / 100) for name in study.methods
+    }
     sentences = {name: found.sentence for name, found in recommended.items() if found is not None}
     values = {
         "study": study.key,

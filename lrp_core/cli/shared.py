@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,3 +66,16 @@ def single_study(arguments: argparse.Namespace, data: Dataset) -> Study:
         rank_images=arguments.images,
         epochs=arguments.epochs,
     )
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM stop what runs inside as Ctrl-C does: cleanly, with what is done kept."""
+    if threading.current_thread() is not threading.main_thread():  # only that one can set handlers, and gets signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
