@@ -22,7 +22,7 @@ from .ranking import NEED_NETWORK, RelevanceStatistics, control_scores, measure_
 from .storage import cache_dir
 from .training import Recipe, fit, one_thread
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 """Part of every cache key and trial key: raise it when a change makes results differ."""
 
 CACHE_LIMIT = 2 * 2**30
