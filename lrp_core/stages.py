@@ -34,7 +34,7 @@ from .ranking import (
 )
 from .training import Recipe, fit, one_thread
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 """Part of every cache key and trial key: raise it when a change makes results differ."""
 
 CACHE_LIMIT = 2 * 2**30
