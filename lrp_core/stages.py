@@ -31,6 +31,7 @@ from .ranking import (
     exchange,
     measure_relevance,
     ranking_from,
+    refine,
 )
 from .training import Recipe, fit, one_thread
 
@@ -237,12 +238,13 @@ def _rank_by_elimination(
     keep: int | None,
     **values: Any,
 ) -> np.ndarray:
-    """Scores of elimination, or if there is a `keep`, of the exchange that improves on it."""
+    """Scores of elimination, or if there is a `keep`, of the exchange and refinement that improve on it."""
     base = _from_plain(root, values)
     split = training_split(base)
     spec = RankingSpec(base, Method(criterion, "exchange"), statistic, start, rank_images, keep)
     if keep is not None and spec.improves is not None:
-        return exchange(ranking_of(spec.improves), split, keep, seed=base.seed).scores.numpy()
+        exchanged = exchange(ranking_of(spec.improves), split, keep, seed=base.seed)
+        return refine(exchanged, split, keep, seed=base.seed).scores.numpy()
     ranking = eliminate(
         base_network(base),
         split,

@@ -27,6 +27,7 @@ from lrp_core.ranking import (
     eliminate,
     exchange,
     rank,
+    refine,
 )
 from lrp_core.stages import RankingSpec, base_network, is_cached, ranking_of, training_split
 from lrp_core.study import Study, make_network, plan, run_study, trial_at
@@ -101,7 +102,7 @@ def test_a_study_ranks_as_the_strategies_do(mnist: Dataset, criterion: str) -> N
         network = base_network(base)
         one_shot = rank(network, sample, criterion=criterion, seed=3)
         eliminated = eliminate(network, split, criterion=criterion, options=Elimination(explained=50), seed=3)
-        exchanged = exchange(eliminated, split, 100, seed=3)
+        exchanged = refine(exchange(eliminated, split, 100, seed=3), split, 100, seed=3)
     expected = {"": one_shot, ", elimination": eliminated, ", exchange": exchanged}
     for suffix, ranking in expected.items():
         spec = spec_of(study, mnist, criterion + suffix, seed=3)
