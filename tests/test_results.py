@@ -165,9 +165,15 @@ def test_the_whole_interval_has_to_stay_within_the_margin() -> None:
     strict = results.recommend(trials, 784, "lrp-0", margin=0.0)
     assert strict is not None
     assert strict.row is None
-    assert strict.nearest["keep"] == 392
+    assert strict.least["keep"] == 392
     assert strict.sentence.startswith("No measured share of the inputs can go within 0 points")
+    assert "already at 50% removed" in strict.sentence
     assert "-0.27 to -0.03 points" in strict.sentence
+    assert "More seeds" not in strict.sentence
+    wide = results.recommend(rows(*BASE, *pairs("lrp-0", 100, [-0.001, -0.009, -0.001])), 784, "lrp-0")
+    assert wide is not None
+    assert wide.row is None
+    assert wide.sentence.endswith("More seeds would narrow the interval.")
 
 
 @given(
