@@ -79,6 +79,16 @@ class Run:
         """How long it has run, or ran."""
         return (time.time() if self.is_active else self.updated) - self.started
 
+    @property
+    def rate(self) -> float | None:
+        """Steps a second since it started; None before the first one, and where it began with all of them done."""
+        return self.done / self.seconds if self.done and self.seconds > 1 else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at this rate; None before the first step, and when nothing is at it."""
+        return (self.total - self.done) / self.rate if self.is_active and self.rate else None
+
 
 class Ledger:
     """Trials and runs under one folder (default: the cache). Any number of processes may open it.
@@ -214,6 +224,15 @@ class Ledger:
         with self._connect() as database:
             row = database.execute(f"SELECT {_COLUMNS} FROM runs WHERE id = ?", (run,)).fetchone()
         return self._run(row) if row else None
+
+    def forget(self, run: str) -> None:
+        """Take a run out of the list; its trials stay. Raises `StorageError` if it is active."""
+        with self._connect() as database:
+            database.execute("BEGIN IMMEDIATE")
+            row = database.execute(f"SELECT {_COLUMNS} FROM runs WHERE id = ?", (run,)).fetchone()
+            if row and self._run(row).is_active:
+                raise StorageError(f"{row[2]!r} is running: cancel it before you delete it")
+            database.execute("DELETE FROM runs WHERE id = ?", (run,))
 
     def _enter(
         self, database: sqlite3.Connection, run: str, kind: str, name: str, spec: dict[str, Any], state: str, total: int
