@@ -103,6 +103,12 @@ def expected_accuracy(table: pd.DataFrame, method: str, mode: str, keep: int) ->
     return Interval(*(float(np.interp(keep, points["keep"], points[name])) for name in ("accuracy", "low", "high")))
 
 
+def nearest_keep(table: pd.DataFrame, method: str, mode: str, keep: int) -> int | None:
+    """The measured keep of a method that is nearest to `keep`; None before there is one."""
+    own = table[(table["method"] == method) & (table["mode"] == mode)]["keep"]
+    return None if own.empty else int(own.iloc[(own - keep).abs().argmin()])
+
+
 @dataclass(frozen=True)
 class Recommendation:
     """The most inputs that can go: the least measured keep whose accuracy stays within `margin` of the full network's.

@@ -61,7 +61,7 @@ def test_the_mask_is_that_of_the_ranking(mnist: Dataset, ledger: Ledger) -> None
     trial = trial_at(STUDY, mnist, method="lrp-0", keep=50, mode="none", seed=1)
     assert np.flatnonzero(found.kept).tolist() == ranking_of(trial.ranking).mask(50).indices.tolist()
     assert found.accuracy is None
-    scores = views.importance(STUDY, "lrp-0", 1)
+    scores = views.study_ranking(STUDY, "lrp-0", 784, 1).scores.view(28, 28).numpy()
     assert scores[found.kept].min() >= scores[~found.kept].max()
 
 
