@@ -139,15 +139,23 @@ class Recommendation:
                 f"No measured share of the inputs can go within {margin} of accuracy: at "
                 f"{nearest['removed']:.0%} removed the difference to the full network is {found}."
             )
-        left = f"{row['removed']:.0%} of the inputs can go, {int(row['keep']):,} of {self.n_inputs:,} are enough"
+        enough = f"{int(row['keep']):,} of {self.n_inputs:,} are enough"
+        return f"{row['removed']:.0%} of the inputs can go, {enough}: {self.reason}"
+
+    @property
+    def reason(self) -> str:
+        """What the recommended row rests on; empty if there is none."""
+        row, margin = self.row, f"{100 * self.margin:g} points"
+        if row is None:
+            return ""
         difference = f"the accuracy differs from the full network's by {_points(row['difference'])}"
         if not self.is_certain:
             return (
-                f"{left}: {difference}, no more than {margin} lost. That is one seed's word: without a second one "
+                f"{difference}, no more than {margin} lost. That is one seed's word: without a second one "
                 "there is no interval, and chance is not ruled out."
             )
         return (
-            f"{left}: {difference}, and the 95 % interval of that difference, {_range(row)}, allows a loss of no more "
+            f"{difference}, and the 95 % interval of that difference, {_range(row)}, allows a loss of no more "
             f"than {margin} ({int(row['seeds'])} pairs of networks{_masks(row)})."
         )
 

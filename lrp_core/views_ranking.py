@@ -50,9 +50,10 @@ class RankingPicture:
         return bool(self.table["standard_error"].notna().any())
 
     @property
-    def is_positive(self) -> bool:
-        """Whether scores fit a logarithmic scale: none below zero, and more than a few sizes."""
-        return bool((self.score >= 0).all() and np.unique(self.score).size > 2)
+    def spans_decades(self) -> bool:
+        """Whether a logarithmic scale shows the scores best: none below zero, and the others three decades apart."""
+        positive = self.score[self.score > 0]
+        return bool((self.score >= 0).all() and positive.size and positive.max() > 1000 * positive.min())
 
 
 def picture_of_ranking(ranking: Ranking) -> RankingPicture:

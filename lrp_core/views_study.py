@@ -36,7 +36,7 @@ def draft_study(shares: Sequence[float], **values: Any) -> Study:
 
 
 def write_shares(study: Study) -> str:
-    """What a study removes as `read_shares` reads it: in per cent, with no more digits than its keeps need."""
+    """What a study removes as `read_shares` reads it: in per cent and its order, with no more digits than needed."""
     n_inputs = load_dataset(study.dataset, study.root).n_inputs
 
     def percent(keep: int) -> str:
@@ -44,7 +44,7 @@ def write_shares(study: Study) -> str:
         rounded = (round(exact, digits) for digits in range(10))
         return f"{next(p for p in rounded if 0 < p < 100 and keep_for_share(p / 100, n_inputs) == keep):.10g}"
 
-    return " ".join(percent(keep) for keep in sorted(set(study.keeps), reverse=True) if keep < n_inputs)
+    return " ".join(percent(keep) for keep in dict.fromkeys(study.keeps) if keep < n_inputs)
 
 
 def read_shares(text: str) -> tuple[float, ...]:

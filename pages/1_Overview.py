@@ -47,7 +47,7 @@ with frame.refusals():
             f"**{percent(1 - row['bytes'] / base['bytes'], 0)} less** memory for its weights. "
             f"Pixels ranked by {found.recommendation.method}, smaller network: {found.recommendation.mode}."
         )
-        st.markdown(f"Chosen on validation images: {found.recommendation.sentence}")
+        st.markdown(f"Chosen on validation images: {found.recommendation.reason}")
         with st.container(horizontal=True):
             st.metric(
                 "Pixels removed",

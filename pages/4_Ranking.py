@@ -28,17 +28,18 @@ def draw(found: Ranking, method: str, seed: int, keep: int) -> None:
         if kind == "Place":
             figure, text = charts_ranking.places(shown.place), "Strong colour: most important."
         elif kind == "Score":
-            figure = charts_ranking.scores(shown.score, is_positive=shown.is_positive)
-            text = "Powers of ten; pixels without a score are blank." if shown.is_positive else "Zero is blank."
+            figure = charts_ranking.scores(shown.score, spans_decades=shown.spans_decades)
+            text = "Powers of ten; pixels without a score are blank." if shown.spans_decades else "Zero is blank."
         else:
             figure = charts_ranking.errors(shown.relative_error)
             text = "As a share of the score; above 100 % the score could as well be zero."
         st.plotly_chart(figure, config=charts.CONFIG, key="ranking", alt=f"{kind} of each pixel by {method}")
         st.caption(text)
+    ties = int((shown.table["score"] == 0).sum())
     with right:
         st.markdown("**Scores in order**")
         st.plotly_chart(
-            charts_ranking.in_order(shown.table, is_positive=shown.is_positive, marker=keep, height=390),
+            charts_ranking.in_order(shown.table, spans_decades=shown.spans_decades, marker=keep, height=390),
             config=charts.CONFIG,
             key="scores",
             alt="Score of each pixel from the most to the least important; the line marks how many are kept",
@@ -48,12 +49,12 @@ def draw(found: Ranking, method: str, seed: int, keep: int) -> None:
             + (
                 (
                     "Band: two standard errors on either side"
-                    + (", cut at a tenth of the score." if shown.is_positive else ".")
+                    + (", cut at a tenth of the score." if shown.spans_decades else ".")
                 )
                 if shown.has_errors
                 else ""
             )
-            + (" Pixels whose score is zero come last, in an order that chance drew." if shown.is_positive else "")
+            + (f" {ties} pixels have a score of zero: chance drew their order." if ties > 1 else "")
         )
     with st.expander("The order as a table", icon=":material/format_list_numbered:"):
         column = st.column_config.NumberColumn

@@ -93,6 +93,7 @@ def recommend(found: Recommendation, n_inputs: int, removed: int) -> None:
     with way:
         st.button(
             "Move the slider there",
+            key="move",
             width="stretch",
             wrap=True,
             icon=":material/move_down:",

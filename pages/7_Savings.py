@@ -59,7 +59,7 @@ with frame.refusals():
             "Budget",
             list(charts_methods.COSTS),
             default="macs",
-            format_func=lambda name: charts_methods.COSTS[name][0],
+            format_func=lambda name: charts_methods.COSTS[name][0].removesuffix(" (bytes)"),
             key="budget",
             required=True,
             wrap=True,

@@ -58,15 +58,18 @@ def test_the_picture_says_where_each_input_stands(seed: int, shape: tuple[int, .
     for entry in shown.table.to_dict("records"):
         assert entry["score"] == float(scores[entry["channel"], entry["row"], entry["column"]])
     assert shown.has_errors
-    assert shown.is_positive
+    assert not shown.spans_decades
 
 
 def test_scores_that_fit_no_logarithm_and_errors_that_are_unknown() -> None:
     signed = Ranking.from_scores("mean", torch.tensor([1.0, -2.0, 0.0, 3.0]), (1, 2, 2))
     shown = views_ranking.picture_of_ranking(signed)
-    assert not shown.is_positive
+    assert not shown.spans_decades
     assert not shown.has_errors
     assert np.isnan(shown.relative_error).all()
+    decades = Ranking.from_scores("mean-square", torch.tensor([1.0, 1e-4, 0.0, 0.1]), (1, 2, 2))
+    assert views_ranking.picture_of_ranking(decades).spans_decades
+    assert not views_ranking.picture_of_ranking(Ranking.from_scores("flat", torch.zeros(4), (1, 2, 2))).spans_decades
     with pytest.raises(InputError, match="only rankings of images"):
         views_ranking.picture_of_ranking(Ranking.from_scores("flat", torch.arange(3.0), (3,)))
 

@@ -30,11 +30,13 @@ def places(place: np.ndarray, height: int = 360) -> go.Figure:
     return picture([heat], height)
 
 
-def scores(score: np.ndarray, *, is_positive: bool, height: int = 360) -> go.Figure:
-    """Each pixel's score: by its magnitude (powers of ten) where none is negative, else signed. Zero is blank."""
-    if not is_positive:
+def scores(score: np.ndarray, *, spans_decades: bool, height: int = 360) -> go.Figure:
+    """Each pixel's score: as a power of ten if they span decades, else as it is, signed if any is. Zero is blank."""
+    if not spans_decades:
         limit = float(np.abs(score).max()) or 1.0
-        heat = go.Heatmap(z=score, zmin=-limit, zmax=limit, colorscale=SIGNED, colorbar=BAR)
+        signed = bool((score < 0).any())
+        scale = SIGNED if signed else ramp(ACCENT, 0, 1)
+        heat = go.Heatmap(z=score, zmin=-limit if signed else 0, zmax=limit, colorscale=scale, colorbar=BAR)
     else:
         with np.errstate(divide="ignore"):
             powers = np.where(score > 0, np.log10(score, where=score > 0, out=np.full(score.shape, np.nan)), np.nan)
@@ -60,15 +62,15 @@ def errors(relative: np.ndarray, height: int = 360) -> go.Figure:
     return picture([heat], height)
 
 
-def in_order(table: pd.DataFrame, *, is_positive: bool, marker: int | None = None, height: int = 360) -> go.Figure:
+def in_order(table: pd.DataFrame, *, spans_decades: bool, marker: int | None = None, height: int = 360) -> go.Figure:
     """Scores from the most to the least important input, with a band of two standard errors; `marker` is a place."""
-    if is_positive:  # what a logarithm cannot show
+    if spans_decades:  # what a logarithm cannot show
         table = table[table["score"] > 0]
     figure = go.Figure()
     band = table.dropna(subset=["standard_error"])
     if len(band):
         low, high = (band["score"] + sign * 2 * band["standard_error"] for sign in (-1, 1))
-        if is_positive:  # a logarithm cannot show what reaches down to zero
+        if spans_decades:  # a logarithm cannot show what reaches down to zero
             low = low.clip(lower=band["score"] / 10)
         figure.add_trace(
             go.Scatter(
@@ -96,7 +98,7 @@ def in_order(table: pd.DataFrame, *, is_positive: bool, marker: int | None = Non
     if marker is not None:
         figure.add_vline(marker, line={"width": 2, "color": rgba(ACCENT, 0.6)})
     figure.update_xaxes(title="Place in the order", zeroline=False)
-    figure.update_yaxes(title="Score", type="log" if is_positive else "linear", exponentformat="power", nticks=8)
+    figure.update_yaxes(title="Score", type="log" if spans_decades else "linear", exponentformat="power", nticks=8)
     return finish(figure, height)
 
 

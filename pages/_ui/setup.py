@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
 MAX_SEEDS = 100
 
+TERMS = {
+    "n_train": "the number of training images",
+    "rank_images": "the number of images for relevance",
+    "retrain_epochs": "fine-tuning epochs",
+}
+"""What the core's refusals call fields, and what the form calls them."""
+
 
 def fill(study: Study) -> None:
     """Have the form say what a study is."""
@@ -178,6 +185,8 @@ def _start(known: list[Run], ledger: Ledger) -> None:
             study = _draft()
     except LrpError as error:
         refusal = str(error)
+        for name, label in TERMS.items():
+            refusal = refusal.replace(name, label)
     if study is None:
         st.error(f"{refusal[:1].upper()}{refusal[1:]}.", icon=":material/error:")
         st.button("Start", type="primary", icon=":material/play_arrow:", disabled=True, key="start",
@@ -193,7 +202,8 @@ def _start(known: list[Run], ledger: Ledger) -> None:
     def start() -> None:
         try:
             studies.start(study, ledger, name)
-            st.session_state["study"] = study.key
+            studies.choose(study.key)
+            st.toast(f"“{name}” has started: its progress is at the top of the page", icon=":material/play_arrow:")
         except LrpError as error:
             st.session_state["start-error"] = str(error)
 

@@ -20,14 +20,15 @@ def _count(label: str, help: str) -> dict:
 
 def curve(table: pd.DataFrame, *, with_intervals: bool = True) -> None:
     """Every measured point of a study."""
-    names = ["removed", "accuracy", "low", "high", "difference", "difference_low", "difference_high"]
+    names = ["removed", "accuracy", "difference", "difference_low", "difference_high"]
     shown = ["method", "mode", "removed", "keep", "accuracy", "difference", "difference_low", "difference_high",
              "low", "high", "seeds", "masks", "loss", "macs", "parameters", "bytes", "input_bytes"]  # fmt: skip
     hidden = set() if with_intervals else {"low", "high", "difference_low", "difference_high"}
     if (table["masks"] == table["seeds"]).all():
         hidden.add("masks")
+    within = {name: 100 * table[name].clip(0, 1) for name in ("low", "high")}
     st.dataframe(
-        table.assign(**table[names] * 100).drop(columns=["flops"], errors="ignore").round({"confidence": 4}),
+        table.assign(**table[names] * 100, **within).drop(columns=["flops"]).round({"confidence": 4}),
         hide_index=True,
         column_order=[name for name in shown if name not in hidden],
         column_config={
