@@ -179,7 +179,7 @@ def compare(first: Ranking, method: str, seed: int, keep: int) -> None:
     both = int((who == 3).sum())
     st.markdown(
         f"**{method}, seed {seed}** and **{name}** correlate with **{found.spearman:.3f}** (Spearman) and "
-        f"**{found.kendall:.3f}** (Kendall); 1 is the same order, 0 none in common. Of the {keep} pixels that each "
+        f"**{found.kendall:.3f}** (Kendall); 1 is the same order, 0 no relation. Of the {keep} pixels that each "
         f"keeps, **{both}** are the same."
     )
     curve, mask, shift = st.columns(3, gap="medium")

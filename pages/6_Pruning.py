@@ -184,7 +184,7 @@ def tests(table: pd.DataFrame, method: str, mode: str, keep: int, seed: int) -> 
         st.markdown(
             f"**Seed {seed}, {place}:** of {count(test.n)} validation images {count(test.only_first)} are right only "
             f"with all pixels, {count(test.only_second)} only with the smaller network. If both were equally good, "
-            f"chance alone would make them differ at least as much with p {p_value(test.p_value)}.",
+            f"chance alone would make them differ at least as much with p\u00a0{p_value(test.p_value)}.",
             help="McNemar's exact test of these two networks on the same images; it says nothing of other seeds.",
         )
     parts = data.scatter(*opened.source, method, mode, near)

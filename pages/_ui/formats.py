@@ -46,8 +46,8 @@ def throughput(rate: float) -> str:
 
 
 def p_value(p: float) -> str:
-    """0.034 -> "= 0.034", 0.00002 -> "< 0.001"."""
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
+    """0.034 -> "= 0.034", 0.00002 -> "< 0.001"; no line breaks within."""
+    return "<\u00a00.001" if p < 0.001 else f"=\u00a0{p:.3f}" if p < 0.1 else f"=\u00a0{p:.2f}"
 
 
 def duration(seconds: float) -> str:

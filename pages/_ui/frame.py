@@ -58,9 +58,7 @@ def open_page(title: str, subtitle: str, *, live: bool = False) -> Open:
     if study is None:
         st.stop()
     state.load(study, title)
-    with refusals():
-        if run.state == "done" and data.trials(study, ledger.folder, run.updated).empty:
-            runs.outdated(ledger, run)
+    _say_if_outdated(study, run, ledger)
     return Open(study, run, ledger)
 
 
@@ -73,6 +71,7 @@ def open_studies(title: str, subtitle: str) -> OpenStudies:
     study = _read(run)
     if study is not None:
         state.load(study, title)
+        _say_if_outdated(study, run, ledger)
     return OpenStudies(study, run, known, ledger)
 
 
@@ -103,6 +102,12 @@ def _paint(title: str, subtitle: str) -> tuple[Ledger, list[Run], list[Run]]:
         st.info("There is no study yet, and none could be started: see the server's log.", icon=":material/info:")
         st.stop()
     return ledger, known, active
+
+
+def _say_if_outdated(study: Study, run: Run, ledger: Ledger) -> None:
+    with refusals():
+        if run.state == "done" and data.trials(study, ledger.folder, run.updated).empty:
+            runs.outdated(ledger, run)
 
 
 def _read(run: Run) -> Study | None:

@@ -161,9 +161,9 @@ def test_accuracy_by_cost_keeps_each_point(column):
         (formats.duration, 4000, "1 h 6 min"),
         (formats.throughput, 0.7, "42 a minute"),
         (formats.throughput, 0.004, "14 an hour"),
-        (formats.p_value, 0.00002, "< 0.001"),
-        (formats.p_value, 0.034, "= 0.034"),
-        (formats.p_value, 0.5, "= 0.50"),
+        (formats.p_value, 0.00002, "<\u00a00.001"),
+        (formats.p_value, 0.034, "=\u00a00.034"),
+        (formats.p_value, 0.5, "=\u00a00.50"),
     ],
 )
 def test_formats(function, value, text):
