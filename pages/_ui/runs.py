@@ -71,7 +71,7 @@ def _panel(ledger: Ledger, drawn: Run, live: bool, detailed: bool, drawn_at: flo
         if detailed:
             _numbers(run)
         if run.is_active:
-            _active(ledger, run)
+            _active(ledger, run, detailed)
         elif run.state != "done":
             _stopped(ledger, run)
 
@@ -94,14 +94,17 @@ def _numbers(run: Run) -> None:
                       help="Its latest run, up to the last network.")  # fmt: skip
 
 
-def _active(ledger: Ledger, run: Run) -> None:
+def _active(ledger: Ledger, run: Run, detailed: bool) -> None:
     what = f"Study “{run.name}”" if run.kind == "study" else "Export"
     stage = "starting its process" if run.state == "starting" else run.stage
     unit = "networks" if run.kind == "study" else "steps"
     count = f"{run.done} of {run.total} {unit} · " if run.total else ""
     left = f" · about {duration(run.seconds_left)} left" if run.seconds_left is not None else ""
+    text = f"**{what}** · {stage} · {count}{duration(run.seconds)}{left}"
+    if detailed:  # the numbers above say the rest
+        text = stage[:1].upper() + stage[1:]
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.progress(min(run.progress, 1.0), text=f"**{what}** · {stage} · {count}{duration(run.seconds)}{left}")
+        st.progress(min(run.progress, 1.0), text=text)
         if st.button(
             "Cancel", key=f"cancel-{run.id}", icon=":material/stop_circle:", help="Stop; what is finished is kept."
         ):

@@ -179,56 +179,74 @@ def _draft() -> Study:
 
 def _start(known: list[Run], ledger: Ledger) -> None:
     """What the study would take, and the button; or why there is nothing to start."""
-    study, refusal = None, ""
+    study, refusal, failed = None, "", st.session_state.pop("start-error", None)
     try:
         with st.spinner("Reading the data set", show_time=True):
             study = _draft()
     except LrpError as error:
-        refusal = str(error)
-        for name, label in TERMS.items():
-            refusal = refusal.replace(name, label)
+        refusal = _in_terms_of_the_form(error)
     if study is None:
         st.error(f"{refusal[:1].upper()}{refusal[1:]}.", icon=":material/error:")
         st.button("Start", type="primary", icon=":material/play_arrow:", disabled=True, key="start",
                   help=f"It cannot start: {refusal}.")  # fmt: skip
         return
-    existing = next((run for run in known if run.id == study.key), None)
-    name = st.session_state["new-name"].strip() or studies.default_name(study)
-    said, is_complete = _outlook(study, known, ledger)
-    st.markdown(f"**{name}:** {said}")
+    st.markdown(f"**{_name(study)}:** {_outlook(study, known, ledger)}")
     if len(study.seeds) == 1:
         st.caption("One seed: there will be no intervals, for one network does not show how far results scatter.")
-
-    def start() -> None:
-        try:
-            studies.start(study, ledger, name)
-            studies.choose(study.key)
-            st.toast(f"“{name}” has started: its progress is at the top of the page", icon=":material/play_arrow:")
-        except LrpError as error:
-            st.session_state["start-error"] = str(error)
-
-    if error := st.session_state.pop("start-error", None):
-        st.error(f"It could not be started: {error}.", icon=":material/error:")
-    if existing is not None and (existing.is_active or (existing.state == "done" and is_complete)):
-        st.button("Open it", type="primary", icon=":material/folder_open:", key="start",
-                  on_click=studies.choose, args=(study.key,),
-                  help="It is running." if existing.is_active else "It was run before, and all of it is there.",
-                  )  # fmt: skip
+    if failed:
+        st.error(f"It could not be started: {failed}.", icon=":material/error:")
+    if _can_be_opened(study, known, ledger):
+        label, icon = "Open it", ":material/folder_open:"
+        text = "It is running, or was run before and all of it is there."
     else:
-        st.button("Start", type="primary", icon=":material/play_arrow:", key="start", on_click=start,
-                  help="In a process of its own: it goes on when you leave, and when the server stops.")  # fmt: skip
+        label, icon = "Start", ":material/play_arrow:"
+        text = "In a process of its own: it goes on when you leave, and when the server stops."
+    st.button(label, type="primary", icon=icon, key="start", on_click=_start_or_open, args=(ledger,), help=text)
 
 
-def _outlook(study: Study, known: list[Run], ledger: Ledger) -> tuple[str, bool]:
-    """What running a study would take, in words, and whether all of it is there."""
+def _start_or_open(ledger: Ledger) -> None:
+    """Start what the form says by now: a click can overtake the run of the page that a changed field asked for."""
+    try:
+        study = _draft()
+        if not _can_be_opened(study, ledger.runs("study"), ledger):
+            name = _name(study)
+            studies.start(study, ledger, name)
+            st.toast(f"“{name}” has started: its progress is at the top of the page", icon=":material/play_arrow:")
+        studies.choose(study.key)
+    except LrpError as error:
+        st.session_state["start-error"] = _in_terms_of_the_form(error)
+
+
+def _can_be_opened(study: Study, known: list[Run], ledger: Ledger) -> bool:
+    """Whether a study runs already, or has run and nothing of it is missing."""
+    run = next((run for run in known if run.id == study.key), None)
+    if run is None or run.is_active:
+        return run is not None
+    found = studies.outlook(study, known, ledger)
+    return run.state == "done" and found.there == found.total
+
+
+def _name(study: Study) -> str:
+    return st.session_state["new-name"].strip() or studies.default_name(study)
+
+
+def _in_terms_of_the_form(error: LrpError) -> str:
+    text = str(error)
+    for name, label in TERMS.items():
+        text = text.replace(name, label)
+    return text
+
+
+def _outlook(study: Study, known: list[Run], ledger: Ledger) -> str:
+    """What running a study would take, in words."""
     found = studies.outlook(study, known, ledger)
     text = f"{found.total} networks. "
     if found.there == found.total:
-        return text + "All of them are there already.", True
+        return text + "All of them are there already."
     if found.there:
         text += f"{found.there} of them are there already. "
     if found.seconds is None:
-        return text + "No network of this architecture was timed yet, so how long it takes cannot be said.", False
+        return text + "No network of this architecture was timed yet, so how long it takes cannot be said."
     trained = "trained alike" if found.is_alike else "of this architecture, trained with other settings"
     text += (
         f"Training {'the rest' if found.there else 'them'} takes roughly **{duration(found.seconds)}** on "
@@ -236,4 +254,4 @@ def _outlook(study: Study, known: list[Run], ledger: Ledger) -> tuple[str, bool]
     )
     if slow := [name for name in study.strategies if name in ("elimination", "exchange", "stability")]:
         text += f" Ranking by {' and '.join(slow)} comes on top."
-    return text, False
+    return text
