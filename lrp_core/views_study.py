@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -20,7 +22,8 @@ ALIKE = ["dataset", "architecture", "n_train", "epochs", "retrain_epochs"]
 """What a network's training time follows from, beside its mode."""
 
 MAX_VALUES = 1000
-"""More shares or seeds than these in one study are a slip of the pen."""
+MAX_NETWORKS = 20_000
+"""More shares, seeds or networks than these in one study are a slip of the pen."""
 
 
 def draft_study(shares: Sequence[float], **values: Any) -> Study:
@@ -28,9 +31,14 @@ def draft_study(shares: Sequence[float], **values: Any) -> Study:
 
     Raises `InputError` for a study that could not run, `StorageError` if its data are not there.
     """
+    if values.get("root"):  # the process that runs it may stand in another folder
+        values["root"] = str(Path(values["root"]).expanduser().resolve())
     data = load_dataset(values["dataset"], values.get("root"))
     keeps = dict.fromkeys(keep_for_share(share, data.n_inputs) for share in shares)
     study = Study(keeps=tuple(keeps), **values)
+    parts = (study.keeps, study.methods, study.modes, study.seeds, study.mask_seeds or (0,))
+    if (networks := math.prod(len(part) for part in parts)) > MAX_NETWORKS:
+        raise InputError(f"{networks:,} networks are more than the {MAX_NETWORKS:,} that one study may have")
     plan(study, data)
     return study
 

@@ -160,9 +160,10 @@ def bands(curves: dict[str, pd.DataFrame]) -> str:
     """What the bands are, or why there are none."""
     if len(study.seeds) == 1:
         return "No bands: one seed gives no interval, for it does not show how far results scatter."
-    if study.mask_seeds and curves:
-        return "Bands: 95 % intervals over the seeds of masks and of training."
-    return "Bands: 95 % intervals over seeds."
+    over = "the seeds of masks and of training" if study.mask_seeds else "seeds"
+    if len(curves) > charts_methods.MOST_BANDS:
+        return f"Band: the chosen method's 95 % interval over {over}; those of the others are in the table."
+    return f"Bands: 95 % intervals over {over}."
 
 
 def between_measured(table: pd.DataFrame, method: str, mode: str, keep: int) -> str:

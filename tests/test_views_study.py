@@ -86,6 +86,7 @@ def test_a_draft_is_the_study_that_was_meant(mnist: Dataset) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
+        ({"seeds": tuple(range(1000)), "mask_seeds": tuple(range(50))}, InputError, "100,000 networks are more than"),
         ({"n_train": 60_000}, InputError, "n_train must be between 1 and 50000"),
         ({"seeds": ()}, InputError, "at least one value in seeds"),
         ({"criteria": ("magic",)}, InputError, "unknown criterion 'magic'"),

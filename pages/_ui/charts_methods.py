@@ -18,6 +18,7 @@ OTHER_COLORS = (
     ACCENT, COOL, VIOLET, ROSE, "#65a30d", "#c026d3", "#0891b2", "#ea580c", "#4f46e5", "#a16207", "#15803d", "#db2777",
 )  # fmt: skip
 DASHES = {"one-shot": "solid", "elimination": "dash", "stability": "dashdot", "exchange": "dot"}
+MOST_BANDS = 6
 SYMBOLS = ("circle", "diamond", "square")
 """Of the points: criteria beyond the colours start over with another one."""
 
@@ -54,12 +55,14 @@ def accuracy_curves(
 ) -> go.Figure:
     """Accuracy against share removed: a line and a 95 % band for each method, the baseline, the slider's place.
 
+    Beyond `MOST_BANDS` methods only the chosen one has its band, for the others would hide each other.
     `curves` maps methods to tables with removed, accuracy, low, high, keep and method; `methods` are all that the
     study has, drawn or not. `marker` is a share, `recommended` a row of the chosen method's table.
     """
     figure = go.Figure()
     for name in sorted(curves, key=lambda n: n == chosen):
-        _add_curve(figure, name, curves[name], style_of(name, methods), is_chosen=name == chosen)
+        has_band = name == chosen or len(curves) <= MOST_BANDS
+        _add_curve(figure, name, curves[name], style_of(name, methods), is_chosen=name == chosen, has_band=has_band)
     baseline = next((t[t["method"] == "none"] for t in curves.values() if (t["method"] == "none").any()), None)
     if baseline is not None:
         level = float(baseline["accuracy"].iloc[0])
@@ -75,13 +78,20 @@ def accuracy_curves(
     lowest = min((float(t["accuracy"].min()) for t in curves.values() if len(t)), default=0.0)
     figure.update_xaxes(title="Pixels removed (%)", range=[-1, 100], dtick=10, zeroline=False)
     figure.update_yaxes(title="Accuracy (%)", range=[max(0, 100 * lowest - 6), 101.5], zeroline=False)
-    return finish(figure, height, hovermode="x unified")
+    return finish(figure, height + _legend_height(len(curves)), hovermode="x unified")
 
 
-def _add_curve(figure: go.Figure, name: str, table: pd.DataFrame, style: Style, *, is_chosen: bool) -> None:
+def _legend_height(entries: int) -> int:
+    """Pixels that a legend takes beyond its first rows: three names fit beside each other."""
+    return max(0, math.ceil(entries / 3) - 2) * 25
+
+
+def _add_curve(
+    figure: go.Figure, name: str, table: pd.DataFrame, style: Style, *, is_chosen: bool, has_band: bool
+) -> None:
     x = 100 * table["removed"]
     band = table.dropna(subset=["low", "high"])
-    if len(band) > 1:
+    if has_band and len(band) > 1:
         around = pd.concat([band["high"], band["low"][::-1]]).clip(0, 1)
         figure.add_trace(
             go.Scatter(
@@ -204,4 +214,4 @@ def accuracy_by_cost(
     is_of_image = column in ("macs", "input_bytes")
     figure.update_xaxes(title=f"{title} for one image" if is_of_image else title, rangemode="tozero", tickformat="~s")
     figure.update_yaxes(title="Accuracy (%)", range=[max(0, 100 * lowest - 6), 101.5], zeroline=False)
-    return finish(figure, 340)
+    return finish(figure, 340 + _legend_height(len(curves)))

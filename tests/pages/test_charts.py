@@ -75,6 +75,17 @@ def test_every_method_of_a_large_study_has_a_style_of_its_own():
     assert charts_methods.style_of("lrp-0, elimination", methods).dash != "solid"
 
 
+def test_among_many_methods_only_the_chosen_one_has_its_band():
+    names = tuple(f"criterion-{i}" for i in range(charts_methods.MOST_BANDS + 1))
+    few, many = (
+        charts_methods.accuracy_curves({name: curve(name) for name in drawn}, names, chosen=names[0])
+        for drawn in (names[:-1], names)
+    )
+    assert [len([t for t in figure.data if t.fill]) for figure in (few, many)] == [len(names) - 1, 1]
+    assert [t.legendgroup for t in many.data if t.fill] == [names[0]]
+    assert many.layout.height > few.layout.height
+
+
 @given(some.sets(some.sampled_from(["lrp-0", "random", "gamma", "gamma, elimination", "weight"]), min_size=1))
 def test_a_style_does_not_depend_on_what_else_is_drawn(drawn):
     methods = ("gamma", "gamma, elimination", "lrp-0", "weight", "random")
