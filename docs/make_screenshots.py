@@ -20,7 +20,9 @@ from tools.ensure_browser import on_path  # noqa: E402
 TARGET = ROOT / "docs" / "screenshots"
 SHOTS = (
     ("overview", "", "light"),
+    ("study", "Study", "light"),
     ("relevance", "Relevance?image=4", "light"),
+    ("ranking", "Ranking?removed=70", "light"),
     ("feature-removal", "Feature_removal?image=4", "light"),
     ("pruning", "Pruning?removed=70", "light"),
     ("pruning-dark", "Pruning?removed=70", "dark"),
@@ -44,6 +46,10 @@ def main(cache: Path) -> None:
             curves = page.get_by_text("Ever more pixels")
             if curves.count():
                 page.get_by_text("Between its two curves").wait_for(timeout=120_000)
+                _settle(page)
+            settling = page.get_by_text("Are these enough images?")
+            if settling.count():
+                page.get_by_text("Two rankings by so many images").wait_for(timeout=120_000)
                 _settle(page)
             prepare = page.get_by_role("button", name="Prepare export")
             if prepare.count():

@@ -232,6 +232,14 @@ class Ledger:
             found = self._runs(database, "id = ?", run)
         return found[0] if found else None
 
+    def forget(self, run: str) -> None:
+        """Take a run out of the list; its trials stay. Raises `StorageError` if it is active."""
+        with self._change() as database:
+            found = self._runs(database, "id = ?", run)
+            if found and found[0].is_active:
+                raise StorageError(f"{found[0].name!r} is running: cancel it before you delete it")
+            database.execute("DELETE FROM runs WHERE id = ?", (run,))
+
     def _runs(self, database: sqlite3.Connection, where: str, value: str) -> list[Run]:
         found = []
         for row in database.execute(f"SELECT {_COLUMNS} FROM runs WHERE {where}", (value,)).fetchall():

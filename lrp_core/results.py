@@ -103,6 +103,12 @@ def expected_accuracy(table: pd.DataFrame, method: str, mode: str, keep: int) ->
     return Interval(*(float(np.interp(keep, points["keep"], points[name])) for name in ("accuracy", "low", "high")))
 
 
+def nearest_keep(table: pd.DataFrame, method: str, mode: str, keep: int) -> int | None:
+    """The measured keep of a method that is nearest to `keep`; None before there is one."""
+    own = table[(table["method"] == method) & (table["mode"] == mode)]["keep"]
+    return None if own.empty else int(own.iloc[(own - keep).abs().argmin()])
+
+
 @dataclass(frozen=True)
 class Recommendation:
     """The most inputs that can go: the least measured keep whose accuracy stays within `margin` of the full network's.
@@ -135,15 +141,23 @@ class Recommendation:
                 f"{least['removed']:.0%} removed the difference to the full network is {found}."
                 + (" More seeds would narrow the interval." if wide else "")
             )
-        left = f"{row['removed']:.0%} of the inputs can go, {int(row['keep']):,} of {self.n_inputs:,} are enough"
+        enough = f"{int(row['keep']):,} of {self.n_inputs:,} are enough"
+        return f"{row['removed']:.0%} of the inputs can go, {enough}: {self.reason}"
+
+    @property
+    def reason(self) -> str:
+        """What the recommended row rests on; empty if there is none."""
+        row, margin = self.row, f"{100 * self.margin:g} points"
+        if row is None:
+            return ""
         difference = f"the accuracy differs from the full network's by {_points(row['difference'])}"
         if not self.is_certain:
             return (
-                f"{left}: {difference}, no more than {margin} lost. That is one seed's word: without a second one "
+                f"{difference}, no more than {margin} lost. That is one seed's word: without a second one "
                 "there is no interval, and chance is not ruled out."
             )
         return (
-            f"{left}: {difference}, and the 95 % interval of that difference, {_range(row)}, allows a loss of no more "
+            f"{difference}, and the 95 % interval of that difference, {_range(row)}, allows a loss of no more "
             f"than {margin} ({int(row['seeds'])} pairs of networks{_masks(row)})."
         )
 

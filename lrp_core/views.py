@@ -18,7 +18,7 @@ from .ledger import Ledger
 from .lrp import Explainer
 from .models import ModelSpec, build_from_spec
 from .pruning import build_pruned
-from .ranking import Ranking
+from .ranking import Ranking, keep_for_share
 from .results import expected_accuracy
 from .stages import RankingSpec, base_network, is_cached, ranking_of
 from .study import Study, Trial, plan, trial_at
@@ -76,6 +76,11 @@ def _structure(study: Study, method: str, mode: str, keep: int, seed: int) -> tu
     return mask.keep.any(0).numpy(), measure_cost(small), measure_cost(build_from_spec(spec))
 
 
+def percent_removed(keep: int, n_inputs: int) -> int:
+    """The largest whole per cent of the inputs that can be removed so that at least `keep` of them stay."""
+    return max(percent for percent in range(100) if keep_for_share(percent / 100, n_inputs) >= keep)
+
+
 def mean_image(study: Study) -> np.ndarray:
     """Mean of the training images, [height, width] in [0, 1]."""
     return _mean_image(load_dataset(study.dataset, study.root))
@@ -86,10 +91,12 @@ def _mean_image(data: Dataset) -> np.ndarray:
     return data.train.pixels.float().mean((0, 1)).div(255).numpy()
 
 
-def importance(study: Study, method: str, seed: int) -> np.ndarray:
-    """The scores that a method ranks the inputs by, [height, width]."""
-    data = load_dataset(study.dataset, study.root)
-    return _ranking_at(study, data, method, data.n_inputs, seed).scores.view(data.shape).sum(0).numpy()
+def study_ranking(study: Study, method: str, keep: int, seed: int) -> Ranking:
+    """The ranking that the masks of a study follow from. It is computed where `ranking_is_ready` says that it is not.
+
+    Only "exchange" ranks differently for each `keep`.
+    """
+    return _ranking_at(study, load_dataset(study.dataset, study.root), method, keep, seed)
 
 
 def ranking_is_ready(study: Study, method: str, keep: int, seed: int) -> bool:

@@ -2,8 +2,10 @@
 
 import streamlit as st
 
-from pages._ui import charts, data, frame, registry, state
+from pages._ui import charts, charts_methods, data, frame, registry, state
 from pages._ui.formats import change, count, interval, percent, points, size
+
+CONTROLS = {"random", "variance"}
 
 opened = frame.open_page(
     "Overview", "Which inputs does a neural network need, and what does it save to drop the rest?", live=True
@@ -20,14 +22,16 @@ with frame.refusals():
     method = state.value("method")
     n_inputs, _, _ = data.facts(study)
     table = data.curve(*opened.source)
-    found = data.headline(*opened.source, method)
+    margin = state.value("margin")
+    found = data.headline(*opened.source, method, margin)
 
     if found is None and (run.is_active or not table.empty):
-        seen = "so far " if run.is_active else ""
+        seen = "So far: " if run.is_active else ""
+        best = data.recommendation(*opened.source, method, None, margin)
         st.info(
-            "The first results appear here as soon as networks are trained."
-            if table.empty
-            else f"No share of the pixels removed {seen}keeps the accuracy within half a point of the full network.",
+            f"{seen}{best.sentence}"
+            if best is not None
+            else "The first results appear here as soon as networks are trained, with all pixels and without some.",
             icon=":material/hourglass_top:" if run.is_active else ":material/info:",
         )
     elif found is not None:
@@ -43,6 +47,7 @@ with frame.refusals():
             f"**{percent(1 - row['bytes'] / base['bytes'], 0)} less** memory for its weights. "
             f"Pixels ranked by {found.recommendation.method}, smaller network: {found.recommendation.mode}."
         )
+        st.markdown(f"Chosen on validation images: {found.recommendation.reason}")
         with st.container(horizontal=True):
             st.metric(
                 "Pixels removed",
@@ -51,15 +56,20 @@ with frame.refusals():
                 delta_color="off",
                 delta_arrow="off",
                 border=True,
-                help="The largest measured share whose validation accuracy is at most half a point below the full "
-                "network's.",
+                help="The largest measured share whose validation accuracy differs from the full network's of the same "
+                + (
+                    f"seed so little that the whole 95 % interval stays within a loss of {margin:g} points."
+                    if found.recommendation.is_certain
+                    else f"seed by a loss of at most {margin:g} points: one seed's word."
+                ),
             )
             st.metric(
                 "Test accuracy",
                 percent(row["accuracy"]),
                 points(row["accuracy"] - base["accuracy"]),
                 border=True,
-                help=f"Mean over {row['seeds']} seeds; {interval(row['low'], row['high'])}. "
+                help=(f"Mean over {row['seeds']} seeds" if row["seeds"] > 1 else "Of one network")
+                + f"; {interval(row['low'], row['high'])}. "
                 f"Full network: {percent(base['accuracy'])}, {interval(base['low'], base['high'])}.",
             )
             for name, label, text in (
@@ -73,9 +83,13 @@ with frame.refusals():
                     help=f"{text} Counted; the full network: {count(base[name])}.",
                 )  # fmt: skip
         st.caption(
-            f"Test accuracy: {interval(row['low'], row['high'])} for the smaller network, "
-            f"{interval(base['low'], base['high'])} for the full one (Student's t over seeds). The share was chosen on "
-            "validation images; the test images only measured it."
+            (
+                f"Test accuracy: {interval(row['low'], row['high'])} for the smaller network, "
+                f"{interval(base['low'], base['high'])} for the full one (over seeds). "
+                if row["seeds"] > 1
+                else "The test accuracies are one network's each: without a second seed there is no interval. "
+            )
+            + "The share was chosen on validation images; the test images only measured it."
             + (
                 " Fine-tuning trains the smaller network longer than the full one."
                 if found.recommendation.mode == "fine-tune"
@@ -89,8 +103,8 @@ with frame.refusals():
         with left:
             st.markdown("**Which pixels stay**")
             slot = st.container()
-            if data.is_ready(study, seed, opened.ledger.folder):
-                keep = int(found.row["keep"]) if found else data.keep_for(state.REMOVED, n_inputs)
+            keep = int(found.row["keep"]) if found else data.keep_for(state.REMOVED, n_inputs)
+            if data.ranking_is_ready(study, method, keep, seed):
                 mode = found.recommendation.mode if found else study.modes[0]
                 chosen = data.threshold(study, table, method, mode, keep, seed)
                 slot.plotly_chart(
@@ -99,24 +113,33 @@ with frame.refusals():
                     key="mask",
                     alt=f"The mean digit: {keep} pixels that stay in colour, the others dimmed",
                 )
-                st.caption(f"Mean training image, {keep} pixels kept in colour; the mask of seed {seed}.")
+                st.caption(f"Mean training image, {keep} pixels kept in colour; the mask of seed "
+                           f"{data.mask_seed(study, seed)}.")  # fmt: skip
+            else:
+                st.caption(f"The mask shows when the pixels are ranked by {method}.")
         with right:
             st.markdown("**Accuracy as pixels go** (validation images)")
             mode = found.recommendation.mode if found else study.modes[0]
             st.plotly_chart(
-                charts.accuracy_curves(
-                    data.curves(table, study.methods, mode),
+                charts_methods.accuracy_curves(
+                    data.curves(table, tuple(n for n in study.methods if n == method or n in CONTROLS), mode),
+                    study.methods,
                     chosen=method,
-                    marker=float(found.row["removed"]) if found else None,
+                    recommended=found.recommendation.row if found else None,
                     height=350,
                 ),
                 config=charts.CONFIG,
                 key="curve",
                 alt="Validation accuracy against the share of pixels removed, for the ranking and its controls",
             )
+            others = len(study.methods) - 1
             st.caption(
-                "Bands are 95 % intervals over seeds. The controls rank at random and by variance."
-                if len(study.seeds) > 1
-                else "One seed gives no interval: a study with several shows how far results scatter."
+                (
+                    "Bands are 95 % intervals over seeds."
+                    if len(study.seeds) > 1
+                    else "One seed gives no interval: a study with several shows how far results scatter."
+                )
+                + (" The controls rank at random and by variance." if set(study.methods) >= CONTROLS else "")
+                + (f" The page Pruning draws all {others + 1} methods." if others > len(CONTROLS) else "")
             )
-        st.page_link(registry.pages()[3], label="Choose another threshold", icon=":material/content_cut:")
+        st.page_link(registry.page("Pruning"), label="Choose another threshold", icon=":material/content_cut:")

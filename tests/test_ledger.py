@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrp_core.errors import Cancelled, StorageError
-from lrp_core.ledger import STARTUP_SECONDS, VERSION, Ledger
+from lrp_core.ledger import STARTUP_SECONDS, VERSION, Ledger, Run
 
 
 @pytest.fixture
@@ -383,3 +384,26 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path: Path) -> None:
     assert "ledger" in message
     keys = ["before", *(f"k{i}" for i in range(int(stopped_at)))]
     assert Ledger(tmp_path).recorded(keys) == set(keys)
+
+
+def test_a_forgotten_run_is_gone_and_its_trials_are_not(ledger: Ledger) -> None:
+    ledger.record_trial("k", {"keep": 3}, {"accuracy": 0.25})
+    with ledger.running("r", "study", "quick", {}, 1):
+        with pytest.raises(StorageError, match=r"'quick' is running: cancel it before"):
+            ledger.forget("r")
+    ledger.forget("r")
+    assert ledger.run("r") is None
+    assert ledger.recorded(["k"]) == {"k"}
+    ledger.forget("r")
+
+
+def test_a_run_says_how_fast_it_is(ledger: Ledger) -> None:
+    now = time.time()
+    run = Run("r", "study", "quick", {}, "running", "trials", 30, 90, "", now - 60, now)
+    assert run.rate == pytest.approx(0.5, rel=0.01)
+    assert run.seconds_left == pytest.approx(120, rel=0.01)
+    assert replace(run, done=0).rate is None
+    assert replace(run, done=0).seconds_left is None
+    over = replace(run, state="cancelled")
+    assert over.rate == pytest.approx(0.5)
+    assert over.seconds_left is None

@@ -271,3 +271,21 @@ def test_two_networks_are_compared_on_the_same_images() -> None:
     assert (other.only_first, other.only_second) == (5, 15)
     assert results.against_baseline(trials, "lrp-0", "scratch", 391, 1, "test") is None
     assert results.against_baseline(trials, "lrp-0", "scratch", 392, 7, "test") is None
+
+
+@given(keep=st.integers(1, 784))
+def test_the_nearest_measured_keep(keep: int) -> None:
+    found = results.nearest_keep(results.curve(TRIALS, 784), "lrp-0", "scratch", keep)
+    assert found in (100, 392)
+    assert abs(found - keep) == min(abs(100 - keep), abs(392 - keep))
+    assert results.nearest_keep(results.curve(TRIALS, 784), "lrp-0", "none", keep) is None
+    assert results.nearest_keep(results.curve(pd.DataFrame(), 784), "lrp-0", "scratch", keep) is None
+
+
+def test_the_reason_is_the_sentence_s_second_half() -> None:
+    found = results.recommend(TRIALS, 784, "lrp-0", margin=0.01)
+    assert found is not None
+    assert found.sentence == f"50% of the inputs can go, 392 of 784 are enough: {found.reason}"
+    none = results.recommend(TRIALS, 784, "random")
+    assert none is not None
+    assert none.reason == ""

@@ -14,6 +14,7 @@ from lrp_core.data import Dataset
 from lrp_core.errors import InputError
 from lrp_core.ledger import Ledger
 from lrp_core.lrp import attribute
+from lrp_core.ranking import keep_for_share
 from lrp_core.stages import base_network, ranking_of
 from lrp_core.study import Study, plan, run_study, trial_at
 
@@ -61,7 +62,7 @@ def test_the_mask_is_that_of_the_ranking(mnist: Dataset, ledger: Ledger) -> None
     trial = trial_at(STUDY, mnist, method="lrp-0", keep=50, mode="none", seed=1)
     assert np.flatnonzero(found.kept).tolist() == ranking_of(trial.ranking).mask(50).indices.tolist()
     assert found.accuracy is None
-    scores = views.importance(STUDY, "lrp-0", 1)
+    scores = views.study_ranking(STUDY, "lrp-0", 784, 1).scores.view(28, 28).numpy()
     assert scores[found.kept].min() >= scores[~found.kept].max()
 
 
@@ -106,3 +107,11 @@ def test_images_of_a_class(mnist: Dataset) -> None:
 def test_whether_the_baseline_is_there(ledger: Ledger, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert views.baseline_is_ready(STUDY, 1, ledger)
     assert not views.baseline_is_ready(STUDY, 1, Ledger(tmp_path_factory.mktemp("empty")))
+
+
+@pytest.mark.parametrize("n_inputs", [7, 784, 3072])
+def test_the_slider_s_place_for_a_keep(n_inputs: int) -> None:
+    for keep in range(1, n_inputs + 1):
+        percent = views.percent_removed(keep, n_inputs)
+        assert keep_for_share(percent / 100, n_inputs) >= keep
+        assert percent == 99 or keep_for_share((percent + 1) / 100, n_inputs) < keep

@@ -1,4 +1,4 @@
-"""Every figure of the pages: plain tables and arrays in, a Plotly figure out.
+"""What all figures share, and those of one image and its network: plain tables and arrays in, a Plotly figure out.
 
 Colours are middle tones over a transparent ground, so that one figure reads on a light and on a dark page.
 """
@@ -14,9 +14,6 @@ from plotly.subplots import make_subplots
 
 ACCENT, NEUTRAL, WARM, COOL, ROSE, VIOLET = "#0d9488", "#8492a0", "#d97706", "#3b82f6", "#e11d48", "#8b5cf6"
 INK = "#6b7c8c"
-CONTROL_COLORS = {"random": NEUTRAL, "variance": WARM}
-"""The two controls that every study has by default; other criteria share the other colours."""
-OTHER_COLORS = (ACCENT, COOL, VIOLET, ROSE)
 
 CONFIG = {"displayModeBar": False, "displaylogo": False, "scrollZoom": False, "doubleClick": False}
 """Passed to every chart: nothing on it but the data, and a page that scrolls under a finger."""
@@ -33,78 +30,6 @@ def rgba(color: str, alpha: float) -> str:
 def ramp(color: str, low: float, high: float) -> list[list]:
     """A colour scale from faint to strong, in one colour."""
     return [[0.0, rgba(color, low)], [1.0, rgba(color, high)]]
-
-
-def color_of(criterion: str, criteria: list[str]) -> str:
-    """The colour of a criterion, the same in all charts of a study."""
-    if criterion in CONTROL_COLORS:
-        return CONTROL_COLORS[criterion]
-    explaining = [name for name in criteria if name not in CONTROL_COLORS]
-    return OTHER_COLORS[explaining.index(criterion) % len(OTHER_COLORS)]
-
-
-def accuracy_curves(
-    curves: dict[str, pd.DataFrame], *, chosen: str | None = None, marker: float | None = None, height: int = 380
-) -> go.Figure:
-    """Accuracy against share removed: a line and a 95 % band for each criterion, the baseline, the slider's place.
-
-    `curves` maps criteria to tables with removed, accuracy, low, high, keep and criterion; `marker` is a share.
-    """
-    figure = go.Figure()
-    names = list(curves)
-    for name in sorted(names, key=lambda n: n == chosen):
-        _add_curve(figure, name, curves[name], color_of(name, names), is_chosen=name == chosen)
-    baseline = next((t[t["method"] == "none"] for t in curves.values() if (t["method"] == "none").any()), None)
-    if baseline is not None:
-        level = float(baseline["accuracy"].iloc[0])
-        figure.add_hline(100 * level, line={"dash": "dot", "width": 1.5, "color": NEUTRAL})
-        figure.add_annotation(
-            x=1, xref="paper", xanchor="right", y=100 * level, yanchor="bottom", showarrow=False,
-            text=f"all inputs: {100 * level:.1f} %", font={"size": 12, "color": NEUTRAL},
-        )  # fmt: skip
-    if marker is not None:
-        figure.add_vline(100 * marker, line={"width": 2, "color": rgba(ACCENT, 0.6)})
-    lowest = min((float(t["accuracy"].min()) for t in curves.values() if len(t)), default=0.0)
-    figure.update_xaxes(title="Pixels removed (%)", range=[-1, 100], dtick=10, zeroline=False)
-    figure.update_yaxes(title="Accuracy (%)", range=[max(0, 100 * lowest - 6), 101.5], zeroline=False)
-    return finish(figure, height, hovermode="x unified")
-
-
-def _add_curve(figure: go.Figure, name: str, table: pd.DataFrame, color: str, *, is_chosen: bool) -> None:
-    x = 100 * table["removed"]
-    band = table.dropna(subset=["low", "high"])
-    if len(band) > 1:
-        around = pd.concat([band["high"], band["low"][::-1]]).clip(0, 1)
-        figure.add_trace(
-            go.Scatter(
-                x=100 * pd.concat([band["removed"], band["removed"][::-1]]),
-                y=100 * around,
-                fill="toself",
-                mode="lines",
-                fillcolor=rgba(color, 0.18),
-                line={"width": 0},
-                hoverinfo="skip",
-                showlegend=False,
-                legendgroup=name,
-            )
-        )
-    intervals = [
-        "" if math.isnan(low) else f" (95 %: {100 * low:.1f} to {100 * min(high, 1):.1f})"
-        for low, high in zip(table["low"], table["high"], strict=True)
-    ]
-    figure.add_trace(
-        go.Scatter(
-            x=x,
-            y=100 * table["accuracy"],
-            name=name,
-            legendgroup=name,
-            mode="lines+markers",
-            line={"color": color, "width": 3 if is_chosen else 2},
-            marker={"size": 7 if is_chosen else 5},
-            customdata=np.column_stack([table["keep"], intervals]) if len(table) else None,
-            hovertemplate="%{y:.1f} %%{customdata[1]}, %{customdata[0]} pixels kept",
-        )
-    )
 
 
 def digit(image: np.ndarray, height: int = 330) -> go.Figure:
@@ -220,80 +145,6 @@ def conservation(balance: pd.DataFrame, height: int = 280) -> go.Figure:
     figure.update_xaxes(title="Layer, from the output back to the input", type="category", showgrid=False)
     figure.update_yaxes(title="Relevance", nticks=6, rangemode="tozero")
     return finish(figure, height, hovermode="x unified")
-
-
-COSTS = {
-    "macs": ("MACs", ACCENT),
-    "parameters": ("parameters", COOL),
-    "bytes": ("weights (bytes)", VIOLET),
-    "input_bytes": ("one input (bytes)", WARM),
-}
-
-
-def cost_curves(table: pd.DataFrame, *, marker: float | None = None, height: int = 340) -> go.Figure:
-    """Each cost as a share of the full network's (the row with nothing removed), against the share removed."""
-    figure = go.Figure()
-    table = table.sort_values("removed")
-    # Weights are four bytes a parameter, so these two lie on one line: the wider one stays visible beneath.
-    widths = {"parameters": 2, "bytes": 6}
-    for column in sorted(COSTS, key=lambda name: -widths.get(name, 3)):
-        name, color = COSTS[column]
-        figure.add_trace(
-            go.Scatter(
-                x=100 * table["removed"],
-                y=100 * table[column] / table[column].iloc[0],
-                name=name,
-                mode="lines+markers",
-                line={"color": rgba(color, 0.45) if column == "bytes" else color, "width": widths.get(column, 3)},
-                marker={"size": 5},
-                customdata=table[column],
-                hovertemplate="%{y:.1f} % (%{customdata:,.0f})",
-            )
-        )
-    if marker is not None:
-        figure.add_vline(100 * marker, line={"width": 2, "color": rgba(ACCENT, 0.6)})
-    figure.update_xaxes(title="Pixels removed (%)", range=[-1, 100], dtick=10, zeroline=False)
-    figure.update_yaxes(title="Of the full network (%)", range=[0, 105], zeroline=False)
-    return finish(figure, height, hovermode="x unified")
-
-
-def accuracy_by_cost(curves: dict[str, pd.DataFrame], column: str, *, chosen: str | None = None) -> go.Figure:
-    """Accuracy against one cost: what a budget buys, for each criterion."""
-    figure = go.Figure()
-    names = list(curves)
-    for name in sorted(names, key=lambda n: n == chosen):
-        table = curves[name].sort_values(column)
-        color = color_of(name, names)
-        figure.add_trace(
-            go.Scatter(
-                x=table[column],
-                y=100 * table["accuracy"],
-                error_y={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": 100 * (table["high"] - table["accuracy"]).fillna(0),
-                    "arrayminus": 100 * (table["accuracy"] - table["low"]).fillna(0),
-                    "thickness": 1,
-                    "width": 3,
-                    "color": rgba(color, 0.6),
-                },
-                name=name,
-                mode="lines+markers",
-                line={"color": color, "width": 3 if name == chosen else 2},
-                customdata=table["keep"],
-                hovertemplate="%{y:.1f} % at %{x:,.0f}, %{customdata} pixels kept",
-            )
-        )
-    lowest = min((float(t["accuracy"].min()) for t in curves.values() if len(t)), default=0.0)
-    figure.update_xaxes(title=_capital(COSTS[column][0]) + " for one image", rangemode="tozero", tickformat="~s")
-    if column in ("parameters", "bytes"):
-        figure.update_xaxes(title=_capital(COSTS[column][0]))
-    figure.update_yaxes(title="Accuracy (%)", range=[max(0, 100 * lowest - 6), 101.5], zeroline=False)
-    return finish(figure, 340)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 SILENT = {"showscale": False, "hoverinfo": "skip", "xgap": 0.5, "ygap": 0.5}

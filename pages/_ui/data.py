@@ -19,7 +19,8 @@ import streamlit as st
 from lrp_core.ledger import Ledger, Run
 
 if TYPE_CHECKING:
-    from lrp_core.results import Headline
+    from lrp_core.evaluation import McNemar, Scatter
+    from lrp_core.results import Headline, Recommendation
     from lrp_core.study import Study
     from lrp_core.views import ImageExplanation, Threshold
 
@@ -126,12 +127,50 @@ def curves(table: pd.DataFrame, methods: tuple[str, ...], mode: str) -> dict[str
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def headline(study: Study, folder: Path, updated: float, method: str) -> Headline | None:
-    """What the study found, in one row; None while there is nothing to say."""
+def headline(study: Study, folder: Path, updated: float, method: str, margin: float) -> Headline | None:
+    """What the study found, in one row; None while there is nothing to say. `margin` is in points of accuracy."""
     from lrp_core import results
 
     rows = trials(study, folder, updated)
-    return None if rows.empty else results.headline(rows, facts(study)[0], method)
+    return None if rows.empty else results.headline(rows, facts(study)[0], method, margin / 100)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def recommendation(
+    study: Study, folder: Path, updated: float, method: str, mode: str | None, margin: float
+) -> Recommendation | None:
+    """The recommended threshold; None before there is a pair to compare. `margin` is in points of accuracy."""
+    from lrp_core import results
+
+    rows = trials(study, folder, updated)
+    if rows.empty:
+        return None
+    return results.recommend(rows, facts(study)[0], method, mode=mode, margin=margin / 100)
+
+
+def nearest_keep(table: pd.DataFrame, method: str, mode: str, keep: int) -> int | None:
+    """The measured number of pixels nearest to `keep`; None before there is one."""
+    from lrp_core import results
+
+    return results.nearest_keep(table, method, mode, keep) if len(table) else None
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def against_baseline(
+    study: Study, folder: Path, updated: float, method: str, mode: str, keep: int, seed: int
+) -> McNemar | None:
+    """The smaller network against the full one of the same seed on the validation images; None if one is not there."""
+    from lrp_core import results
+
+    return results.against_baseline(trials(study, folder, updated), method, mode, keep, seed)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def scatter(study: Study, folder: Path, updated: float, method: str, mode: str, keep: int) -> Scatter | None:
+    """How much of the scatter is the mask's; None unless masks were crossed with seeds."""
+    from lrp_core import results
+
+    return results.scatter_at(trials(study, folder, updated), method, mode, keep)
 
 
 def is_ready(study: Study, seed: int, folder: Path) -> bool:
@@ -139,6 +178,25 @@ def is_ready(study: Study, seed: int, folder: Path) -> bool:
     from lrp_core import views
 
     return views.baseline_is_ready(study, seed, Ledger(folder))
+
+
+def ranking_is_ready(study: Study, method: str, keep: int, seed: int) -> bool:
+    """Whether the ranking of a seed is cached, so that showing what follows from it takes no time."""
+    from lrp_core import views
+
+    return views.ranking_is_ready(study, method, keep, seed)
+
+
+def rank(study: Study, method: str, keep: int, seed: int) -> None:
+    """Have a ranking computed and cached: up to minutes."""
+    from lrp_core import views
+
+    views.study_ranking(study, method, keep, seed)
+
+
+def mask_seed(study: Study, seed: int) -> int:
+    """The seed of the network that the mask shown for `seed` comes from."""
+    return study.mask_seeds[0] if study.mask_seeds else seed
 
 
 def explains(study: Study) -> tuple[str, ...]:
@@ -151,6 +209,13 @@ def keep_for(removed: int, n_inputs: int) -> int:
     from lrp_core.ranking import keep_for_share
 
     return keep_for_share(removed / 100, n_inputs)
+
+
+def removed_for(keep: int, n_inputs: int) -> int:
+    """Where the slider has to stand for `keep` inputs, or as few more as whole per cent allow."""
+    from lrp_core import views
+
+    return views.percent_removed(keep, n_inputs)
 
 
 def threshold(study: Study, table: pd.DataFrame, method: str, mode: Any, keep: int, seed: int) -> Threshold:

@@ -40,7 +40,19 @@ def interval(low: float, high: float) -> str:
     return f"95 % interval {100 * low:.1f} to {percent(min(high, 1.0))}"
 
 
+def throughput(rate: float) -> str:
+    """Steps a second as people count them: 0.7 -> "42 a minute", 0.004 -> "14 an hour"."""
+    return f"{60 * rate:.0f} a minute" if 60 * rate >= 2 else f"{3600 * rate:.0f} an hour"
+
+
+def p_value(p: float) -> str:
+    """0.034 -> "= 0.034", 0.00002 -> "< 0.001"; no line breaks within."""
+    return "<\u00a00.001" if p < 0.001 else f"=\u00a0{p:.3f}" if p < 0.1 else f"=\u00a0{p:.2f}"
+
+
 def duration(seconds: float) -> str:
-    """43.2 -> "43 s", 130 -> "2 min 10 s"."""
+    """43.2 -> "43 s", 130 -> "2 min 10 s", 4000 -> "1 h 6 min"."""
     whole = round(max(seconds, 0))
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"

@@ -13,7 +13,7 @@ import streamlit as st
 from lrp_core.errors import LrpError
 from lrp_core.ledger import Ledger, Run
 
-from . import data, runs, state
+from . import data, jobs, runs, state
 from .registry import ICON, pages
 
 if TYPE_CHECKING:
@@ -36,11 +36,47 @@ class Open:
         return self.study, self.ledger.folder, self.run.updated
 
 
+@dataclass(frozen=True)
+class OpenStudies:
+    """What the page of studies shows: all runs, newest first, and the chosen one with its study if it can be read."""
+
+    study: Study | None
+    run: Run
+    known: list[Run]
+    ledger: Ledger
+
+
 def open_page(title: str, subtitle: str, *, live: bool = False) -> Open:
     """Draw the frame and return what the page is about; the script stops here if there is nothing yet.
 
     `live` has the page drawn again as results arrive. The title is painted before the numerics are loaded.
     """
+    ledger, known, active = _paint(title, subtitle)
+    run = _pick(known)
+    runs.show(ledger, run, [other for other in active if other.id != run.id], live=live)
+    study = _read(run)
+    if study is None:
+        st.stop()
+    state.load(study, title)
+    _say_if_outdated(study, run, ledger)
+    return Open(study, run, ledger)
+
+
+def open_studies(title: str, subtitle: str) -> OpenStudies:
+    """`open_page` for the page on which studies are watched and made: a study that cannot be read does not stop it."""
+    ledger, known, active = _paint(title, subtitle)
+    run = _pick(known)
+    runs.panel(ledger, run, detailed=True)
+    runs.show(ledger, run, [other for other in active if other.id != run.id], only_others=True)
+    study = _read(run)
+    if study is not None:
+        state.load(study, title)
+        _say_if_outdated(study, run, ledger)
+    return OpenStudies(study, run, known, ledger)
+
+
+def _paint(title: str, subtitle: str) -> tuple[Ledger, list[Run], list[Run]]:
+    """Menu and title; the ledger, its studies and whatever is active, once the numerics are loaded."""
     st.set_page_config(page_title=f"{title} · {NAME}", page_icon=ICON, layout="wide")
     # Opened as the very first page of a fresh server, a page runs alone, with a menu made of file names.
     # Registering the pages here as well gives that run the same menu, and every later one app.py.
@@ -65,18 +101,22 @@ def open_page(title: str, subtitle: str, *, live: bool = False) -> Open:
     if not known:
         st.info("There is no study yet, and none could be started: see the server's log.", icon=":material/info:")
         st.stop()
-    run = _pick(known)
-    runs.show(ledger, run, [other for other in active if other.id != run.id], live=live)
-    try:
-        study = data.study_of(run)
-    except (LrpError, TypeError) as error:
-        st.error(f"This study was made by another version of the program and cannot be read: {error}")
-        st.stop()
-    state.load(study, title)
+    return ledger, known, active
+
+
+def _say_if_outdated(study: Study, run: Run, ledger: Ledger) -> None:
     with refusals():
         if run.state == "done" and data.trials(study, ledger.folder, run.updated).empty:
             runs.outdated(ledger, run)
-    return Open(study, run, ledger)
+
+
+def _read(run: Run) -> Study | None:
+    """The study of a run, or None with the reason why it cannot be read."""
+    try:
+        return data.study_of(run)
+    except (LrpError, TypeError) as error:
+        st.error(f"This study was made by another version of the program and cannot be read: {error}")
+        return None
 
 
 @contextmanager
@@ -91,6 +131,29 @@ def refusals() -> Iterator[None]:
 def not_yet(seed: int) -> None:
     """Say that what a page shows needs a network that is not there."""
     st.info(f"The network of seed {seed} is not trained yet: this fills when it is.", icon=":material/hourglass_top:")
+
+
+def has_ranking(opened: Open, method: str, keep: int, seed: int) -> bool:
+    """Whether what a page shows can be had at once; if not, what is missing is said or made here."""
+    study, run = opened.study, opened.run
+    own = data.mask_seed(study, seed)
+    if not data.is_ready(study, seed, opened.ledger.folder):
+        not_yet(seed)
+    elif data.ranking_is_ready(study, method, keep, seed):
+        return True
+    elif run.state == "done":
+        # Older stages leave the cache when it is full: elimination takes too long to be made again unasked for.
+        st.info(f"The ranking by {method}, seed {own}, is no longer in the cache.", icon=":material/history:")
+        key = (study, method, keep, own)
+        if st.session_state.get("rank-again") == key:
+            jobs.ask("rank", key, lambda report: data.rank(study, method, keep, seed), is_cached=False)
+        elif st.button("Rank again", icon=":material/play_arrow:", help="Seconds, or for elimination a minute."):
+            st.session_state["rank-again"] = key
+            st.rerun()
+    else:
+        text = "this fills when it is" if run.is_active else "resume the study to have it ranked"
+        st.info(f"The pixels are not ranked by {method}, seed {own}, yet: {text}.", icon=":material/hourglass_top:")
+    return False
 
 
 def refuse(error: LrpError) -> None:
@@ -116,7 +179,7 @@ def _pick(known: list[Run]) -> Run:
             ids,
             key="study",
             format_func=lambda run: _label(by_id[run], known),
-            help="Every study in the ledger, newest first. More of them: `python -m lrp_core study --help`.",
+            help="Every study in the ledger, newest first. The page Study makes more of them.",
             persist_state="session",
         )
         run = by_id[chosen]

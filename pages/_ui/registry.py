@@ -13,7 +13,9 @@ ICON = str(Path(__file__).with_name("icon.svg"))
 
 ENTRIES = {
     "Overview": ("space_dashboard", "What this is for, and what the chosen study found, in numbers."),
+    "Study": ("science", "Set up, start and watch studies, and open earlier ones."),
     "Relevance": ("visibility", "Which pixels of one test image the network's answer came from, layer by layer."),
+    "Ranking": ("sort", "The order of the pixels: how sure it is, and how much two of them agree."),
     "Feature removal": ("backspace", "Take the least and the most relevant pixels of an image away: does it matter?"),
     "Pruning": ("content_cut", "Move the threshold and see which pixels go, and what accuracy that leaves."),
     "Savings": ("savings", "What the smaller network costs, layer by layer, beside the full one."),
@@ -24,6 +26,11 @@ ENTRIES = {
 def file_of(title: str) -> Path:
     """The script of a page."""
     return FOLDER / f"{list(ENTRIES).index(title) + 1}_{title.replace(' ', '_')}.py"
+
+
+def page(title: str) -> Any:
+    """One page, for a link to it."""
+    return pages()[list(ENTRIES).index(title)]
 
 
 def pages() -> list[Any]:

@@ -10,7 +10,7 @@ from lrp_core.errors import LrpError
 from lrp_core.ledger import Ledger, Run
 
 from . import data
-from .formats import duration
+from .formats import duration, throughput
 
 POLL_SECONDS = 1.0
 REFRESH_SECONDS = 2.5
@@ -33,16 +33,19 @@ def badge(run: Run) -> None:
     st.badge(text + detail, icon=icon, color=color)
 
 
-def show(ledger: Ledger, run: Run, others: list[Run], *, live: bool) -> None:
+def show(ledger: Ledger, run: Run, others: list[Run], *, live: bool = False, only_others: bool = False) -> None:
     """The panel of the chosen run, unless it is complete, and of everything else that is active."""
-    for shown in ([] if run.state == "done" else [run]) + others:
+    for shown in ([] if only_others or run.state == "done" else [run]) + others:
         panel(ledger, shown, live=live and shown.id == run.id)
 
 
-def panel(ledger: Ledger, run: Run, *, live: bool = False) -> None:
-    """Progress and buttons of one run, polled as long as it is active; the page is drawn again when it ends."""
+def panel(ledger: Ledger, run: Run, *, live: bool = False, detailed: bool = False) -> None:
+    """Progress and buttons of one run, polled as long as it is active; the page is drawn again when it ends.
+
+    `detailed` adds its numbers, large, and shows a complete run as well.
+    """
     poll = st.fragment(_panel, run_every=POLL_SECONDS if run.is_active else None)
-    poll(ledger, run, live, time.monotonic())
+    poll(ledger, run, live, detailed, time.monotonic())
 
 
 def outdated(ledger: Ledger, run: Run) -> None:
@@ -54,7 +57,7 @@ def outdated(ledger: Ledger, run: Run) -> None:
     _resume(ledger, run, "Run it again")
 
 
-def _panel(ledger: Ledger, drawn: Run, live: bool, drawn_at: float) -> None:
+def _panel(ledger: Ledger, drawn: Run, live: bool, detailed: bool, drawn_at: float) -> None:
     try:
         run = ledger.run(drawn.id) or drawn
     except LrpError as error:
@@ -65,19 +68,43 @@ def _panel(ledger: Ledger, drawn: Run, live: bool, drawn_at: float) -> None:
     if run.state != drawn.state or is_due or (run.done > 0) != (drawn.done > 0):
         st.rerun()
     with st.container(border=True, key=f"run-{run.id}"):
+        if detailed:
+            _numbers(run)
         if run.is_active:
-            _active(ledger, run)
-        else:
+            _active(ledger, run, detailed)
+        elif run.state != "done":
             _stopped(ledger, run)
 
 
-def _active(ledger: Ledger, run: Run) -> None:
+def _numbers(run: Run) -> None:
+    """How far a study is, how fast and how long it takes, as large numbers."""
+    st.markdown(f"**Study “{run.name}”**")
+    with st.container(horizontal=True):
+        total = f"of {run.total}" if run.total else "planning"
+        st.metric("Networks done", f"{run.done}", total, delta_color="off", delta_arrow="off", border=True,
+                  help="What was in the ledger already counts as done.")  # fmt: skip
+        st.metric("Throughput", throughput(run.rate) if run.rate else "–", border=True, height="stretch",
+                  help="Networks, on average.")  # fmt: skip
+        if run.is_active:
+            left = f"about {duration(run.seconds_left)}" if run.seconds_left is not None else "–"
+            st.metric("Time left", left, border=True, height="stretch", help="At the rate so far.")
+            st.metric("Running for", duration(run.seconds), border=True, height="stretch")
+        else:
+            st.metric("Took", duration(run.seconds), border=True, height="stretch",
+                      help="Its latest run, up to the last network.")  # fmt: skip
+
+
+def _active(ledger: Ledger, run: Run, detailed: bool) -> None:
     what = f"Study “{run.name}”" if run.kind == "study" else "Export"
     stage = "starting its process" if run.state == "starting" else run.stage
     unit = "networks" if run.kind == "study" else "steps"
     count = f"{run.done} of {run.total} {unit} · " if run.total else ""
+    left = f" · about {duration(run.seconds_left)} left" if run.seconds_left is not None else ""
+    text = f"**{what}** · {stage} · {count}{duration(run.seconds)}{left}"
+    if detailed:  # the numbers above say the rest
+        text = stage[:1].upper() + stage[1:]
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.progress(min(run.progress, 1.0), text=f"**{what}** · {stage} · {count}{duration(run.seconds)}")
+        st.progress(min(run.progress, 1.0), text=text)
         if st.button(
             "Cancel", key=f"cancel-{run.id}", icon=":material/stop_circle:", help="Stop; what is finished is kept."
         ):

@@ -7,6 +7,8 @@ value, the URL follows it, and a URL that changed by itself (a link, the browser
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -16,17 +18,27 @@ from . import data
 if TYPE_CHECKING:
     from lrp_core.study import Study
 
+MANY_METHODS = 5
+
 REMOVED = 80
 """Percent of the pixels that the slider removes until someone moves it."""
 
+MARGIN = 0.5
+"""Points of accuracy that may be lost until someone says otherwise; the core's default."""
+
+MAX_MARGIN = 20.0
+
 METHOD_HELP = (
     "What the pixels are ordered by. A rule's name, such as lrp-0: relevance under it, over the training images. "
+    "After a comma the strategy, if it is not one-shot. "
     + " ".join(f"{name}: {text}." for name, text in data.CONTROLS.items())
 )
-MODE_HELP = (
-    "none: the full network's weights as they are. fine-tune: trained on for a few epochs. "
-    "scratch: trained anew on the pixels that stay."
-)
+MODES = {
+    "none": "the full network's weights as they are",
+    "fine-tune": "trained on for a few epochs",
+    "scratch": "trained anew on the pixels that stay",
+}
+MODE_HELP = " ".join(f"{name}: {text}." for name, text in MODES.items())
 
 
 def load(study: Study, page: str) -> None:
@@ -34,8 +46,8 @@ def load(study: Study, page: str) -> None:
     # A switch of pages empties the URL: what the session holds is then the truth.
     is_switch = st.session_state.get("page", page) != page
     st.session_state["page"] = page
-    for key, (default, allowed) in _choices(study).items():
-        _settle(key, default, allowed, url_wins=not is_switch)
+    for key, (default, read) in _choices(study).items():
+        _settle(key, default, read, url_wins=not is_switch)
         write(study, key)
 
 
@@ -51,12 +63,15 @@ def write(study: Study, key: str) -> None:
 
 
 def method(study: Study) -> str:
-    """The picker of what the pixels are ranked by."""
-    return _shown(
-        study, "method",
-        st.segmented_control("Pixels ranked by", study.methods, key="method", required=True,
-                             persist_state="session", help=METHOD_HELP),
-    )  # fmt: skip
+    """The picker of what the pixels are ranked by; a list where they would take more than a row."""
+    if len(study.methods) > MANY_METHODS:
+        with st.container(width=260):
+            chosen = st.selectbox("Pixels ranked by", study.methods, key="method", persist_state="session",
+                                  help=METHOD_HELP)  # fmt: skip
+    else:
+        chosen = st.segmented_control("Pixels ranked by", study.methods, key="method", required=True,
+                                      persist_state="session", help=METHOD_HELP)  # fmt: skip
+    return _shown(study, "method", chosen)
 
 
 def mode(study: Study) -> str:
@@ -77,6 +92,19 @@ def removed(study: Study) -> int:
     )  # fmt: skip
 
 
+def margin(study: Study) -> float:
+    """The accuracy that may be lost, in points."""
+    text = (
+        "How many points of accuracy may be lost. The recommended threshold removes the most pixels that keeps the "
+        "whole 95 % interval of the difference to the full network within this."
+    )
+    return _shown(
+        study, "margin",
+        st.number_input("Margin (points)", 0.0, MAX_MARGIN, step=0.1, format="%.2f", key="margin",
+                        persist_state="session", help=text),
+    )  # fmt: skip
+
+
 def seed(study: Study) -> int:
     """The picker of the seed."""
     text = "Each seed trains a network of its own, from other first weights; their masks differ a little."
@@ -87,14 +115,17 @@ def seed(study: Study) -> int:
     )  # fmt: skip
 
 
-def choose(study: Study) -> tuple[str, str, int, int]:
-    """Every shared control in one box: method, mode, seed and percent removed."""
+def choose(study: Study, *, with_margin: bool = False) -> tuple[str, str, int, int]:
+    """The shared controls in one box: method, mode, seed and percent removed; the margin if asked for."""
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             chosen_method = method(study)
             chosen_mode = mode(study)
             with st.container(width=110):
                 chosen_seed = seed(study)
+            if with_margin:
+                with st.container(width=140):
+                    margin(study)
         chosen_removed = removed(study)
     return chosen_method, chosen_mode, chosen_seed, chosen_removed
 
@@ -109,12 +140,13 @@ def _shown(study: Study, key: str, value: Any) -> Any:
     return value
 
 
-def _settle(key: str, default: Any, allowed: Any, *, url_wins: bool) -> None:
+def _settle(key: str, default: Any, read: Callable[[str], Any], *, url_wins: bool) -> None:
     linked = st.query_params.get(key)
     has_moved = url_wins and linked != _written().get(key)
     if key not in st.session_state or has_moved:
-        st.session_state[key] = next((option for option in allowed if str(option) == linked), default)
-    elif st.session_state[key] not in allowed:
+        found = None if linked is None else read(linked)
+        st.session_state[key] = default if found is None else found
+    elif read(str(st.session_state[key])) is None:
         st.session_state[key] = default
 
 
@@ -123,11 +155,24 @@ def _written() -> dict[str, str | None]:
     return st.session_state.setdefault("written", {})
 
 
-def _choices(study: Study) -> dict[str, tuple[Any, Any]]:
-    """Default and allowed values of every shared control."""
+def _choices(study: Study) -> dict[str, tuple[Any, Callable[[str], Any]]]:
+    """For every shared control its default, and what reads its value from text: None for what it cannot be."""
     return {
-        "method": (data.explains(study)[0], study.methods),
-        "mode": (study.modes[0], study.modes),
-        "removed": (REMOVED, range(100)),
-        "seed": (study.seeds[0], study.seeds),
+        "method": (data.explains(study)[0], _one_of(study.methods)),
+        "mode": (study.modes[0], _one_of(study.modes)),
+        "removed": (REMOVED, _one_of(range(100))),
+        "seed": (study.seeds[0], _one_of(study.seeds)),
+        "margin": (MARGIN, _read_margin),
     }
+
+
+def _one_of(options: Iterable[Any]) -> Callable[[str], Any]:
+    return {str(option): option for option in options}.get
+
+
+def _read_margin(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and 0 <= value <= MAX_MARGIN else None

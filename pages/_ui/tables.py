@@ -10,46 +10,47 @@ def _percent(label: str, help: str) -> dict:
     return st.column_config.NumberColumn(label, format="%.1f %%", help=help)
 
 
+def _points(label: str, help: str) -> dict:
+    return st.column_config.NumberColumn(label, format="%+.2f", help=f"{help}, in points")
+
+
 def _count(label: str, help: str) -> dict:
     return st.column_config.NumberColumn(label, format="localized", help=help)
 
 
-def curve(table: pd.DataFrame) -> None:
+def curve(table: pd.DataFrame, *, with_intervals: bool = True) -> None:
     """Every measured point of a study."""
-    shares = table[["removed", "accuracy", "low", "high"]] * 100
+    names = ["removed", "accuracy", "difference", "difference_low", "difference_high"]
+    shown = ["method", "mode", "removed", "keep", "accuracy", "difference", "difference_low", "difference_high",
+             "low", "high", "seeds", "masks", "loss", "macs", "parameters", "bytes", "input_bytes"]  # fmt: skip
+    hidden = set() if with_intervals else {"low", "high", "difference_low", "difference_high"}
+    if (table["masks"] == table["seeds"]).all():
+        hidden.add("masks")
+    within = {name: 100 * table[name].clip(0, 1) for name in ("low", "high")}
     st.dataframe(
-        table.assign(**shares).drop(columns=["flops"], errors="ignore").round({"confidence": 4}),
+        table.assign(**table[names] * 100, **within).drop(columns=["flops"]).round({"confidence": 4}),
         hide_index=True,
-        column_order=[
-            "method",
-            "mode",
-            "removed",
-            "keep",
-            "accuracy",
-            "low",
-            "high",
-            "seeds",
-            "loss",
-            "macs",
-            "parameters",
-            "bytes",
-            "input_bytes",
-        ],
+        column_order=[name for name in shown if name not in hidden],
         column_config={
-            "method": st.column_config.TextColumn("Ranked by", help="none: the full network", pinned=True),
+            "method": st.column_config.TextColumn("Ranked by", help="none: the full network", pinned=True, width=150),
             "mode": st.column_config.TextColumn("Smaller network"),
             "removed": _percent("Removed", "Share of the pixels removed"),
             "keep": _count("Pixels kept", "Inputs of the network"),
             "accuracy": _percent("Accuracy", "Mean over seeds, validation images"),
-            "low": _percent("Low", "Lower end of the 95 % interval; empty for a single seed"),
-            "high": _percent("High", "Upper end of the 95 % interval; empty for a single seed"),
+            "difference": _points("Difference", "Accuracy minus that of the full network of the same seed"),
+            "difference_low": _points("from", "Lower end of the difference's 95 % interval over these pairs"),
+            "difference_high": _points("to", "Upper end of the difference's 95 % interval over these pairs"),
+            "low": _percent("Accuracy from", "Lower end of the accuracy's 95 % interval over seeds"),
+            "high": _percent("Accuracy to", "Upper end of the accuracy's 95 % interval over seeds"),
             "seeds": _count("Seeds", "Networks that the mean is over"),
+            "masks": _count("Masks", "Each tried with every seed"),
             "loss": st.column_config.NumberColumn("Loss (nats)", format="%.3f", help="Cross-entropy, validation"),
             "macs": _count("MACs", "Multiply-accumulates for one image"),
             "parameters": _count("Parameters", "Weights and biases"),
             "bytes": _count("Weights (bytes)", "As float32"),
             "input_bytes": _count("Input (bytes)", "One image as float32"),
         },
+        placeholder="–",
         key="points",
         alt="Every measured point: accuracy with its interval and cost for each ranking and number of pixels",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -27,6 +28,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+# Streamlit's client asks below a page's own path first, and falls back to the root.
+KNOWN_ERRORS = re.compile(r"status of 404")
 
 
 @dataclass(frozen=True)
@@ -98,3 +102,60 @@ def server(tmp_path_factory) -> Iterator[Server]:
     """One server with an empty cache for the session; the tests of a file visit it in order."""
     with serve(tmp_path_factory.mktemp("served") / "cache") as running:
         yield running
+
+
+@pytest.fixture
+def open_page(browser, server):
+    """Open pages in tabs of their own; at the end none may have logged an error or shown an exception."""
+    pages, errors = [], []
+
+    def open_at(path: str = "", *, width: int = 1280, dark: bool = False):
+        page = browser.new_page(
+            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", accept_downloads=True
+        )
+        page.set_default_timeout(30_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                errors.append(message.text)
+                if message.type == "error" and not KNOWN_ERRORS.search(message.text)
+                else None
+            ),
+        )
+        page.goto(f"{server.url}/{path}")
+        pages.append(page)
+        return page
+
+    yield open_at
+    shown = [text for page in pages for text in page.get_by_test_id("stException").all_inner_texts()]
+    for page in pages:
+        page.close()
+    assert not shown
+    assert not errors
+
+
+def heading(page, name: str):
+    return page.get_by_role("heading", name=name, level=1, exact=True)
+
+
+def settle(page, name: str) -> None:
+    """Wait until a page is drawn: its title is there and no script runs."""
+    heading(page, name).wait_for()
+    page.wait_for_function(
+        "document.querySelector('[data-testid=stApp]').getAttribute('data-test-script-state') === 'notRunning'"
+    )
+
+
+def go(page, name: str) -> None:
+    page.get_by_test_id("stSidebarNavLink").filter(has_text=name).click()
+    settle(page, name)
+
+
+def menu(page) -> list[str]:
+    page.get_by_test_id("stSidebarNavLink").first.wait_for()
+    return [text.splitlines()[-1] for text in page.get_by_test_id("stSidebarNavLink").all_inner_texts()]
+
+
+def icons(page) -> int:
+    return page.locator("[data-testid=stSidebarNavLink] [data-testid=stIconMaterial]").count()

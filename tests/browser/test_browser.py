@@ -17,14 +17,13 @@ from lrp_core.data import load_dataset
 from lrp_core.exports import load_export, predict
 from lrp_core.ledger import Ledger
 
+from .conftest import go, heading, icons, menu, settle
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-NAMES = ("Overview", "Relevance", "Feature removal", "Pruning", "Savings", "Export")
+NAMES = ("Overview", "Study", "Relevance", "Ranking", "Feature removal", "Pruning", "Savings", "Export")
 QUICK_SECONDS = 60
 LATENCY_MS = 500
-
-# Streamlit's client asks below a page's own path first, and falls back to the root.
-KNOWN_ERRORS = re.compile(r"status of 404")
 
 READ_METRIC = "document.querySelector('[data-testid=stMetricValue]').innerText"
 
@@ -56,63 +55,6 @@ MEASURE_PICTURES = """() => new Promise((resolve) => {
   observer.observe(document.body, {subtree: true, childList: true, characterData: true});
   setTimeout(() => { observer.disconnect(); resolve(Infinity); }, 5000);
 })"""
-
-
-@pytest.fixture
-def open_page(browser, server):
-    """Open pages in tabs of their own; at the end none may have logged an error or shown an exception."""
-    pages, errors = [], []
-
-    def open_at(path: str = "", *, width: int = 1280, dark: bool = False):
-        page = browser.new_page(
-            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", accept_downloads=True
-        )
-        page.set_default_timeout(30_000)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on(
-            "console",
-            lambda message: (
-                errors.append(message.text)
-                if message.type == "error" and not KNOWN_ERRORS.search(message.text)
-                else None
-            ),
-        )
-        page.goto(f"{server.url}/{path}")
-        pages.append(page)
-        return page
-
-    yield open_at
-    shown = [text for page in pages for text in page.get_by_test_id("stException").all_inner_texts()]
-    for page in pages:
-        page.close()
-    assert not shown
-    assert not errors
-
-
-def heading(page, name: str):
-    return page.get_by_role("heading", name=name, level=1, exact=True)
-
-
-def settle(page, name: str) -> None:
-    """Wait until a page is drawn: its title is there and no script runs."""
-    heading(page, name).wait_for()
-    page.wait_for_function(
-        "document.querySelector('[data-testid=stApp]').getAttribute('data-test-script-state') === 'notRunning'"
-    )
-
-
-def go(page, name: str) -> None:
-    page.get_by_test_id("stSidebarNavLink").filter(has_text=name).click()
-    settle(page, name)
-
-
-def menu(page) -> list[str]:
-    page.get_by_test_id("stSidebarNavLink").first.wait_for()
-    return [text.splitlines()[-1] for text in page.get_by_test_id("stSidebarNavLink").all_inner_texts()]
-
-
-def icons(page) -> int:
-    return page.locator("[data-testid=stSidebarNavLink] [data-testid=stIconMaterial]").count()
 
 
 def slider(page):
@@ -175,11 +117,11 @@ def test_the_choice_survives_page_switches_and_is_in_the_url(open_page, browser)
     page.keyboard.press("ArrowLeft")
     page.get_by_role("radio", name="variance").or_(page.get_by_role("button", name="variance")).first.click()
     page.wait_for_url(re.compile("method=variance"))
-    for name in ("Overview", "Relevance", "Savings", "Export", "Pruning"):
+    for name in ("Overview", "Study", "Relevance", "Ranking", "Savings", "Export", "Pruning"):
         go(page, name)
         page.wait_for_url(re.compile(r"removed=78"))
         assert "method=variance" in page.url
-        if name in ("Savings", "Export", "Pruning"):
+        if name in ("Ranking", "Savings", "Export", "Pruning"):
             assert slider(page).first.get_attribute("aria-valuetext").startswith("78")
     copied = open_page("?" + page.url.split("?")[1])
     settle(copied, "Overview")

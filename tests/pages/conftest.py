@@ -60,7 +60,7 @@ def single(small_cache, monkeypatch) -> Stage:
     for _ in run_study(study, ledger, name="single", jobs=1):
         pass
     yield Stage(ledger, study)
-    forget(ledger, study.key)
+    ledger.forget(study.key)
 
 
 @pytest.fixture
@@ -68,9 +68,3 @@ def empty(tmp_path, monkeypatch) -> Ledger:
     """A ledger with nothing in it."""
     monkeypatch.setenv("LRP_CACHE", str(tmp_path))
     return Ledger(tmp_path)
-
-
-def forget(ledger: Ledger, run: str) -> None:
-    """Take a run out of a ledger."""
-    with ledger._connect() as database:
-        database.execute("DELETE FROM runs WHERE id = ?", (run,))

@@ -12,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as some
 from hypothesis.extra.numpy import arrays
 
-from pages._ui import charts, formats
+from lrp_core.ranking import CRITERIA, STRATEGIES, combine
+from pages._ui import charts, charts_methods, formats
 from pages._ui.registry import ENTRIES, FOLDER, file_of
+
+METHODS = ("lrp-0", "random")
 
 
 def curve(method: str, *, seeds: int = 3) -> pd.DataFrame:
@@ -36,7 +39,8 @@ def curve(method: str, *, seeds: int = 3) -> pd.DataFrame:
 
 
 def test_a_curve_has_its_line_its_band_and_the_slider():
-    figure = charts.accuracy_curves({"lrp-0": curve("lrp-0"), "random": curve("random")}, chosen="lrp-0", marker=0.8)
+    curves = {"lrp-0": curve("lrp-0"), "random": curve("random")}
+    figure = charts_methods.accuracy_curves(curves, METHODS, chosen="lrp-0", marker=0.8)
     lines = {trace.name: trace for trace in figure.data if trace.mode == "lines+markers"}
     assert list(lines) == ["random", "lrp-0"]  # the chosen one is drawn last, on top
     assert lines["lrp-0"].line.width > lines["random"].line.width
@@ -50,13 +54,51 @@ def test_a_curve_has_its_line_its_band_and_the_slider():
 
 
 def test_one_seed_draws_no_band():
-    figure = charts.accuracy_curves({"lrp-0": curve("lrp-0", seeds=1)})
+    figure = charts_methods.accuracy_curves({"lrp-0": curve("lrp-0", seeds=1)}, METHODS)
     assert not [trace for trace in figure.data if trace.fill]
     assert not [text for _, text in figure.data[0].customdata if text]
 
 
+def test_the_recommended_point_is_ringed():
+    table = curve("lrp-0")
+    figure = charts_methods.accuracy_curves({"lrp-0": table}, METHODS, chosen="lrp-0", recommended=table.iloc[1])
+    [ring] = [trace for trace in figure.data if trace.name == "recommended"]
+    assert (list(ring.x), list(ring.y)) == ([50], pytest.approx([94]))
+    assert "recommended" in [note.text for note in figure.layout.annotations]
+
+
+def test_every_method_of_a_large_study_has_a_style_of_its_own():
+    methods = tuple(method.name for method in combine(CRITERIA, tuple(STRATEGIES)))
+    styles = [charts_methods.style_of(name, methods) for name in methods]
+    assert len(set(styles)) == len(methods)
+    assert charts_methods.style_of("lrp-0, elimination", methods).color == styles[methods.index("lrp-0")].color
+    assert charts_methods.style_of("lrp-0, elimination", methods).dash != "solid"
+
+
+def test_among_many_methods_only_the_chosen_one_has_its_band():
+    names = tuple(f"criterion-{i}" for i in range(charts_methods.MOST_BANDS + 1))
+    few, many = (
+        charts_methods.accuracy_curves({name: curve(name) for name in drawn}, names, chosen=names[0])
+        for drawn in (names[:-1], names)
+    )
+    assert [len([t for t in figure.data if t.fill]) for figure in (few, many)] == [len(names) - 1, 1]
+    assert [t.legendgroup for t in many.data if t.fill] == [names[0]]
+    assert many.layout.height > few.layout.height
+
+
+@given(some.sets(some.sampled_from(["lrp-0", "random", "gamma", "gamma, elimination", "weight"]), min_size=1))
+def test_a_style_does_not_depend_on_what_else_is_drawn(drawn):
+    methods = ("gamma", "gamma, elimination", "lrp-0", "weight", "random")
+    curves = {name: curve(name) for name in drawn}
+    figure = charts_methods.accuracy_curves(curves, methods)
+    for trace in figure.data:
+        if trace.mode == "lines+markers":
+            style = charts_methods.style_of(trace.name, methods)
+            assert (trace.line.color, trace.line.dash) == (style.color, style.dash)
+
+
 def test_no_curve_is_an_empty_chart():
-    assert not charts.accuracy_curves({}).data
+    assert not charts_methods.accuracy_curves({}, METHODS).data
 
 
 @given(arrays(float, (5, 7), elements=some.floats(-1e6, 1e6)))
@@ -103,15 +145,15 @@ def test_conservation_stacks_to_what_arrived():
 
 
 def test_costs_are_shares_of_the_full_network():
-    figure = charts.cost_curves(curve("lrp-0"), marker=0.5)
+    figure = charts_methods.cost_curves(curve("lrp-0"), marker=0.5)
     shares = {trace.name: list(trace.y) for trace in figure.data}
     assert shares["MACs"] == pytest.approx([100, 60, 20])
-    assert len(shares) == len(charts.COSTS)
+    assert len(shares) == len(charts_methods.COSTS)
 
 
-@pytest.mark.parametrize("column", list(charts.COSTS))
+@pytest.mark.parametrize("column", list(charts_methods.COSTS))
 def test_accuracy_by_cost_keeps_each_point(column):
-    [trace] = charts.accuracy_by_cost({"lrp-0": curve("lrp-0")}, column, chosen="lrp-0").data
+    [trace] = charts_methods.accuracy_by_cost({"lrp-0": curve("lrp-0")}, METHODS, column, chosen="lrp-0").data
     points = curve("lrp-0").sort_values(column)
     assert list(trace.x) == list(points[column])
     assert list(trace.y) == pytest.approx(list(100 * points["accuracy"]))
@@ -127,6 +169,12 @@ def test_accuracy_by_cost_keeps_each_point(column):
         (formats.size, 720, "720 B"),
         (formats.size, 1066440, "1.07 MB"),
         (formats.duration, 130.2, "2 min 10 s"),
+        (formats.duration, 4000, "1 h 6 min"),
+        (formats.throughput, 0.7, "42 a minute"),
+        (formats.throughput, 0.004, "14 an hour"),
+        (formats.p_value, 0.00002, "<\u00a00.001"),
+        (formats.p_value, 0.034, "=\u00a00.034"),
+        (formats.p_value, 0.5, "=\u00a00.50"),
     ],
 )
 def test_formats(function, value, text):

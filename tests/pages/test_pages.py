@@ -17,9 +17,9 @@ from lrp_core.ledger import Ledger
 from lrp_core.study import Study, preset, trial_at
 from pages._ui import data, export_card
 
-from .conftest import SMALL, Stage, forget
+from .conftest import SMALL, Stage
 
-NAMES = ("Overview", "Relevance", "Feature removal", "Pruning", "Savings", "Export")
+NAMES = ("Overview", "Study", "Relevance", "Ranking", "Feature removal", "Pruning", "Savings", "Export")
 
 
 def metrics(app) -> dict[str, str]:
@@ -170,7 +170,7 @@ def test_a_stopped_study_says_why_and_resumes(small, monkeypatch, error, said):
         app.selectbox(key="study").set_value(SMALL.key).run()
         assert metrics(app)["Pixels kept"] == "157"
     finally:
-        forget(small.ledger, study.key)
+        small.ledger.forget(study.key)
 
 
 def test_a_cancelled_study_shows_what_it_has(small):

@@ -106,13 +106,10 @@ with frame.refusals():
         f"It starts with **{arrived:.4g}** at the output; **{absorbed:.4g}** is absorbed on the way, and "
         f"**{float(found.relevance.sum()):.4g}** reaches the pixels."
     )
-    chart, rows = st.columns(2, gap="medium")
-    with chart:
-        st.plotly_chart(
-            charts.conservation(balance),
-            config=charts.CONFIG,
-            key="conservation",
-            alt="Relevance that arrived at each layer as what it handed on and what it absorbed",
-        )
-    with rows:
-        tables.balance(balance)
+    st.plotly_chart(
+        charts.conservation(balance),
+        config=charts.CONFIG,
+        key="conservation",
+        alt="Relevance that arrived at each layer as what it handed on and what it absorbed",
+    )
+    tables.balance(balance)

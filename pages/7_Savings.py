@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages._ui import charts, data, frame, state, tables
+from pages._ui import charts, charts_methods, data, frame, state, tables
 from pages._ui.formats import count, percent, size
 
 opened = frame.open_page(
@@ -22,8 +22,7 @@ with frame.refusals():
             mode = state.mode(study)
         removed = state.removed(study)
     keep = data.keep_for(removed, n_inputs)
-    if not data.is_ready(study, seed, opened.ledger.folder):
-        frame.not_yet(seed)
+    if not frame.has_ranking(opened, method, keep, seed):
         st.stop()
     found = data.threshold(study, table, method, mode, keep, seed)
     small, full = found.cost, found.full_cost
@@ -39,7 +38,7 @@ with frame.refusals():
         st.markdown("**Cost as pixels go**")
         if method in curves and len(curves[method]) > 1:
             st.plotly_chart(
-                charts.cost_curves(curves[method], marker=found.removed),
+                charts_methods.cost_curves(curves[method], marker=found.removed),
                 config=charts.CONFIG,
                 key="costs",
                 alt="Each cost as a share of the full network's, against the share of pixels removed",
@@ -51,16 +50,16 @@ with frame.refusals():
         st.markdown("**What accuracy a budget buys** (validation images)")
         budget = st.session_state.get("budget", "macs")
         st.plotly_chart(
-            charts.accuracy_by_cost(curves, budget, chosen=method),
+            charts_methods.accuracy_by_cost(curves, study.methods, budget, chosen=method),
             config=charts.CONFIG,
             key="budget-chart",
             alt="Validation accuracy against cost, for the ranking and its controls",
         )
         st.segmented_control(
             "Budget",
-            list(charts.COSTS),
+            list(charts_methods.COSTS),
             default="macs",
-            format_func=lambda name: charts.COSTS[name][0],
+            format_func=lambda name: charts_methods.COSTS[name][0].removesuffix(" (bytes)"),
             key="budget",
             required=True,
             wrap=True,

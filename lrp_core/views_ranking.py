@@ -1,0 +1,288 @@
+"""What the page on rankings shows, computed: the order of the inputs, how sure it is, and how much two orders agree."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib import Memory
+
+from .data import Dataset, Split, load_dataset
+from .errors import InputError, StorageError
+from .ranking import MEASURED, Method, Ranking, compare, settling
+from .stages import STAGE_VERSION, RankingSpec, base_network, training_split
+from .storage import cache_dir
+from .study import Study, trial_at
+
+MAX_FILE_BYTES = 16 * 2**20
+"""A ranking of 700,000 inputs takes as much: larger files are refused unread."""
+
+ENOUGH_SPEARMAN = 0.95
+ENOUGH_OVERLAP = 0.90
+"""Two rankings by different images that agree at least so well are taken for settled."""
+
+Report = Callable[[float, str], None]
+"""Told how far the work is, from 0 to 1, and with what; it may raise `Cancelled`."""
+
+
+@dataclass(frozen=True, eq=False)
+class RankingPicture:
+    """A ranking to look at. Arrays are [height, width], of several channels the best one.
+
+    `place` counts from 1 for the most important input; `relative_error` is the standard error as a share of the score
+    (NaN where there is none). `table` has a row for each input, the most important first: place, channel, row, column,
+    score, standard_error.
+    """
+
+    place: np.ndarray
+    score: np.ndarray
+    relative_error: np.ndarray
+    table: pd.DataFrame
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether any standard error is known."""
+        return bool(self.table["standard_error"].notna().any())
+
+    @property
+    def spans_decades(self) -> bool:
+        """Whether a logarithmic scale shows the scores best: none below zero, and the others three decades apart."""
+        positive = self.score[self.score > 0]
+        return bool((self.score >= 0).all() and positive.size and positive.max() > 1000 * positive.min())
+
+
+def picture_of_ranking(ranking: Ranking) -> RankingPicture:
+    """A ranking as arrays and a table. Raises `InputError` for inputs that are no images."""
+    if len(ranking.shape) != 3:
+        raise InputError(f"only rankings of images can be drawn, not of inputs of shape {ranking.shape}")
+    place = 1 + ranking.rank.numpy().reshape(ranking.shape)
+    score = ranking.scores.numpy().reshape(ranking.shape)
+    error = ranking.standard_error.numpy().reshape(ranking.shape)
+    best = place.argmin(0, keepdims=True)
+    picked = [np.take_along_axis(values, best, 0)[0] for values in (place, score, error)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.where(picked[1] != 0, picked[2] / np.abs(picked[1]), np.nan)
+    order = ranking.order.numpy()
+    channel, row, column = np.unravel_index(order, ranking.shape)
+    table = pd.DataFrame(
+        {
+            "place": np.arange(1, len(order) + 1),
+            "channel": channel,
+            "row": row,
+            "column": column,
+            "score": score.ravel()[order],
+            "standard_error": error.ravel()[order],
+        }
+    )
+    return RankingPicture(picked[0], picked[1], relative, table)
+
+
+def ranking_bytes(ranking: Ranking) -> bytes:
+    """What `Ranking.save` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ranking.safetensors"
+        ranking.save(path)
+        return path.read_bytes()
+
+
+def ranking_of_file(content: bytes, name: str) -> Ranking:
+    """The ranking in a file of that name. Nothing in it is ever unpickled.
+
+    Raises `InputError` for a file that is too large, `StorageError` for one that is damaged or holds no ranking.
+    """
+    if len(content) > MAX_FILE_BYTES:
+        raise InputError(
+            f"{name} has {len(content):,} bytes, more than the {MAX_FILE_BYTES:,} that a ranking of images may have"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ranking.safetensors"
+        path.write_bytes(content)
+        try:
+            return Ranking.load(path)
+        except StorageError as error:
+            raise StorageError(
+                f"{name} is truncated, damaged or no ranking of this project: give a .safetensors file that was saved "
+                "on this page, by `rank --output` or by Ranking.save"
+            ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """Two rankings of the same inputs compared.
+
+    `overlap` has for each number of inputs kept the share of them that both keep, and what two random rankings would
+    share: the columns keep, removed, overlap, by_chance. `shift` [height, width] is how many places an input stands
+    further up in the first ranking than in the second.
+    """
+
+    spearman: float
+    kendall: float
+    overlap: pd.DataFrame
+    shift: np.ndarray
+
+
+def agreement(a: Ranking, b: Ranking) -> Agreement:
+    """How much two rankings agree, and where not. Raises `InputError` for rankings of other inputs."""
+    if a.shape != b.shape:
+        raise InputError(
+            f"rankings of inputs of shape {tuple(a.shape)} and of {tuple(b.shape)} cannot be compared: choose two of "
+            "the same data"
+        )
+    n = a.n_inputs
+    keeps = sorted({max(1, round(n * (100 - percent) / 100)) for percent in range(100)})
+    found = compare(a, b, keeps)
+    overlap = pd.DataFrame(
+        {"keep": keep, "removed": 1 - keep / n, "overlap": share, "by_chance": keep / n}
+        for keep, share in sorted(found.overlap.items(), reverse=True)
+    )
+    places = [picture_of_ranking(ranking).place for ranking in (a, b)]
+    return Agreement(found.spearman, found.kendall, overlap, places[1] - places[0])
+
+
+def kept_by(a: Ranking, b: Ranking, keep: int) -> np.ndarray:
+    """Who keeps which pixel, [height, width]: 0 neither, 1 the first ranking only, 2 the second only, 3 both."""
+    first, second = (ranking.mask(keep).keep.any(0).numpy() for ranking in (a, b))
+    return np.asarray(first + 2 * second.astype(int))
+
+
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """How a ranking settles as more images are looked at.
+
+    `table` has for each number of images n and measure (spearman, overlap, error) the value that two rankings by n
+    images each, none in common, have: the columns images, measure, keep, value. The study ranks by `used` images;
+    `judged` is the largest n measured that is not above it.
+    """
+
+    table: pd.DataFrame
+    used: int
+    judged: int
+
+    def value(self, measure: str, images: int, keep: int | None = None) -> float:
+        """One value of the table."""
+        rows = self.table[(self.table["measure"] == measure) & (self.table["images"] == images)]
+        return float((rows if keep is None else rows[rows["keep"] == keep])["value"].iloc[0])
+
+    def suffices(self, images: int, keep: int) -> bool:
+        """Whether so many images settle the order, and which `keep` inputs are the best."""
+        return (
+            self.value("spearman", images) >= ENOUGH_SPEARMAN and self.value("overlap", images, keep) >= ENOUGH_OVERLAP
+        )
+
+    def finding(self, keep: int) -> str:
+        """Whether the study's sample suffices, in plain words."""
+        spearman, overlap = self.value("spearman", self.judged), self.value("overlap", self.judged, keep)
+        sample = f"{self.judged:,} images each, none in common,"
+        said = (
+            f"Two rankings by {sample} agree to {spearman:.3f} (Spearman), and of the {keep:,} inputs that each keeps, "
+            f"{overlap:.0%} are the same."
+        )
+        more = "" if self.judged >= self.used else f" The study ranks by more, {self.used:,}: its order is surer still."
+        needed = f"(at least {ENOUGH_SPEARMAN:g} and {ENOUGH_OVERLAP:.0%})"
+        if self.suffices(self.judged, keep):
+            return f"The sample suffices {needed}. {said}{more}"
+        larger = sorted(n for n in set(self.table["images"]) if n > self.judged and self.suffices(n, keep))
+        if larger:
+            advice = f" With {larger[0]:,} images it would."
+        elif self.judged < self.used:
+            advice = " Whether all of them suffice cannot be told from halves."
+        else:
+            advice = " Rank by more images, if there are any, or trust the order less."
+        return f"The sample does not suffice {needed}. {said}{more}{advice}"
+
+
+def can_settle(method: str) -> bool:
+    """Whether a method's criterion explains images, so that more of them make it surer."""
+    return Method.named(method).criterion in MEASURED
+
+
+def measure_settling(study: Study, method: str, seed: int, report: Report) -> Settled:
+    """How the one-shot measurement of a method's criterion settles, from the cache if it was measured before.
+
+    Raises `InputError` for a criterion that does not explain images.
+    """
+    keys, used, judged, _ = _settling_keys(study, method, seed)
+    table: pd.DataFrame = _cached(_measure_settling)(**keys, study=study, seed=seed, report=report)
+    return Settled(table, used, judged)
+
+
+def settling_is_measured(study: Study, method: str, seed: int) -> bool:
+    """Whether `measure_settling` has its answer in the cache."""
+    keys, *_ = _settling_keys(study, method, seed)
+    return bool(_cached(_measure_settling).check_call_in_cache(**keys, study=study, seed=seed, report=_no_report))
+
+
+def _settling_keys(study: Study, method: str, seed: int) -> tuple[dict[str, Any], int, int, Split]:
+    """What the measurement follows from, the images used, those judged by, and the pool that halves are drawn from."""
+    data = load_dataset(study.dataset, study.root)
+    spec = _one_shot(study, data, method, seed)
+    split = training_split(spec.base)
+    used = len(split) if spec.rank_images is None else min(spec.rank_images, len(split))
+    # Four times the sample tells what twice the images would give; halves of more than there is cannot be had.
+    pool = min(len(split), max(4 * used, 2))
+    if pool < 2:
+        raise InputError("two halves need at least two images: the study trains on one")
+    judged = min(used, pool // 2)
+    sizes = {judged} | {pool // 2 >> k for k in range(20) if pool // 2 >> k >= min(pool // 2, 16)}
+    keys = {
+        "version": STAGE_VERSION,
+        "trial": trial_at(study, data, method=spec.method.name, keep=data.n_inputs, mode=study.modes[0], seed=seed).key,
+        "criterion": spec.method.criterion,
+        "pool": pool,
+        "sizes": tuple(sorted(sizes)),
+        "keeps": tuple(sorted(set(study.keeps))),
+    }
+    return keys, used, judged, split
+
+
+def _measure_settling(
+    version: int,
+    trial: str,
+    criterion: str,
+    pool: int,
+    sizes: Sequence[int],
+    keeps: Sequence[int],
+    study: Study,
+    seed: int,
+    report: Report,
+) -> pd.DataFrame:
+    data = load_dataset(study.dataset, study.root)
+    spec = _one_shot(study, data, criterion, seed)
+    split = training_split(spec.base)
+    sample = split if pool >= len(split) else split.sample(pool, seed=spec.base.seed)
+    total = 2 * max(sizes)
+    found = settling(
+        base_network(spec.base),
+        sample,
+        criterion=criterion,
+        statistic=study.statistic,
+        start=study.start,
+        sizes=sizes,
+        keeps=keeps,
+        seed=seed,
+        on_batch=lambda done: report(done / total, f"{done:,} of {total:,} images"),
+    )
+    return found[found["measure"] != "kendall"].reset_index(drop=True)
+
+
+def _one_shot(study: Study, data: Dataset, method: str, seed: int) -> RankingSpec:
+    criterion = Method.named(method).criterion
+    if criterion not in MEASURED:
+        raise InputError(f"{criterion} explains no image, so there is nothing to settle")
+    trial = trial_at(study, data, method=criterion, keep=data.n_inputs, mode=study.modes[0], seed=seed)
+    assert trial.ranking is not None, "only a baseline has no ranking"
+    return trial.ranking
+
+
+def _cached(function: Callable[..., Any]) -> Any:
+    """Among the stages on disk; the trial's key stands for study and seed."""
+    return Memory(cache_dir("stages"), verbose=0).cache(function, ignore=["study", "seed", "report"])
+
+
+def _no_report(part: float, doing: str) -> None:
+    """Tell nobody."""

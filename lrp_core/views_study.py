@@ -1,0 +1,158 @@
+"""What the page of studies needs: a study from what a person typed, and what running it would take."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .data import load_dataset
+from .errors import InputError, LrpError
+from .ledger import Ledger
+from .ranking import keep_for_share
+from .study import PRESETS, Study, plan, preset
+
+ALIKE = ["dataset", "architecture", "n_train", "epochs", "retrain_epochs"]
+"""What a network's training time follows from, beside its mode."""
+
+MAX_VALUES = 1000
+MAX_NETWORKS = 20_000
+"""More shares, seeds or networks than these in one study are a slip of the pen."""
+
+
+def draft_study(shares: Sequence[float], **values: Any) -> Study:
+    """A study of these shares of the inputs removed; `values` are the study's other fields.
+
+    Raises `InputError` for a study that could not run, `StorageError` if its data are not there.
+    """
+    if values.get("root"):  # the process that runs it may stand in another folder
+        values["root"] = str(Path(values["root"]).expanduser().resolve())
+    data = load_dataset(values["dataset"], values.get("root"))
+    keeps = dict.fromkeys(keep_for_share(share, data.n_inputs) for share in shares)
+    study = Study(keeps=tuple(keeps), **values)
+    parts = (study.keeps, study.methods, study.modes, study.seeds, study.mask_seeds or (0,))
+    if (networks := math.prod(len(part) for part in parts)) > MAX_NETWORKS:
+        raise InputError(f"{networks:,} networks are more than the {MAX_NETWORKS:,} that one study may have")
+    plan(study, data)
+    return study
+
+
+def write_shares(study: Study) -> str:
+    """What a study removes as `read_shares` reads it: in per cent and its order, with no more digits than needed."""
+    n_inputs = load_dataset(study.dataset, study.root).n_inputs
+
+    def percent(keep: int) -> str:
+        exact = 100 * (1 - keep / n_inputs)
+        rounded = (round(exact, digits) for digits in range(10))
+        return f"{next(p for p in rounded if 0 < p < 100 and keep_for_share(p / 100, n_inputs) == keep):.10g}"
+
+    return " ".join(percent(keep) for keep in dict.fromkeys(study.keeps) if keep < n_inputs)
+
+
+def read_shares(text: str) -> tuple[float, ...]:
+    """Shares from per cent as people write them: "15 30, 50" is (0.15, 0.3, 0.5).
+
+    Raises `InputError` for nothing, for what is no number, and for what is not above 0 and below 100.
+    """
+    shares = []
+    for word in _words(text, "a share of the pixels to remove, such as 50"):
+        try:
+            percent = float(word.removesuffix("%"))
+        except ValueError:
+            raise InputError(f"{word!r} is no number: write shares in per cent, such as 50 80 90") from None
+        if not 0 < percent < 100:
+            raise InputError(
+                f"{word} % cannot be removed: a share must be above 0 and below 100 (the full network is always "
+                "measured)"
+            )
+        shares.append(percent / 100)
+    return tuple(dict.fromkeys(shares))
+
+
+def read_seeds(text: str) -> tuple[int, ...]:
+    """Seeds from text: "0 1 2" or "0, 1, 2" is (0, 1, 2). Raises `InputError` for nothing or no whole numbers."""
+    words = _words(text, "a seed, such as 0")
+    if bad := next((word for word in words if not re.fullmatch(r"[0-9]{1,10}", word)), None):
+        raise InputError(f"{bad!r} is no seed: write whole numbers from 0 on, such as 0 1 2")
+    return tuple(dict.fromkeys(int(word) for word in words))
+
+
+def _words(text: str, needed: str) -> list[str]:
+    words = re.split(r"[\s,;]+", text.replace(" %", "%").strip(" \t\n,;"))
+    if words == [""]:
+        raise InputError(f"give at least {needed}")
+    if len(words) > MAX_VALUES:
+        raise InputError(f"{len(words)} values are more than the {MAX_VALUES} that are allowed")
+    return words
+
+
+def name_study(study: Study) -> str:
+    """A name made of what sets a study apart: that of its preset, or its criteria, strategies, modes and seeds."""
+    data = load_dataset(study.dataset, study.root)
+    for name in PRESETS:
+        if preset(name, data, root=study.root) == study:
+            return name
+    more = len(study.criteria) - 2
+    criteria = ", ".join(study.criteria[:2]) + (f" + {more}" if more > 0 else "")
+    strategies = " / ".join(s for s in study.strategies if s != "one-shot")
+    seeds = f"{len(study.seeds)} seed" + ("s" if len(study.seeds) > 1 else "")
+    masks = f" x {len(study.mask_seeds)} masks" if study.mask_seeds else ""
+    return ", ".join(part for part in (criteria, strategies, " / ".join(study.modes), seeds + masks) if part)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What running a study would take: `there` of `total` networks are in the ledger.
+
+    `seconds` is a rough estimate for training the rest on `cores` cores, None where nothing was timed; it goes by
+    `timed` networks of this architecture, which were trained alike or, if not `is_alike`, with other settings.
+    """
+
+    total: int
+    there: int
+    seconds: float | None
+    timed: int
+    is_alike: bool
+    cores: int
+
+
+def outlook(study: Study, ledger: Ledger, timings: pd.DataFrame) -> Outlook:
+    """What running a study would take, from what is in the ledger and the `timings` of what is."""
+    trials = plan(study, load_dataset(study.dataset, study.root))
+    there = ledger.recorded([trial.key for trial in trials])
+    todo = [trial for trial in trials if trial.key not in there]
+    pool = timings[timings["architecture"] == study.architecture]
+    own = {name: getattr(study, name) for name in ALIKE}
+    alike = pool[[all(row[name] == own[name] for name in ALIKE) for row in pool.to_dict("records")]]
+    is_alike = not alike.empty
+    pool = alike if is_alike else pool
+    cores = os.cpu_count() or 1
+    if pool.empty:
+        return Outlook(len(trials), len(there), None, 0, False, cores)
+    typical = pool.groupby("mode")["seconds"].median()
+    # A baseline's own trial finds its network trained; from scratch is what training it takes.
+    modes = ["scratch" if trial.ranking is None else trial.mode for trial in todo]
+    seconds = sum(float(typical.get(mode, typical.max())) for mode in modes) / cores
+    return Outlook(len(trials), len(there), seconds, len(pool), is_alike, cores)
+
+
+def measured_timings(ledger: Ledger) -> pd.DataFrame:
+    """Seconds that each smaller network of every study took: the columns `ALIKE`, mode and seconds."""
+    columns = [*ALIKE, "mode", "seconds"]
+    found = []
+    for run in ledger.runs("study"):
+        try:
+            study = Study.from_values(run.spec)
+            trials = plan(study, load_dataset(study.dataset, study.root))
+        except (LrpError, TypeError):
+            continue  # of another version, or its data are gone
+        table = ledger.trials([trial.key for trial in trials if trial.ranking is not None])
+        own = {name: getattr(study, name) for name in ALIKE}
+        found += [own | {name: row[name] for name in ("mode", "seconds")} for row in table.to_dict("records")]
+    return pd.DataFrame(found, columns=columns).astype(dict.fromkeys(ALIKE, object))

@@ -1,0 +1,31 @@
+"""Studies: watch the chosen one, open earlier ones, set up and start new ones."""
+
+import streamlit as st
+
+from pages._ui import frame, setup, studies
+
+opened = frame.open_studies(
+    "Study",
+    "A study is a grid of networks: every way to rank the pixels, at every share removed, for every seed.",
+)
+run, ledger = opened.run, opened.ledger
+
+with frame.refusals():
+    st.subheader("Studies", anchor=False)
+    st.caption("Select a row to open that study on all pages.")
+    studies.table(run, opened.known, ledger)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if opened.study is not None:
+            st.button(
+                "Use as a start",
+                icon=":material/content_copy:",
+                key="use",
+                on_click=setup.use,
+                args=(opened.study,),
+                help=f"Fill the form below with what “{run.name}” is.",
+            )
+        studies.delete(run, opened.known, ledger)
+
+with frame.refusals():
+    st.subheader("Set up a study", anchor=False)
+    setup.form(opened.study, run, opened.known, ledger)

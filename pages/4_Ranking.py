@@ -1,0 +1,228 @@
+"""The order of the pixels: what it is, whether enough images settle it, and how far another one agrees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from pages._ui import charts, charts_ranking, data, frame, jobs, ranking, state
+
+if TYPE_CHECKING:
+    from lrp_core.ranking import Ranking
+
+opened = frame.open_page("Ranking", "The order of the pixels: how sure is it, and does another one agree?")
+study, folder = opened.study, opened.ledger.folder
+
+
+def draw(found: Ranking, method: str, seed: int, keep: int) -> None:
+    """The ranking as a picture, as scores in order, as a table and as files."""
+    shown = ranking.picture(found)
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        kinds = ["Place", "Score"] + (["Standard error"] if shown.has_errors else [])
+        if st.session_state.get("map") not in kinds:
+            st.session_state["map"] = "Place"
+        kind = st.segmented_control("Each pixel's", kinds, key="map", required=True, persist_state="session",
+                                    help="Standard errors are known where images were averaged over.")  # fmt: skip
+        if kind == "Place":
+            figure, text = charts_ranking.places(shown.place), "Strong colour: most important."
+        elif kind == "Score":
+            figure = charts_ranking.scores(shown.score, spans_decades=shown.spans_decades)
+            text = "Powers of ten; pixels without a score are blank." if shown.spans_decades else "Zero is blank."
+        else:
+            figure = charts_ranking.errors(shown.relative_error)
+            text = "As a share of the score; above 100 % the score could as well be zero."
+        st.plotly_chart(figure, config=charts.CONFIG, key="ranking", alt=f"{kind} of each pixel by {method}")
+        st.caption(text)
+    ties = int((shown.table["score"] == 0).sum())
+    with right:
+        st.markdown("**Scores in order**")
+        st.plotly_chart(
+            charts_ranking.in_order(shown.table, spans_decades=shown.spans_decades, marker=keep, height=390),
+            config=charts.CONFIG,
+            key="scores",
+            alt="Score of each pixel from the most to the least important; the line marks how many are kept",
+        )
+        st.caption(
+            f"The line: {keep} pixels are kept. "
+            + (
+                (
+                    "Band: two standard errors on either side"
+                    + (", cut at a tenth of the score." if shown.spans_decades else ".")
+                )
+                if shown.has_errors
+                else ""
+            )
+            + (f" {ties} pixels have a score of zero: chance drew their order." if ties > 1 else "")
+        )
+    with st.expander("The order as a table", icon=":material/format_list_numbered:"):
+        column = st.column_config.NumberColumn
+        st.dataframe(
+            shown.table.drop(columns=[] if shown.table["channel"].any() else ["channel"]),
+            hide_index=True,
+            column_config={
+                "place": column("Place", help="1 is the most important", pinned=True),
+                "channel": column("Channel"),
+                "row": column("Row", help="From the top, from 0"),
+                "column": column("Column", help="From the left, from 0"),
+                "score": column("Score", format="%.4g"),
+                "standard_error": column("Standard error", format="%.3g"),
+            },
+            placeholder="–",
+            key="order",
+            alt="Every pixel from the most to the least important, with its score and standard error",
+        )
+    name = f"{study.dataset}-{study.architecture}-{method.replace(', ', '-')}-seed-{seed}"
+    with st.container(horizontal=True):
+        st.download_button(
+            "Save the ranking", data=lambda: ranking.saved(found), file_name=f"{name}.safetensors",
+            mime="application/octet-stream", icon=":material/download:", on_click="ignore",
+            help="A .safetensors file that this page and Ranking.load read back.",
+        )  # fmt: skip
+        st.download_button(
+            "Save as CSV", data=lambda: shown.table.to_csv(index=False).encode(), file_name=f"{name}.csv",
+            mime="text/csv", icon=":material/download:", on_click="ignore",
+            help="Place, channel, row, column, score and standard error of every pixel.",
+        )  # fmt: skip
+
+
+def settle(method: str, seed: int) -> None:
+    """Whether the images that the study ranks by suffice."""
+    st.subheader("Are these enough images?", anchor=False)
+    criterion, _, strategy = method.partition(", ")
+    if not ranking.can_settle(method):
+        st.info(
+            f"{criterion} is not averaged over explanations of images, so there is nothing that more of them would "
+            "settle.",
+            icon=":material/info:",
+        )
+        return
+    if strategy:
+        st.caption(
+            f"This is how the one-shot measurement by {criterion} settles; {strategy} measures "
+            + ("with several networks." if strategy == "stability" else "anew after every step, on what is left.")
+        )
+    key = (study, criterion, seed)
+    is_cached = ranking.settling_is_measured(study, method, seed)
+    found = jobs.ask("settling", key, ranking.measure_settling(study, method, seed), is_cached=is_cached)
+    if found is None:
+        return
+    keeps = sorted(set(study.keeps), reverse=True)
+    if st.session_state.get("settled-keep") not in keeps:
+        keep = data.keep_for(state.value("removed"), data.facts(study)[0])
+        st.session_state["settled-keep"] = min(keeps, key=lambda k: abs(k - keep))
+    keep = st.session_state["settled-keep"]
+    box = st.success if found.suffices(found.judged, keep) else st.warning
+    box(found.finding(keep), icon=":material/rule:")
+    with st.container(width=170):
+        st.selectbox("Pixels kept", keeps, key="settled-keep", persist_state="session",
+                     help="The overlap is of so many pixels; the numbers are the study's.")  # fmt: skip
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.plotly_chart(
+            charts_ranking.settling(found.table, keep, used=found.used, enough=ranking.enough()),
+            config=charts.CONFIG,
+            key="agreement",
+            alt="Rank correlation and overlap of two rankings against the number of images that each is made from",
+        )
+        st.caption(
+            "Two rankings by so many images each, none in common. Dotted: what counts as enough. The line: the "
+            f"{found.used:,} images that the study ranks by."
+        )
+    with right:
+        st.plotly_chart(
+            charts_ranking.relative_error(found.table, used=found.used),
+            config=charts.CONFIG,
+            key="errors",
+            alt="Median standard error of the scores against the number of images",
+        )
+        st.caption("Half of the pixels that have a score have a smaller standard error. It halves with four times "
+                   "the images.")  # fmt: skip
+
+
+def choose_other(method: str, seed: int, keep: int) -> tuple[Ranking, str] | None:
+    """The ranking to compare with, and what to call it; None while there is none."""
+    source = st.segmented_control("Compare with", ["One of this study", "A file"], key="other-source", required=True,
+                                  default="One of this study", persist_state="session")  # fmt: skip
+    if source == "A file":
+        file = st.file_uploader(
+            "Ranking file", type=["safetensors"], max_upload_size=ranking.max_megabytes(), key="ranking-file",
+            help="One that was saved on this page, by `rank --output` or by Ranking.save.",
+        )  # fmt: skip
+        return (ranking.of_file(file.getvalue(), file.name), file.name) if file else None
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        with st.container(width=260):
+            other = st.selectbox("Ranked by", study.methods, index=len(study.methods) - 1, key="other-method",
+                                 persist_state="session")  # fmt: skip
+        with st.container(width=110):
+            other_seed = st.selectbox("Seed", study.seeds, index=len(study.seeds) - 1, key="other-seed",
+                                      disabled=len(study.seeds) == 1, persist_state="session")  # fmt: skip
+    if (other, other_seed) == (method, seed):
+        st.info("This is the ranking above: choose another method or seed.", icon=":material/info:")
+        return None
+    if not data.ranking_is_ready(study, other, keep, other_seed):
+        st.info(f"The ranking by {other}, seed {other_seed}, is not there yet.", icon=":material/hourglass_top:")
+        return None
+    return ranking.of_study(study, folder, other, keep, other_seed), f"{other}, seed {other_seed}"
+
+
+def compare(first: Ranking, method: str, seed: int, keep: int) -> None:
+    """The ranking beside another one."""
+    st.subheader("Does another ranking agree?", anchor=False)
+    chosen = choose_other(method, seed, keep)
+    if chosen is None:
+        return
+    second, name = chosen
+    found = ranking.agreement(first, second)
+    who = ranking.kept_by(first, second, keep)
+    both = int((who == 3).sum())
+    st.markdown(
+        f"**{method}, seed {seed}** and **{name}** correlate with **{found.spearman:.3f}** (Spearman) and "
+        f"**{found.kendall:.3f}** (Kendall); 1 is the same order, 0 no relation. Of the {keep} pixels that each "
+        f"keeps, **{both}** are the same."
+    )
+    curve, mask, shift = st.columns(3, gap="medium")
+    with curve:
+        st.markdown("**Pixels in common**")
+        st.plotly_chart(
+            charts_ranking.overlap(found.overlap, marker=1 - keep / first.n_inputs),
+            config=charts.CONFIG,
+            key="overlap",
+            alt="Share of the kept pixels that both rankings have in common, against the share removed",
+        )
+    with mask:
+        st.markdown("**Who keeps which**")
+        st.plotly_chart(
+            charts_ranking.kept(who),
+            config=charts.CONFIG,
+            key="who",
+            alt=f"The {keep} pixels that each ranking keeps: {both} both",
+        )
+        st.caption(f"Grey: both. Green: only {method}, seed {seed}. Orange: only {name}.")
+    with shift:
+        st.markdown("**Places apart**")
+        st.plotly_chart(
+            charts_ranking.shift(found.shift),
+            config=charts.CONFIG,
+            key="shift",
+            alt="How many places each pixel stands further up in the first ranking, or in the second",
+        )
+        st.caption(f"Red: further up by {method}, seed {seed}. Blue: by {name}.")
+
+
+with frame.refusals():
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            chosen_method = state.method(study)
+            with st.container(width=110):
+                chosen_seed = state.seed(study)
+        n_kept = data.keep_for(state.removed(study), data.facts(study)[0])
+    if not frame.has_ranking(opened, chosen_method, n_kept, chosen_seed):
+        st.stop()
+    shown_ranking = ranking.of_study(study, folder, chosen_method, n_kept, chosen_seed)
+    draw(shown_ranking, chosen_method, chosen_seed, n_kept)
+    with frame.refusals():
+        settle(chosen_method, chosen_seed)
+    with frame.refusals():
+        compare(shown_ranking, chosen_method, chosen_seed, n_kept)

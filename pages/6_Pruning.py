@@ -1,0 +1,225 @@
+"""The threshold: which pixels go, what that saves, what accuracy it leaves, and how far one can go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import streamlit as st
+
+from pages._ui import charts, charts_methods, data, frame, state, tables
+from pages._ui.formats import change, count, interval, p_value, percent, points, size
+
+if TYPE_CHECKING:
+    from lrp_core.results import Recommendation
+    from lrp_core.views import Threshold
+
+opened = frame.open_page(
+    "Pruning",
+    "Move the threshold: the least relevant pixels go first, and the numbers follow at once.",
+    live=True,
+)
+study = opened.study
+# More methods than these are not all drawn unless someone asks for it.
+MANY = 8
+
+
+@st.fragment
+def explore() -> None:
+    table = data.curve(*opened.source)
+    n_inputs, _, _ = data.facts(study)
+    method, mode, seed, removed = state.choose(study, with_margin=True)
+    keep = data.keep_for(removed, n_inputs)
+    recommended = data.recommendation(*opened.source, method, mode, state.value("margin"))
+    if recommended is not None:
+        recommend(recommended, n_inputs, removed)
+    if not frame.has_ranking(opened, method, keep, seed):
+        return
+    found = data.threshold(study, table, method, mode, keep, seed)
+    metrics(found)
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        st.markdown("**Which pixels stay**")
+        st.plotly_chart(
+            charts.mask(found.kept, data.mean_image(study), 330),
+            config=charts.CONFIG,
+            key="mask",
+            alt=f"The mean digit: {keep} pixels that stay in colour, the others dimmed",
+        )
+        st.caption(
+            "Mean training image; kept pixels in colour, removed ones grey. Mask of seed "
+            f"{data.mask_seed(study, seed)}.{between_measured(table, method, mode, keep)}"
+        )
+    with right:
+        st.markdown("**Accuracy as pixels go** (validation images)")
+        slot = st.container()
+        drawn = pick_drawn(method)
+        curves = data.curves(table, drawn, mode)
+        slot.plotly_chart(
+            charts_methods.accuracy_curves(
+                curves,
+                study.methods,
+                chosen=method,
+                marker=found.removed,
+                recommended=recommended.row if recommended is not None else None,
+                height=350,
+            ),
+            config=charts.CONFIG,
+            key="curve",
+            alt="Validation accuracy against the share of pixels removed; the line marks the slider, the ring the "
+            "recommended threshold",
+        )
+        st.caption(f"Points are measured, lines between them interpolated. {bands(curves)}")
+    tests(table, method, mode, keep, seed)
+
+
+def recommend(found: Recommendation, n_inputs: int, removed: int) -> None:
+    """The recommended threshold in words, and the way there."""
+    if found.row is None:
+        st.warning(found.sentence, icon=":material/block:")
+        return
+    there = data.removed_for(int(found.row["keep"]), n_inputs)
+
+    def move() -> None:
+        st.session_state["removed"] = there
+
+    said, way = st.columns([4, 1], vertical_alignment="center")
+    with said:
+        text = f"**Recommended:** {found.sentence}"
+        if found.is_certain:
+            st.success(text, icon=":material/recommend:")
+        else:
+            st.info(text, icon=":material/recommend:")
+    with way:
+        st.button(
+            "Move the slider there",
+            key="move",
+            width="stretch",
+            wrap=True,
+            icon=":material/move_down:",
+            on_click=move,
+            disabled=removed == there,
+            help=f"To {there} %: {int(found.row['keep'])} of {n_inputs} pixels stay."
+            if removed != there
+            else "The slider stands there.",
+        )
+
+
+def metrics(found: Threshold) -> None:
+    """What the slider's place means, in numbers."""
+    small, full = found.cost, found.full_cost
+    with st.container(horizontal=True):
+        st.metric(
+            "Pixels kept",
+            count(found.keep),
+            f"of {found.n_inputs}",
+            delta_color="off",
+            delta_arrow="off",
+            border=True,
+            help="The pixels that the smaller network reads.",
+        )
+        expected, baseline = found.accuracy, found.baseline
+        st.metric(
+            "Expected accuracy",
+            percent(expected.estimate) if expected else "not measured",
+            points(expected.estimate - baseline.estimate) if expected and baseline else None,
+            border=True,
+            help="On validation images, interpolated between the measured points of the curve. "
+            + (interval(expected.low, expected.high) if expected else "The study has no network this small."),
+        )
+        st.metric("MACs", count(small.macs), change(small.macs, full.macs), delta_color="inverse", border=True,
+                  help=f"Multiply-accumulates for one image; the full network: {count(full.macs)}.")  # fmt: skip
+        st.metric("Parameters", count(small.parameters), change(small.parameters, full.parameters),
+                  delta_color="inverse", border=True,
+                  help=f"Weights and biases; the full network: {count(full.parameters)}.")  # fmt: skip
+        st.metric("Weights", size(small.bytes), change(small.bytes, full.bytes), delta_color="inverse", border=True,
+                  help=f"Bytes as float32; the full network: {size(full.bytes)}.")  # fmt: skip
+        st.metric("One input", size(small.input_bytes), change(small.input_bytes, full.input_bytes),
+                  delta_color="inverse", border=True,
+                  help=f"Bytes of one image as float32; the full network: {size(full.input_bytes)}.")  # fmt: skip
+
+
+def pick_drawn(method: str) -> tuple[str, ...]:
+    """Which methods are drawn; the chosen one always is."""
+    if len(study.methods) == 1:
+        return study.methods
+    controls = tuple(name for name in study.methods if name in charts_methods.CONTROL_COLORS)
+    picked = st.multiselect(
+        "Drawn",
+        study.methods,
+        study.methods if len(study.methods) <= MANY else data.explains(study)[:1] + controls,
+        key=f"drawn-{study.key}",
+        persist_state="session",
+        placeholder="The chosen one alone",
+        help="The chosen one is drawn in any case. One colour for each criterion; dashes tell strategies apart.",
+    )
+    return tuple(name for name in study.methods if name == method or name in picked)
+
+
+def bands(curves: dict[str, pd.DataFrame]) -> str:
+    """What the bands are, or why there are none."""
+    if len(study.seeds) == 1:
+        return "No bands: one seed gives no interval, for it does not show how far results scatter."
+    over = "the seeds of masks and of training" if study.mask_seeds else "seeds"
+    if len(curves) > charts_methods.MOST_BANDS:
+        return f"Band: the chosen method's 95 % interval over {over}; those of the others are in the table."
+    return f"Bands: 95 % intervals over {over}."
+
+
+def between_measured(table: pd.DataFrame, method: str, mode: str, keep: int) -> str:
+    """Which mask "exchange" shows where it optimised none."""
+    if not method.endswith(", exchange") or keep in study.keeps:
+        return ""
+    near = min(study.keeps, key=lambda k: abs(k - keep))
+    return f" exchange optimises measured numbers of pixels only: this mask follows its ranking for {near}."
+
+
+def tests(table: pd.DataFrame, method: str, mode: str, keep: int, seed: int) -> None:
+    """The smaller network against the full one image by image, and whose the scatter is."""
+    near = data.nearest_keep(table, method, mode, keep)
+    if near is None:
+        return
+    test = data.against_baseline(*opened.source, method, mode, near, seed)
+    if test is not None:
+        place = f"{near} pixels" if near == keep else f"{near} pixels, the measured number nearest to the slider's"
+        st.markdown(
+            f"**Seed {seed}, {place}:** of {count(test.n)} validation images {count(test.only_first)} are right only "
+            f"with all pixels, {count(test.only_second)} only with the smaller network. If both were equally good, "
+            f"chance alone would make them differ at least as much with p\u00a0{p_value(test.p_value)}.",
+            help="McNemar's exact test of these two networks on the same images; it says nothing of other seeds.",
+        )
+    parts = data.scatter(*opened.source, method, mode, near)
+    if parts is not None:
+        st.markdown(
+            f"**Whose scatter:** each of {len(study.mask_seeds)} masks was tried with each of {len(study.seeds)} "
+            f"seeds. At {near} pixels the accuracy scatters by {100 * parts.masks:.2f} points through the mask, by "
+            f"{100 * parts.seeds:.2f} points through training, and by {100 * parts.rest:.2f} points through neither "
+            "alone.",
+            help="Standard deviations of a single network's accuracy, from the two-way random-effects model.",
+        )
+
+
+with frame.refusals():
+    explore()
+    st.caption(
+        "This is accuracy on validation images, which is for choosing. Final figures on test images are on the "
+        "overview and in the card of every export."
+    )
+    measured = data.curve(*opened.source)
+    if not measured.empty:
+        st.subheader("Measured points", anchor=False)
+        tables.curve(measured, with_intervals=len(study.seeds) > 1)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.download_button(
+                "Download as CSV",
+                data=lambda: measured.to_csv(index=False).encode(),
+                file_name=f"{study.dataset}-{study.architecture}-{study.key[:6]}.csv",
+                mime="text/csv",
+                icon=":material/download:",
+                on_click="ignore",
+                help="Every column, shares between 0 and 1.",
+            )
+            st.caption(
+                "Difference: accuracy minus that of the full network of the same seed, in points."
+                + ("" if len(study.seeds) > 1 else " No intervals: the study has one seed.")
+            )

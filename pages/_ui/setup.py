@@ -1,0 +1,257 @@
+"""Setting up a study: the form, what it would take, and the button that starts it.
+
+Every field keeps its value in the session under "new-..."; `fill` writes them all, from a preset or another study.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from lrp_core.errors import InputError, LrpError
+from lrp_core.ledger import Ledger, Run
+
+from . import data, state, studies
+from .formats import duration
+
+if TYPE_CHECKING:
+    from lrp_core.study import Study
+
+MAX_SEEDS = 100
+
+TERMS = {
+    "n_train": "the number of training images",
+    "rank_images": "the number of images for relevance",
+    "retrain_epochs": "fine-tuning epochs",
+}
+"""What the core's refusals call fields, and what the form calls them."""
+
+
+def fill(study: Study) -> None:
+    """Have the form say what a study is."""
+    held = st.session_state
+    held["new-dataset"], held["new-root"] = study.dataset, study.root or ""
+    held["new-architecture"] = study.architecture
+    held["new-criteria"], held["new-strategies"] = list(study.criteria), list(study.strategies)
+    held["new-shares"], held["new-modes"] = studies.write_shares(study), list(study.modes)
+    is_counted = study.seeds == tuple(range(len(study.seeds)))
+    held["new-n-seeds"] = len(study.seeds)
+    held["new-seeds"] = "" if is_counted else " ".join(map(str, study.seeds))
+    held["new-masks"] = " ".join(map(str, study.mask_seeds))
+    for name in ("n_train", "rank_images", "statistic", "start", "epochs", "retrain_epochs"):
+        held[f"new-{name}"] = getattr(study, name)
+    held["new-name"] = ""
+
+
+def use(study: Study) -> None:
+    """Start from an earlier study; for callbacks, which run before the form is drawn."""
+    st.session_state["new-from"] = "chosen"
+    fill(study)
+
+
+def form(chosen: Study | None, run: Run, known: list[Run], ledger: Ledger) -> None:
+    """The form, what running it would take, and the button; the study that it starts is then the chosen one."""
+    names = {name: f"preset {name}" for name in studies.presets()}
+    if chosen is not None:
+        names["chosen"] = f"as “{run.name}”, the chosen study"
+    if st.session_state.get("new-from") not in names:
+        st.session_state["new-from"] = next(iter(names))
+        fill(studies.preset(st.session_state["new-from"]))
+
+    def start_over() -> None:
+        name = st.session_state["new-from"]
+        fill(chosen if name == "chosen" and chosen is not None else studies.preset(name))
+
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            with st.container(width=300):
+                st.selectbox(
+                    "Start from", list(names), format_func=names.get, key="new-from", on_change=start_over,
+                    persist_state="session", help="Fills every field below; then change what you like. quick: under a "
+                    "minute on two cores. full: all training images, five seeds, every network from scratch.",
+                )  # fmt: skip
+            st.button("Fill in again", icon=":material/restart_alt:", on_click=start_over,
+                      help="Drop the changes made below.")  # fmt: skip
+        _what()
+        _how_often()
+        with st.expander("Advanced", icon=":material/tune:"):
+            _advanced()
+        _start(known, ledger)
+
+
+def _what() -> None:
+    """Data, network, methods, shares."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        with st.container(width=200):
+            dataset = st.selectbox("Data set", studies.datasets(), key="new-dataset", persist_state="session",
+                                   help="MNIST is there. The others are read from a folder with their original files."
+                                   )  # fmt: skip
+        if dataset != "mnist":
+            with st.container(width=300):
+                st.text_input("Folder with its files", key="new-root", persist_state="session", max_chars=1000,
+                              placeholder="/home/me/data", help="On the machine that this app runs on. Leave it empty "
+                              "if the files were downloaded with the command line's --download.")  # fmt: skip
+        with st.container(width=200):
+            st.selectbox("Network", studies.architectures(), key="new-architecture", persist_state="session",
+                         help="In order of cost: softmax trains in seconds, cnn-32-64 takes minutes.")  # fmt: skip
+    st.multiselect("Criteria", studies.criteria(), key="new-criteria", persist_state="session",
+                   placeholder="What the pixels are ranked by", help=state.METHOD_HELP)  # fmt: skip
+    with st.container(horizontal=True):
+        strategies = studies.strategies()
+        st.pills("Strategies", list(strategies), key="new-strategies", selection_mode="multi", persist_state="session",
+                 wrap=True, help=" ".join(f"{name}: {text}." for name, text in strategies.items())
+                 + " Only criteria that explain images have a choice.")  # fmt: skip
+        st.pills("Smaller networks", list(state.MODES), key="new-modes", selection_mode="multi",
+                 persist_state="session", wrap=True, help=state.MODE_HELP)  # fmt: skip
+
+
+def _how_often() -> None:
+    """Shares and seeds."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        with st.container(width=330):
+            st.text_input("Pixels removed (%)", key="new-shares", persist_state="session", max_chars=2000,
+                          placeholder="15 30 50 70 80 90 95", help="One network for each share, method, smaller "
+                          "network and seed. Blanks or commas between them; decimals are fine.")  # fmt: skip
+        with st.container(width=150):
+            st.number_input("Seeds", 1, MAX_SEEDS, step=1, key="new-n-seeds", persist_state="session",
+                            disabled=bool(st.session_state.get("new-seeds", "").strip()),
+                            help="How many networks are trained alike, from other first weights: 0, 1, 2 and so on. "
+                            "Intervals need at least two, and get narrow from five on.")  # fmt: skip
+        with st.container(width=250):
+            st.text_input("Name", key="new-name", persist_state="session", max_chars=60,
+                          placeholder="made of its parts", help="What the study is called in lists.")  # fmt: skip
+
+
+def _advanced() -> None:
+    """What most leave as it is."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        with st.container(width=260):
+            st.text_input("Seeds by name", key="new-seeds", persist_state="session", max_chars=1000,
+                          placeholder="as many as above", help="Instead of their number, such as 7 11 13.")  # fmt: skip
+        with st.container(width=260):
+            st.text_input(
+                "Mask seeds", key="new-masks", persist_state="session", max_chars=1000,
+                placeholder="each network its own mask", help="Left empty, each seed's network is pruned by the mask "
+                "that its own relevance gives. With seeds here, every one of these networks' masks is tried with every "
+                "seed of training: that tells the scatter of the mask from that of training, and multiplies the "
+                "number of networks.",
+            )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        for name, label, text in (
+            ("n_train", "Training images", "A stratified sample of so many; empty: all."),
+            ("rank_images", "Images for relevance", "Of the training images; empty: all, for elimination its own "
+             "number in each step. The page Ranking tells whether they suffice."),
+            ("epochs", "Epochs", "Passes over the images on all inputs and from scratch; empty: the network's recipe."),
+            ("retrain_epochs", "Fine-tuning epochs", "Empty: a quarter of the epochs."),
+        ):  # fmt: skip
+            with st.container(width=170):
+                st.number_input(label, 1, None, None, step=1, key=f"new-{name}", persist_state="session",
+                                placeholder="default" if "epochs" in name else "all", help=text)  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        with st.container(width=220):
+            st.selectbox("Statistic", studies.statistics(), key="new-statistic", persist_state="session",
+                         help="How relevance R is reduced over images: the mean of R, of its size, of its square or "
+                         "of its positive part; with max-, the largest of the classes' means.")  # fmt: skip
+        with st.container(width=220):
+            st.selectbox("Start", data.starts(), key="new-start", persist_state="session",
+                         help="What of the output is explained: the class's logit, its contrast to the best other "
+                         "one, its log-odds, or one-hot.")  # fmt: skip
+
+
+def _draft() -> Study:
+    """The study that the form describes. Raises `LrpError` for what cannot be run."""
+    chosen: Any = {name: st.session_state[f"new-{name}"] for name in (
+        "architecture", "dataset", "n_train", "rank_images", "statistic", "start", "epochs", "retrain_epochs"
+    )}  # fmt: skip
+    root = st.session_state.get("new-root", "").strip()
+    chosen["root"] = root if root and chosen["dataset"] != "mnist" else None
+    for name, what in (("criteria", "criterion"), ("strategies", "strategy"), ("modes", "kind of smaller network")):
+        chosen[name] = tuple(st.session_state[f"new-{name}"])
+        if not chosen[name]:
+            raise InputError(f"choose at least one {what}")
+    seeds, masks = (st.session_state[f"new-{name}"].strip() for name in ("seeds", "masks"))
+    n_seeds = min(int(st.session_state["new-n-seeds"]), MAX_SEEDS)
+    chosen["seeds"] = studies.read_seeds(seeds) if seeds else tuple(range(n_seeds))
+    chosen["mask_seeds"] = studies.read_seeds(masks) if masks else ()
+    return studies.draft(st.session_state["new-shares"], chosen)
+
+
+def _start(known: list[Run], ledger: Ledger) -> None:
+    """What the study would take, and the button; or why there is nothing to start."""
+    study, refusal, failed = None, "", st.session_state.pop("start-error", None)
+    try:
+        with st.spinner("Reading the data set", show_time=True):
+            study = _draft()
+    except LrpError as error:
+        refusal = _in_terms_of_the_form(error)
+    if study is None:
+        st.error(f"{refusal[:1].upper()}{refusal[1:]}.", icon=":material/error:")
+        st.button("Start", type="primary", icon=":material/play_arrow:", disabled=True, key="start",
+                  help=f"It cannot start: {refusal}.")  # fmt: skip
+        return
+    st.markdown(f"**{_name(study)}:** {_outlook(study, known, ledger)}")
+    if len(study.seeds) == 1:
+        st.caption("One seed: there will be no intervals, for one network does not show how far results scatter.")
+    if failed:
+        st.error(f"It could not be started: {failed}.", icon=":material/error:")
+    if _can_be_opened(study, known, ledger):
+        label, icon = "Open it", ":material/folder_open:"
+        text = "It is running, or was run before and all of it is there."
+    else:
+        label, icon = "Start", ":material/play_arrow:"
+        text = "In a process of its own: it goes on when you leave, and when the server stops."
+    st.button(label, type="primary", icon=icon, key="start", on_click=_start_or_open, args=(ledger,), help=text)
+
+
+def _start_or_open(ledger: Ledger) -> None:
+    """Start what the form says by now: a click can overtake the run of the page that a changed field asked for."""
+    try:
+        study = _draft()
+        if not _can_be_opened(study, ledger.runs("study"), ledger):
+            name = _name(study)
+            studies.start(study, ledger, name)
+            st.toast(f"“{name}” has started: its progress is at the top of the page", icon=":material/play_arrow:")
+        studies.choose(study.key)
+    except LrpError as error:
+        st.session_state["start-error"] = _in_terms_of_the_form(error)
+
+
+def _can_be_opened(study: Study, known: list[Run], ledger: Ledger) -> bool:
+    """Whether a study runs already, or has run and nothing of it is missing."""
+    run = next((run for run in known if run.id == study.key), None)
+    if run is None or run.is_active:
+        return run is not None
+    found = studies.outlook(study, known, ledger)
+    return run.state == "done" and found.there == found.total
+
+
+def _name(study: Study) -> str:
+    return st.session_state["new-name"].strip() or studies.default_name(study)
+
+
+def _in_terms_of_the_form(error: LrpError) -> str:
+    text = str(error)
+    for name, label in TERMS.items():
+        text = text.replace(name, label)
+    return text
+
+
+def _outlook(study: Study, known: list[Run], ledger: Ledger) -> str:
+    """What running a study would take, in words."""
+    found = studies.outlook(study, known, ledger)
+    text = f"{found.total} networks. "
+    if found.there == found.total:
+        return text + "All of them are there already."
+    if found.there:
+        text += f"{found.there} of them are there already. "
+    if found.seconds is None:
+        return text + "No network of this architecture was timed yet, so how long it takes cannot be said."
+    trained = "trained alike" if found.is_alike else "of this architecture, trained with other settings"
+    text += (
+        f"Training {'the rest' if found.there else 'them'} takes roughly **{duration(found.seconds)}** on "
+        f"{found.cores} cores, going by {found.timed} networks {trained}."
+    )
+    if slow := [name for name in study.strategies if name in ("elimination", "exchange", "stability")]:
+        text += f" Ranking by {' and '.join(slow)} comes on top."
+    return text

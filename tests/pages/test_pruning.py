@@ -1,0 +1,182 @@
+"""The page on pruning, run without a browser: methods, margin, recommendation, tests."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+
+import pytest
+
+from lrp_core import results, views
+from lrp_core.errors import Cancelled
+from lrp_core.study import Study, run_study
+from pages._ui import jobs, state
+
+from .conftest import SMALL, Stage
+from .test_pages import metrics, stop, texts
+
+MANY = replace(
+    SMALL,
+    criteria=("lrp-0", "epsilon", "gamma", "w2", "gradient", "weight", "random", "variance"),
+    strategies=("one-shot", "elimination"),
+)
+"""Its baselines are there, and what of it is SMALL's."""
+
+
+def recommended(stage: Stage, margin: float) -> results.Recommendation:
+    found = results.recommend(
+        views.study_trials(stage.study, stage.ledger), 784, "lrp-0", mode="fine-tune", margin=margin / 100
+    )
+    assert found is not None
+    return found
+
+
+def test_the_core_and_the_page_have_one_margin():
+    assert state.MARGIN / 100 == results.MARGIN
+
+
+def test_the_recommendation_follows_the_margin_and_moves_the_slider(small):
+    wide = next(m for m in (1.0, 2.0, 5.0, 10.0, 20.0) if recommended(small, m).row is not None)
+    app = small.open("Pruning", margin=str(wide), removed="0")
+    found = recommended(small, wide)
+    assert [box.value for box in app.success] == [f"**Recommended:** {found.sentence}"]
+    app.button(key="move").click().run()
+    keep = int(found.row["keep"])
+    assert app.slider(key="removed").value == views.percent_removed(keep, 784)
+    assert keep <= int(metrics(app)["Pixels kept"]) <= keep + 8
+    assert app.button(key="move").disabled
+    assert app.query_params["removed"] == str(app.slider(key="removed").value)
+
+
+def test_no_recommendation_says_what_comes_closest(small):
+    app = small.open("Pruning", margin="0")
+    found = recommended(small, 0)
+    if found.row is None:
+        assert [box.value for box in app.warning] == [found.sentence]
+    app.number_input(key="margin").set_value(20.0).run()
+    assert not app.warning
+    assert app.query_params["margin"] == "20.0"
+    app.number_input(key="margin").set_value(0.5).run()
+    assert "margin" not in app.query_params
+
+
+@pytest.mark.parametrize("wrong", ["abc", "nan", "inf", "-1", "99", ""])
+def test_a_wrong_margin_in_a_link_falls_back(small, wrong):
+    app = small.open("Pruning", margin=wrong)
+    assert not app.exception
+    assert app.number_input(key="margin").value == 0.5
+    assert "margin" not in app.query_params
+
+
+def test_the_margin_holds_on_the_overview_too(small):
+    app = small.open("Overview", margin="20.0")
+    found = results.headline(views.study_trials(SMALL, small.ledger), 784, "lrp-0", 0.2)
+    assert found.recommendation.reason in texts(app)
+    assert app.session_state["margin"] == 20.0
+
+
+def test_the_networks_are_compared_image_by_image(small):
+    app = small.open("Pruning", removed="60", seed="2")
+    test = results.against_baseline(views.study_trials(SMALL, small.ledger), "lrp-0", "fine-tune", 400, 2)
+    said = texts(app)
+    assert "**Seed 2, 400 pixels, the measured number nearest to the slider's:**" in said
+    assert f"of 10,000 validation images {test.only_first:,} are right only with all pixels" in said
+    assert f"{test.only_second:,} only with the smaller network" in said
+
+
+def test_the_measured_points_have_their_paired_difference(small):
+    app = small.open("Pruning")
+    [table] = [t for t in app.dataframe if "difference" in t.value]
+    curve = results.curve(views.study_trials(SMALL, small.ledger), 784)
+    assert table.value["difference"].dropna().tolist() == pytest.approx((100 * curve["difference"]).dropna().tolist())
+    assert {"difference_low", "difference_high"} <= set(table.proto.column_order)
+    assert [button.proto.label for button in app.get("download_button")] == ["Download as CSV"]
+
+
+def test_one_seed_has_no_intervals_and_says_why(single):
+    app = single.open("Pruning", margin="20.0")
+    assert "one seed's word" in app.info[0].value
+    assert "one seed gives no interval" in texts(app)
+    assert "No intervals: the study has one seed." in texts(app)
+    [table] = [t for t in app.dataframe if "difference" in t.value]
+    assert not {"low", "high", "difference_low", "difference_high"} & set(table.proto.column_order)
+    overview = single.open("Overview", margin="20.0")
+    assert "one seed's word" in texts(overview)
+    assert "one network's each" in texts(overview)
+
+
+def test_crossed_masks_tell_whose_the_scatter_is(small):
+    study = replace(SMALL, keeps=(100,), criteria=("lrp-0",), mask_seeds=(1, 2))
+    for _ in run_study(study, small.ledger, name="crossed", jobs=1):
+        pass
+    try:
+        app = Stage(small.ledger, study).open("Pruning", removed="87", study=study.key)
+        found = results.scatter_at(views.study_trials(study, small.ledger), "lrp-0", "fine-tune", 100)
+        assert "each of 2 masks was tried with each of 2 seeds" in texts(app)
+        assert f"{100 * found.masks:.2f} points through the mask" in texts(app)
+        assert "Mask of seed 1." in texts(app)
+    finally:
+        small.ledger.forget(study.key)
+
+
+def test_many_methods_are_picked_from_a_list_and_drawn_on_demand(small):
+    stop(small.ledger, MANY, Cancelled("x"))
+    try:
+        app = small.open("Pruning", study=MANY.key)
+        assert not app.exception
+        assert app.selectbox(key="method").options == list(MANY.methods)
+        assert app.multiselect(key=f"drawn-{MANY.key}").value == ["lrp-0", "random", "variance"]
+        app.multiselect(key=f"drawn-{MANY.key}").set_value([]).run()
+        assert not app.exception
+        assert metrics(app)["Pixels kept"] == "157"
+    finally:
+        small.ledger.forget(MANY.key)
+
+
+@pytest.mark.parametrize("page", ["Overview", "Ranking", "Pruning", "Savings"])
+def test_a_ranking_that_is_not_there_is_not_computed_by_a_page(small, page):
+    stop(small.ledger, MANY, Cancelled("x"))
+    try:
+        started = time.monotonic()
+        app = small.open(page, study=MANY.key, method="gamma, elimination")
+        assert time.monotonic() - started < 10
+        assert not app.exception
+        assert not app.error
+        assert ("resume the study to have it ranked" in texts(app)) == (page != "Overview")
+        assert not views.ranking_is_ready(MANY, "gamma, elimination", 157, 1)
+    finally:
+        small.ledger.forget(MANY.key)
+
+
+def test_a_ranking_that_left_the_cache_can_be_had_again(small, monkeypatch):
+    monkeypatch.setattr(jobs, "IDLE_SECONDS", 0.0)
+    with small.ledger.running(MANY.key, "study", "many", asdict(MANY), 1):
+        pass
+    try:
+        app = small.open("Pruning", study=MANY.key, method="w2")
+        assert "is no longer in the cache" in texts(app)
+        [again] = [button for button in app.button if button.label == "Rank again"]
+        again.click().run()
+        for _ in range(100):
+            if metrics(app):
+                break
+            time.sleep(0.1)
+            app.run()
+        assert metrics(app)["Pixels kept"] == "157"
+        assert views.ranking_is_ready(MANY, "w2", 157, 1)
+    finally:
+        small.ledger.forget(MANY.key)
+
+
+def test_between_measured_keeps_exchange_says_whose_mask_it_shows(small, monkeypatch):
+    study = Study(**{**asdict(SMALL), "strategies": ("exchange",)})
+    stop(small.ledger, study, Cancelled("x"))
+    monkeypatch.setattr(views, "ranking_is_ready", lambda *a: True)
+    monkeypatch.setattr(views, "_ranking_at", lambda study, data, method, keep, seed: views.ranking_of(
+        views._spec_at(SMALL, data, "lrp-0", keep, seed)))  # fmt: skip
+    try:
+        app = small.open("Pruning", study=study.key, removed="60", method="lrp-0, exchange")
+        assert not app.exception
+        assert "this mask follows its ranking for 400" in texts(app)
+    finally:
+        small.ledger.forget(study.key)
