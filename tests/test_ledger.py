@@ -241,6 +241,16 @@ def test_a_forgotten_run_is_gone_and_its_trials_are_not(ledger: Ledger) -> None:
     ledger.forget("r")
 
 
+def test_a_cancellation_reaches_a_run_that_is_only_starting(ledger: Ledger) -> None:
+    assert ledger.announce("r", "study", "quick", {}, 3)
+    ledger.request_cancel("r")
+    with pytest.raises(Cancelled), ledger.running("r", "study", "quick", {}, 3):
+        ledger.report("r", "trials", 0)
+    assert ledger.announce("r", "study", "quick", {}, 3), "what is started anew is not cancelled"
+    with ledger.running("r", "study", "quick", {}, 3):
+        ledger.report("r", "trials", 0)
+
+
 def test_a_run_says_how_fast_it_is(ledger: Ledger) -> None:
     now = time.time()
     run = Run("r", "study", "quick", {}, "running", "trials", 30, 90, "", now - 60, now)

@@ -181,7 +181,8 @@ def test_a_running_study_is_watched_and_cancelled(tidy):
     with tidy.ledger.running(study.key, "study", "busy", asdict(study), 8):
         with tidy.ledger._connect() as database:
             database.execute("UPDATE runs SET started = started - 60 WHERE id = ?", (study.key,))
-        tidy.ledger.report(study.key, "trials", 2)
+        for done in (0, 2):
+            tidy.ledger.report(study.key, "trials", done)
         app = tidy.open(PAGE, study=study.key)
         shown = metrics(app)
         assert shown["Networks done"] == "2"
