@@ -47,6 +47,7 @@ _HOMES = {
     "preset": "study",
     "run_study": "study",
     "curve": "results",
+    "study_trials": "views",
     "recommend": "results",
     "Ledger": "ledger",
     "export": "exports",
@@ -90,6 +91,7 @@ __all__ = [
     "remove_features",
     "run_study",
     "settling",
+    "study_trials",
 ]
 
 if TYPE_CHECKING:
@@ -105,6 +107,7 @@ if TYPE_CHECKING:
     from .results import curve, recommend
     from .study import Study, preset, run_study
     from .training import Recipe, evaluate, fit
+    from .views import study_trials
 
 
 def __getattr__(name: str) -> Any:

@@ -302,7 +302,10 @@ def _enter(
     database: sqlite3.Connection, run: str, kind: str, name: str, spec: dict[str, Any], state: str, total: int
 ) -> None:
     now = time.time()
+    # A process that takes up what was announced finds whether that was cancelled meanwhile.
+    asked = "SELECT cancel FROM runs WHERE id = ? AND state = 'starting' AND ? = 'running'"
+    (cancel,) = database.execute(asked, (run, state)).fetchone() or (0,)
     database.execute(
-        "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, 'starting', 0, ?, '', ?, ?, 0, 0, ?)",
-        (run, kind, name, json.dumps(spec), state, total, now, now, now),
+        "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, 'starting', 0, ?, '', ?, ?, ?, 0, ?)",
+        (run, kind, name, json.dumps(spec), state, total, now, now, cancel, now),
     )

@@ -10,7 +10,6 @@ import sys
 import textwrap
 import time
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrp_core.errors import Cancelled, StorageError
-from lrp_core.ledger import STARTUP_SECONDS, VERSION, Ledger, Run
+from lrp_core.ledger import STARTUP_SECONDS, VERSION, Ledger
 
 
 @pytest.fixture
@@ -397,13 +396,11 @@ def test_a_forgotten_run_is_gone_and_its_trials_are_not(ledger: Ledger) -> None:
     ledger.forget("r")
 
 
-def test_a_run_says_how_fast_it_is(ledger: Ledger) -> None:
-    now = time.time()
-    run = Run("r", "study", "quick", {}, "running", "trials", 30, 90, "", now - 60, now)
-    assert run.rate == pytest.approx(0.5, rel=0.01)
-    assert run.seconds_left == pytest.approx(120, rel=0.01)
-    assert replace(run, done=0).rate is None
-    assert replace(run, done=0).seconds_left is None
-    over = replace(run, state="cancelled")
-    assert over.rate == pytest.approx(0.5)
-    assert over.seconds_left is None
+def test_a_cancellation_reaches_a_run_that_is_only_starting(ledger: Ledger) -> None:
+    assert ledger.announce("r", "study", "quick", {}, 3)
+    ledger.request_cancel("r")
+    with pytest.raises(Cancelled), ledger.running("r", "study", "quick", {}, 3):
+        ledger.report("r", "trials", 0)
+    assert ledger.announce("r", "study", "quick", {}, 3), "what is started anew is not cancelled"
+    with ledger.running("r", "study", "quick", {}, 3):
+        ledger.report("r", "trials", 0)

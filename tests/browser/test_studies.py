@@ -85,7 +85,7 @@ def test_a_study_is_set_up_started_watched_and_opened(open_page, server):
 
 def test_a_study_is_cancelled_resumed_and_deleted(open_page, server):
     page = open_page("Study")
-    set_up(page, "long", shares=" ".join(str(share) for share in range(5, 95, 5)), images=20_000, seeds=3)
+    set_up(page, "long", shares=" ".join(str(share) for share in range(5, 95, 5)), images=10_000, seeds=3)
     started(page, "long")
     panel = page.locator("[class*=st-key-run-]").filter(has_text="Study “long”")
     panel.get_by_text("of 165").wait_for(timeout=60_000)

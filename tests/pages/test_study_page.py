@@ -68,7 +68,7 @@ def test_the_other_preset_fills_every_field(tidy):
     assert app.number_input(key="new-n-seeds").value == 5
     assert app.number_input(key="new-n_train").value is None
     assert app.session_state["new-modes"] == ["scratch"]
-    assert "**full:** 110 networks." in texts(app)
+    assert "**full:** 145 networks." in texts(app)
 
 
 def test_an_earlier_study_is_a_start(tidy, started):
@@ -181,7 +181,8 @@ def test_a_running_study_is_watched_and_cancelled(tidy):
     with tidy.ledger.running(study.key, "study", "busy", asdict(study), 8):
         with tidy.ledger._connect() as database:
             database.execute("UPDATE runs SET started = started - 60 WHERE id = ?", (study.key,))
-        tidy.ledger.report(study.key, "trials", 2)
+        for done in (0, 2):
+            tidy.ledger.report(study.key, "trials", done)
         app = tidy.open(PAGE, study=study.key)
         shown = metrics(app)
         assert shown["Networks done"] == "2"
