@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Stamps carry the checksum of what was installed: a fresh clone or a touched file installs nothing again.
 APP := $(VENV)/.app-$(shell cksum < requirements.txt | cut -d' ' -f1)
-DEV := $(VENV)/.dev-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
+DEV := $(VENV)/.dev-$(shell cat requirements.txt requirements-dask.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 
 # Two test processes of one thread each: of two threads each, they would wait for each other.
 TWO_BY_ONE := OMP_NUM_THREADS=1

@@ -29,7 +29,17 @@ from lrp_core.data import Dataset, Split, load_dataset
 from lrp_core.evaluation import mean_interval
 from lrp_core.models import ModelSpec, Network, build_model
 from lrp_core.pruning import PixelMask
-from lrp_core.ranking import CONTROLS, NEED_NETWORK, STRATEGIES, Ranking, average_rankings, eliminate, exchange, rank
+from lrp_core.ranking import (
+    CONTROLS,
+    NEED_NETWORK,
+    STRATEGIES,
+    Ranking,
+    average_rankings,
+    eliminate,
+    exchange,
+    rank,
+    refine,
+)
 from lrp_core.training import Recipe, evaluate, fit, one_thread
 
 GATE = {"svc": 0.9792, "1-nn": 0.9691}
@@ -97,8 +107,8 @@ def select(data: Dataset, strategy: str, keeps: list[int], seed: int, model: str
     found = {}
     for keep in keeps:
         started = Seconds.now()
-        exchanged = exchange(ranking, split, keep, seed=seed)
-        found[keep] = exchanged, Seconds.now().since(started).plus(common)
+        refined = refine(exchange(ranking, split, keep, seed=seed), split, keep, seed=seed)
+        found[keep] = refined, Seconds.now().since(started).plus(common)
     return found
 
 

@@ -14,7 +14,7 @@ Names are imported when they are first used, so that the command line and the pa
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from .version import __version__ as __version__
 
 _HOMES = {
     "load_dataset": "data",
@@ -34,6 +34,10 @@ _HOMES = {
     "build_pruned": "pruning",
     "rank": "ranking",
     "Ranking": "ranking",
+    "compare": "ranking",
+    "eliminate": "ranking",
+    "exchange": "ranking",
+    "settling": "ranking",
     "Removal": "evaluation",
     "attribute_images": "evaluation",
     "measure_cost": "evaluation",
@@ -42,6 +46,9 @@ _HOMES = {
     "Study": "study",
     "preset": "study",
     "run_study": "study",
+    "curve": "results",
+    "study_trials": "views",
+    "recommend": "results",
     "Ledger": "ledger",
     "export": "exports",
     "load_export": "exports",
@@ -66,7 +73,11 @@ __all__ = [
     "attribute_images",
     "build_model",
     "build_pruned",
+    "compare",
+    "curve",
+    "eliminate",
     "evaluate",
+    "exchange",
     "export",
     "fit",
     "load_dataset",
@@ -76,8 +87,11 @@ __all__ = [
     "preset",
     "prune_inputs",
     "rank",
+    "recommend",
     "remove_features",
     "run_study",
+    "settling",
+    "study_trials",
 ]
 
 if TYPE_CHECKING:
@@ -89,9 +103,11 @@ if TYPE_CHECKING:
     from .lrp import Composite, Explainer, attribute
     from .models import Network, build_model
     from .pruning import PixelMask, PrunedNetwork, build_pruned, prune_inputs
-    from .ranking import Ranking, rank
+    from .ranking import Ranking, compare, eliminate, exchange, rank, settling
+    from .results import curve, recommend
     from .study import Study, preset, run_study
     from .training import Recipe, evaluate, fit
+    from .views import study_trials
 
 
 def __getattr__(name: str) -> Any:

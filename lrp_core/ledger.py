@@ -1,8 +1,8 @@
 """The ledger: every trial and every run in one SQLite file, written as they finish and read live by the pages.
 
 SQLite runs in WAL mode, so that readers never wait for the writer. Weights lie beside it as safetensors.
-A run holds an operating-system lock as long as its process lives: a run that says "running" without holding
-it was killed, whatever the machine has done since.
+The processes at work on a run are its holders (`holders.py`): a run that says "running" without a living holder was
+killed, whatever the machine has done since. A holder claims what it computes, so that no other one computes it too.
 """
 
 from __future__ import annotations
@@ -12,97 +12,63 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from .errors import Cancelled, StorageError, storage_errors
+from .holders import hold, is_alive
+from .runs import Run, State
 from .storage import cache_dir
 
-VERSION = 1
+__all__ = ["STARTUP_SECONDS", "VERSION", "Ledger", "Run", "State"]
+
+VERSION = 2
 """Of the tables below; kept in the file as `user_version`."""
 
-State = Literal["starting", "running", "done", "failed", "cancelled", "interrupted"]
-
 STARTUP_SECONDS = 60
-"""A run that was started and has not taken its lock after so long is not going to."""
+"""A run that was started and that no process has taken up after so long is not going to."""
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS runs (
-    id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, spec TEXT NOT NULL, state TEXT NOT NULL,
-    stage TEXT NOT NULL, done INTEGER NOT NULL, total INTEGER NOT NULL, message TEXT NOT NULL,
-    started REAL NOT NULL, updated REAL NOT NULL, cancel INTEGER NOT NULL DEFAULT 0
-) STRICT;
-CREATE TABLE IF NOT EXISTS trials (
-    key TEXT PRIMARY KEY, spec TEXT NOT NULL, result TEXT NOT NULL, finished REAL NOT NULL
-) STRICT;
-"""
+_MIGRATIONS = (
+    (
+        """CREATE TABLE IF NOT EXISTS runs (
+            id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, spec TEXT NOT NULL, state TEXT NOT NULL,
+            stage TEXT NOT NULL, done INTEGER NOT NULL, total INTEGER NOT NULL, message TEXT NOT NULL,
+            started REAL NOT NULL, updated REAL NOT NULL, cancel INTEGER NOT NULL DEFAULT 0
+        ) STRICT""",
+        """CREATE TABLE IF NOT EXISTS trials (
+            key TEXT PRIMARY KEY, spec TEXT NOT NULL, result TEXT NOT NULL, finished REAL NOT NULL
+        ) STRICT""",
+    ),
+    (
+        "ALTER TABLE runs ADD COLUMN stage_done INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN stage_started REAL NOT NULL DEFAULT 0",
+        "CREATE TABLE holders (name TEXT PRIMARY KEY, run TEXT NOT NULL) STRICT",
+        "CREATE TABLE claims (key TEXT PRIMARY KEY, holder TEXT NOT NULL) STRICT",
+    ),
+)
+"""What turns each version of the tables into the next one, from an empty file on."""
 
-
-_COLUMNS = "id, kind, name, spec, state, stage, done, total, message, started, updated"
-
-
-@dataclass(frozen=True)
-class Run:
-    """The latest run of a piece of long work: a study or an export.
-
-    `done` of `total` steps, and the `stage` it is in; `started` and `updated` are seconds since 1970.
-    """
-
-    id: str
-    kind: str
-    name: str
-    spec: dict[str, Any]
-    state: State
-    stage: str
-    done: int
-    total: int
-    message: str
-    started: float
-    updated: float
-
-    @property
-    def is_active(self) -> bool:
-        """Whether a process is working on it, or about to."""
-        return self.state in ("starting", "running")
-
-    @property
-    def progress(self) -> float:
-        """Share of the steps that are done, in [0, 1]."""
-        return self.done / self.total if self.total else 0.0
-
-    @property
-    def seconds(self) -> float:
-        """How long it has run, or ran."""
-        return (time.time() if self.is_active else self.updated) - self.started
-
-    @property
-    def rate(self) -> float | None:
-        """Steps a second since it started; None before the first one, and where it began with all of them done."""
-        return self.done / self.seconds if self.done and self.seconds > 1 else None
-
-    @property
-    def seconds_left(self) -> float | None:
-        """How long the rest takes at this rate; None before the first step, and when nothing is at it."""
-        return (self.total - self.done) / self.rate if self.is_active and self.rate else None
+_COLUMNS = "id, kind, name, spec, state, stage, done, total, message, started, updated, stage_done, stage_started"
 
 
 class Ledger:
     """Trials and runs under one folder (default: the cache). Any number of processes may open it.
 
-    Raises `StorageError` if the file is damaged, was written by a newer version, or cannot be written.
+    A file that an older version wrote is brought up to date. Raises `StorageError` if the file is damaged, was
+    written by a newer version, or cannot be written.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or cache_dir()
         self.path = self.folder / "ledger.sqlite"
+        self._locks = self.folder / "locks"
         with storage_errors("write to the cache folder", self.folder):
-            (self.folder / "locks").mkdir(parents=True, exist_ok=True)
+            self._locks.mkdir(parents=True, exist_ok=True)
         with self._connect() as database:
-            found = database.execute("PRAGMA user_version").fetchone()[0]
+            found = _version(database)
             if found > VERSION:
                 raise StorageError(
                     f"{self.path} was written by a newer version (tables {found}, this one knows {VERSION}): update, "
@@ -110,7 +76,10 @@ class Ledger:
                 )
             if found < VERSION:
                 database.execute("PRAGMA journal_mode = WAL")
-                database.executescript(_TABLES)
+                database.execute("BEGIN IMMEDIATE")
+                for statements in _MIGRATIONS[_version(database) :]:  # another process may have been faster
+                    for statement in statements:
+                        database.execute(statement)
                 database.execute(f"PRAGMA user_version = {VERSION}")
 
     @contextmanager
@@ -128,29 +97,57 @@ class Ledger:
                 f"the ledger {self.path} is damaged ({reason}): move it away, and its trials are run again"
             ) from error
 
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        """A connection that no other process writes beside, for what is read to hold when it is written."""
+        with self._connect() as database:
+            database.execute("BEGIN IMMEDIATE")
+            yield database
+
     # Trials
 
     def record_trial(self, key: str, spec: dict[str, Any], result: dict[str, Any]) -> None:
-        """Write a finished trial; one that is there already stays as it is."""
-        with self._connect() as database:
+        """Write a finished trial and drop its claim; one that is there already stays as it is."""
+        with self._change() as database:
             database.execute(
                 "INSERT OR IGNORE INTO trials VALUES (?, ?, ?, ?)",
                 (key, json.dumps(spec), json.dumps(result), time.time()),
             )
+            database.execute("DELETE FROM claims WHERE key = ?", (key,))
 
     def recorded(self, keys: Sequence[str]) -> set[str]:
         """Which of these trials are there."""
-        return {key for key, *_ in self._select(keys)}
+        return {key for (key,) in self._select("key", keys)}
+
+    def claim(self, key: str, holder: str) -> bool:
+        """Whether `holder` (see `running`) is to compute `key`, the key of a trial or of anything else.
+
+        False if the trial is recorded, or another living holder has claimed it; a dead one's claim is taken over.
+        """
+        with self._change() as database:
+            if database.execute("SELECT 1 FROM trials WHERE key = ?", (key,)).fetchone():
+                return False
+            row = database.execute("SELECT holder FROM claims WHERE key = ?", (key,)).fetchone()
+            if row and row[0] != holder and is_alive(self._locks, row[0]):
+                return False
+            database.execute("INSERT OR REPLACE INTO claims VALUES (?, ?)", (key, holder))
+            return True
+
+    def release(self, key: str, holder: str) -> None:
+        """Drop a claim: what was claimed is computed, or left to others."""
+        with self._connect() as database:
+            database.execute("DELETE FROM claims WHERE key = ? AND holder = ?", (key, holder))
 
     def trials(self, keys: Sequence[str]) -> pd.DataFrame:
         """Trials as a table, one row for each of `keys` that is there, in that order: its spec and its result."""
-        rows = {key: json.loads(spec) | json.loads(result) for key, spec, result in self._select(keys)}
+        found = self._select("key, spec, result", keys)
+        rows = {key: json.loads(spec) | json.loads(result) for key, spec, result in found}
         return pd.DataFrame([{"key": key, **rows[key]} for key in keys if key in rows])
 
-    def _select(self, keys: Sequence[str]) -> list[tuple[str, str, str]]:
+    def _select(self, columns: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
         with self._connect() as database:
             return database.execute(
-                "SELECT key, spec, result FROM trials WHERE key IN (SELECT value FROM json_each(?))",
+                f"SELECT {columns} FROM trials WHERE key IN (SELECT value FROM json_each(?))",
                 (json.dumps(list(keys)),),
             ).fetchall()
 
@@ -158,45 +155,58 @@ class Ledger:
 
     def announce(self, run: str, kind: str, name: str, spec: dict[str, Any], total: int) -> bool:
         """Enter a run that a process is about to be started for; False if one is active already."""
-        with self._connect() as database:
-            database.execute("BEGIN IMMEDIATE")
-            row = database.execute(f"SELECT {_COLUMNS} FROM runs WHERE id = ?", (run,)).fetchone()
-            if row and self._run(row).is_active:
+        with self._change() as database:
+            found = self._runs(database, "id = ?", run)
+            if found and found[0].is_active:
                 return False
-            self._enter(database, run, kind, name, spec, "starting", total)
+            _enter(database, run, kind, name, spec, "starting", total)
             return True
 
     @contextmanager
-    def running(self, run: str, kind: str, name: str, spec: dict[str, Any], total: int) -> Iterator[bool]:
-        """Hold a run while inside; gives False, and does nothing, if another process holds it.
+    def running(
+        self, run: str, kind: str, name: str, spec: dict[str, Any], total: int, *, share: bool = False
+    ) -> Iterator[str | None]:
+        """Be a holder of a run while inside; gives the holder's name, for `claim`.
 
-        The run ends as "done", "cancelled" (on `Cancelled` or Ctrl-C) or "failed" with the error's text.
+        If another process holds the run, it is shared if both can (`share`); else this gives None and does nothing.
+        The run ends as "done" with the first holder that comes to the end, as "cancelled" (on request, or on Ctrl-C
+        in the last holder) or "failed" with the last holder's error.
         """
-        lock = self._lock(run)
-        try:
-            lock.acquire(timeout=1)
-        except Timeout:
-            yield False
-            return
-        except OSError as error:
-            raise StorageError(f"cannot write to the cache folder {self.folder}: {error.strerror or error}") from error
-        with lock:
-            with self._connect() as database:
-                self._enter(database, run, kind, name, spec, "running", total)
+        with hold(self._locks) as holder:
+            if not self._join(holder, run, kind, name, spec, total, share):
+                yield None
+                return
             try:
-                yield True
-            except (KeyboardInterrupt, Cancelled):
-                self._update(run, state="cancelled", message="cancelled; what was done is kept")
+                yield holder
+            except (KeyboardInterrupt, GeneratorExit, Cancelled):
+                self._leave(holder, run, "cancelled", "cancelled; what was done is kept")
                 raise
             except BaseException as error:
-                self._update(run, state="failed", message=str(error) or type(error).__name__)
+                self._leave(holder, run, "failed", str(error) or type(error).__name__)
                 raise
             else:
-                self._update(run, state="done", stage="done")
+                self._leave(holder, run, "done")
 
     def report(self, run: str, stage: str, done: int) -> None:
         """Say how far the run is. Raises `Cancelled` if that was asked for."""
-        self._update(run, stage=stage, done=done)
+        now = time.time()
+        with self._connect() as database:
+            database.execute(
+                "UPDATE runs SET stage_done = ?, stage_started = ? WHERE id = ? AND state = 'running' AND stage != ?",
+                (done, now, run, stage),
+            )
+            database.execute(
+                "UPDATE runs SET stage = ?, done = ?, updated = ? WHERE id = ? AND state = 'running'",
+                (stage, done, now, run),
+            )
+        self.check_cancelled(run)
+
+    def note(self, run: str, message: str) -> None:
+        """Leave a message about a run that goes on."""
+        self._update(run, message=message)
+
+    def check_cancelled(self, run: str) -> None:
+        """Raise `Cancelled` if the run was asked to stop."""
         with self._connect() as database:
             row = database.execute("SELECT cancel FROM runs WHERE id = ?", (run,)).fetchone()
         if row and row[0]:
@@ -207,51 +217,74 @@ class Ledger:
         self._update(run, state="failed", message=message)
 
     def request_cancel(self, run: str) -> None:
-        """Ask a run to stop after the steps in progress."""
+        """Ask all who work on a run to stop; they do within seconds."""
         with self._connect() as database:
             database.execute("UPDATE runs SET cancel = 1 WHERE id = ?", (run,))
 
     def runs(self, kind: str = "study") -> list[Run]:
         """The latest run of every piece of work of a kind, newest first."""
         with self._connect() as database:
-            rows = database.execute(
-                f"SELECT {_COLUMNS} FROM runs WHERE kind = ? ORDER BY started DESC, id", (kind,)
-            ).fetchall()
-        return [self._run(row) for row in rows]
+            return self._runs(database, "kind = ? ORDER BY started DESC, id", kind)
 
     def run(self, run: str) -> Run | None:
         """One run, or None if there was none."""
         with self._connect() as database:
-            row = database.execute(f"SELECT {_COLUMNS} FROM runs WHERE id = ?", (run,)).fetchone()
-        return self._run(row) if row else None
+            found = self._runs(database, "id = ?", run)
+        return found[0] if found else None
 
     def forget(self, run: str) -> None:
         """Take a run out of the list; its trials stay. Raises `StorageError` if it is active."""
-        with self._connect() as database:
-            database.execute("BEGIN IMMEDIATE")
-            row = database.execute(f"SELECT {_COLUMNS} FROM runs WHERE id = ?", (run,)).fetchone()
-            if row and self._run(row).is_active:
-                raise StorageError(f"{row[2]!r} is running: cancel it before you delete it")
+        with self._change() as database:
+            found = self._runs(database, "id = ?", run)
+            if found and found[0].is_active:
+                raise StorageError(f"{found[0].name!r} is running: cancel it before you delete it")
             database.execute("DELETE FROM runs WHERE id = ?", (run,))
 
-    def _enter(
-        self, database: sqlite3.Connection, run: str, kind: str, name: str, spec: dict[str, Any], state: str, total: int
-    ) -> None:
-        now = time.time()
-        # A process that takes up what was announced finds whether that was cancelled meanwhile.
-        asked = "SELECT cancel FROM runs WHERE id = ? AND state = 'starting' AND ? = 'running'"
-        cancel = database.execute(asked, (run, state)).fetchone() or (0,)
-        database.execute(
-            "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, 'starting', 0, ?, '', ?, ?, ?)",
-            (run, kind, name, json.dumps(spec), state, total, now, now, *cancel),
-        )
+    def _runs(self, database: sqlite3.Connection, where: str, value: str) -> list[Run]:
+        found = []
+        for row in database.execute(f"SELECT {_COLUMNS} FROM runs WHERE {where}", (value,)).fetchall():
+            values = dict(zip(_COLUMNS.split(", "), row, strict=True))
+            run = Run(**values | {"spec": json.loads(values["spec"])})
+            is_late = time.time() - run.updated > STARTUP_SECONDS
+            if (run.state == "running" or (run.state == "starting" and is_late)) and not self._is_held(
+                database, run.id
+            ):
+                run = replace(run, state="interrupted")
+            found.append(run)
+        return found
 
-    def _run(self, row: tuple[Any, ...]) -> Run:
-        run, kind, name, spec, state, stage, done, total, message, started, updated = row
-        is_late = time.time() - updated > STARTUP_SECONDS
-        if (state == "running" or (state == "starting" and is_late)) and not self._is_held(run):
-            state = "interrupted"
-        return Run(run, kind, name, json.loads(spec), state, stage, done, total, message, started, updated)
+    def _is_held(self, database: sqlite3.Connection, run: str) -> bool:
+        names = database.execute("SELECT name FROM holders WHERE run = ?", (run,)).fetchall()
+        return any(is_alive(self._locks, name) for (name,) in names)
+
+    def _join(self, holder: str, run: str, kind: str, name: str, spec: dict[str, Any], total: int, share: bool) -> bool:
+        with self._change() as database:
+            is_held = self._is_held(database, run)
+            if is_held and not share:
+                return False
+            if not is_held:  # whoever is left there is dead
+                database.execute("DELETE FROM claims WHERE holder IN (SELECT name FROM holders WHERE run = ?)", (run,))
+                database.execute("DELETE FROM holders WHERE run = ?", (run,))
+            database.execute("INSERT INTO holders VALUES (?, ?)", (holder, run))
+            row = database.execute("SELECT state FROM runs WHERE id = ?", (run,)).fetchone()
+            if not (is_held and row and row[0] == "running"):
+                _enter(database, run, kind, name, spec, "running", total)
+            return True
+
+    def _leave(self, holder: str, run: str, state: State, message: str | None = None) -> None:
+        """End the run, unless it was stopped only here and others go on with it."""
+        with self._change() as database:
+            database.execute("DELETE FROM claims WHERE holder = ?", (holder,))
+            database.execute("DELETE FROM holders WHERE name = ?", (holder,))
+            row = database.execute("SELECT state, cancel FROM runs WHERE id = ?", (run,)).fetchone()
+            if not row or row[0] != "running":
+                return
+            if state == "done" or (state == "cancelled" and row[1]) or not self._is_held(database, run):
+                database.execute(
+                    "UPDATE runs SET state = ?, updated = ?, stage = CASE ? WHEN 'done' THEN 'done' ELSE stage END, "
+                    "message = coalesce(?, message) WHERE id = ?",
+                    (state, time.time(), state, message, run),
+                )
 
     def _update(self, run: str, **values: str | int | float) -> None:
         values["updated"] = time.time()
@@ -259,16 +292,20 @@ class Ledger:
         with self._connect() as database:
             database.execute(f"UPDATE runs SET {columns} WHERE id = ?", (*values.values(), run))
 
-    def _lock(self, run: str) -> FileLock:
-        return FileLock(self.folder / "locks" / f"{run}.lock")
 
-    def _is_held(self, run: str) -> bool:
-        lock = self._lock(run)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        except OSError:
-            return False
-        lock.release()
-        return False
+def _version(database: sqlite3.Connection) -> int:
+    version: int = database.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def _enter(
+    database: sqlite3.Connection, run: str, kind: str, name: str, spec: dict[str, Any], state: str, total: int
+) -> None:
+    now = time.time()
+    # A process that takes up what was announced finds whether that was cancelled meanwhile.
+    asked = "SELECT cancel FROM runs WHERE id = ? AND state = 'starting' AND ? = 'running'"
+    (cancel,) = database.execute(asked, (run, state)).fetchone() or (0,)
+    database.execute(
+        "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, 'starting', 0, ?, '', ?, ?, ?, 0, ?)",
+        (run, kind, name, json.dumps(spec), state, total, now, now, cancel, now),
+    )

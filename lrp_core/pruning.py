@@ -15,12 +15,13 @@ from typing import Literal, TypeGuard, no_type_check
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor, nn
 
 from .errors import InputError, UnsupportedLayer, check_choice
 from .layers import Frame, Scatter
 from .models import ModelSpec, Network, build_from_spec
+from .training import selects_pixels
 
 Structure = Literal["sliced", "fresh"]
 STRUCTURES: tuple[Structure, ...] = ("sliced", "fresh")
@@ -81,10 +82,11 @@ class PixelMask:
         """bool array of shape [n_inputs], True where an input is kept, as scikit-learn's selectors give it."""
         return self.keep.flatten().numpy()
 
+    @selects_pixels
     def apply(self, images: Shaped[Tensor, "n *shape"]) -> Shaped[Tensor, "n k"]:
         """The kept pixels of each image. Raises `InputError` for images of another shape."""
         self._check(images)
-        return images.flatten(1)[:, self.indices.to(images.device)]
+        return images.flatten(1).index_select(1, self.indices.to(images.device))
 
     def scatter(self, kept: Shaped[Tensor, "n k"], fill: float = 0.0) -> Shaped[Tensor, "n *shape"]:
         """Images with the kept pixels in their places and `fill` elsewhere: `scatter(apply(x)) == x * keep`."""
@@ -134,7 +136,8 @@ class PrunedNetwork(nn.Module):
         logits: Tensor = self.body(kept)
         return logits
 
-    def encode(self, images: Float[Tensor, "n *shape"]) -> Float[Tensor, "n k"]:
+    @selects_pixels
+    def encode(self, images: Shaped[Tensor, "n *shape"]) -> Shaped[Tensor, "n k"]:
         """What the network takes, out of full images."""
         return self.mask.apply(images)
 

@@ -115,9 +115,9 @@ def nearest_keep(table: pd.DataFrame, method: str, mode: str, keep: int) -> int 
 class Recommendation:
     """The most inputs that can go: the least measured keep whose accuracy stays within `margin` of the full network's.
 
-    `row` is its row of the validation curve, or None if no keep is good enough; `nearest` is then the one that comes
-    closest. `is_certain` says that the whole 95 % interval of the paired difference is within the margin; with a
-    single seed there is none, and the difference alone has to do.
+    `row` is its row of the validation curve, or None if no keep is good enough, not even that of `least`, where the
+    fewest inputs are removed. `is_certain` says that the whole 95 % interval of the paired difference was asked to be
+    within the margin; with a single seed there is none, and the difference alone has to do.
     """
 
     method: str
@@ -125,7 +125,7 @@ class Recommendation:
     margin: float
     n_inputs: int
     row: pd.Series | None
-    nearest: pd.Series
+    least: pd.Series
     is_certain: bool
 
     @property
@@ -133,13 +133,15 @@ class Recommendation:
         """The finding in plain words."""
         row, margin = self.row, f"{100 * self.margin:g} points"
         if row is None:
-            nearest = self.nearest
-            found = _points(nearest["difference"])
+            least = self.least
+            found = _points(least["difference"])
             if self.is_certain:
-                found += f", 95 % interval {_range(nearest)}"
+                found += f", 95 % interval {_range(least)}"
+            wide = self.is_certain and least["difference"] >= -self.margin
             return (
-                f"No measured share of the inputs can go within {margin} of accuracy: at "
-                f"{nearest['removed']:.0%} removed the difference to the full network is {found}."
+                f"No measured share of the inputs can go within {margin} of accuracy: already at "
+                f"{least['removed']:.0%} removed the difference to the full network is {found}."
+                + (" More seeds would narrow the interval." if wide else "")
             )
         enough = f"{int(row['keep']):,} of {self.n_inputs:,} are enough"
         return f"{row['removed']:.0%} of the inputs can go, {enough}: {self.reason}"
@@ -190,10 +192,10 @@ def recommend_from(
     if bound.isna().all():
         return None
     good = own[bound >= -margin].sort_values(["removed", "accuracy"])
-    nearest = own.iloc[int(np.nanargmax(bound))]
+    least = own[bound.notna()].sort_values(["removed", "accuracy"], ascending=[True, False]).iloc[0]
     row = None if good.empty else good.iloc[-1]
-    chosen = nearest if row is None else row
-    return Recommendation(method, chosen["mode"], margin, n_inputs, row, nearest, is_certain)
+    chosen = least if row is None else row
+    return Recommendation(method, chosen["mode"], margin, n_inputs, row, least, is_certain)
 
 
 def _points(difference: float) -> str:

@@ -6,7 +6,6 @@ that asks again gets them for nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Memory
 
-from .data import Dataset, Split, load_dataset
+from .caching import is_stored, memory, stage
+from .data import Dataset, Split, load_dataset, provided
 from .errors import StorageError
 from .models import Network, build_model
 from .ranking import (
@@ -32,11 +31,11 @@ from .ranking import (
     exchange,
     measure_relevance,
     ranking_from,
+    refine,
 )
-from .storage import cache_dir
 from .training import Recipe, fit, one_thread
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 """Part of every cache key and trial key: raise it when a change makes results differ."""
 
 CACHE_LIMIT = 2 * 2**30
@@ -104,25 +103,27 @@ def ranking_of(spec: RankingSpec) -> Ranking:
         return _measured(spec, base, shape)
     if method.strategy == "stability":
         return average_rankings([_measured(spec, base, shape) for base in spec.bases])
-    scores = _memory().cache(_rank_by_elimination, ignore=["root"])(**_plain_ranking(spec))
+    scores = _rank_by_elimination(**_plain_ranking(spec))
     return Ranking.from_scores(method.name, torch.from_numpy(np.array(scores)), shape)
+
+
+def prepare_ranking(spec: RankingSpec) -> None:
+    """Have what a ranking orders by computed and cached."""
+    ranking_of(spec)
 
 
 def is_cached(spec: RankingSpec) -> bool:
     """Whether what took time for this ranking is on disk already, networks included."""
-    if not all(_memory().cache(_train_base, ignore=["root"]).check_call_in_cache(**_plain(b)) for b in spec.bases):
-        return False
     criterion, strategy = spec.method.criterion, spec.method.strategy
-    call: Callable[..., Any]
     if criterion not in MEASURED:
-        call, asked = _score_control, [{"criterion": criterion, **_plain(_control_base(spec.base, criterion))}]
+        needed = [(_score_control, {"criterion": criterion, **_plain(_control_base(spec.base, criterion))})]
     elif strategy in ("one-shot", "stability"):
-        call = _measure_relevance
         measured = {"criterion": criterion, "start": spec.start, "n_images": spec.rank_images}
-        asked = [{**measured, **_plain(base)} for base in spec.bases]
+        needed = [(_measure_relevance, {**measured, **_plain(base)}) for base in spec.bases]
     else:
-        call, asked = _rank_by_elimination, [_plain_ranking(spec)]
-    return all(_memory().cache(call, ignore=["root"]).check_call_in_cache(**values) for values in asked)
+        needed = [(_rank_by_elimination, _plain_ranking(spec))]
+    networks = [(_train_base, _plain(base)) for base in spec.bases]
+    return all(is_stored(stage, values) for stage, values in networks + needed)
 
 
 def _measured(spec: RankingSpec, base: Base, shape: tuple[int, ...]) -> Ranking:
@@ -133,8 +134,11 @@ def _measured(spec: RankingSpec, base: Base, shape: tuple[int, ...]) -> Ranking:
 
 
 def base_data(base: Base) -> Dataset:
-    """The data of a base. Raises `StorageError` if they are not the ones that the trial was planned for."""
-    data = load_dataset(base.dataset, base.root)
+    """The data of a base: those that a coordinator sent here, else those on this machine's disk.
+
+    Raises `StorageError` if they are not the ones that the trial was planned for.
+    """
+    data = provided(base.digest) or load_dataset(base.dataset, base.root)
     if base.digest and data.digest != base.digest:
         raise StorageError(f"the {base.dataset} files are not the ones that this study was planned with")
     return data
@@ -149,7 +153,7 @@ def training_split(base: Base) -> Split:
 
 def prepare_base(base: Base) -> None:
     """Have the baseline of `base` trained and cached."""
-    base_network(base)
+    _train_base(**_plain(base))
 
 
 @lru_cache(maxsize=8)
@@ -157,7 +161,7 @@ def base_network(base: Base) -> Network:
     """The network trained on all inputs, from the cache if it was trained before. Do not change it."""
     data = base_data(base)
     network = build_model(base.architecture, data, seed=base.seed)
-    weights = _memory().cache(_train_base, ignore=["root"])(**_plain(base))
+    weights = _train_base(**_plain(base))
     network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
     return network.eval()
 
@@ -167,8 +171,7 @@ def relevance_statistics(base: Base, criterion: str, start: str, n_images: int |
 
     `criterion` is one of those that explain images (`MEASURED`): a composite, or a gradient.
     """
-    measure = _memory().cache(_measure_relevance, ignore=["root"])
-    sums, counts = measure(criterion=criterion, start=start, n_images=n_images, **_plain(base))
+    sums, counts = _measure_relevance(criterion=criterion, start=start, n_images=n_images, **_plain(base))
     return RelevanceStatistics(torch.from_numpy(np.array(sums)), torch.from_numpy(np.array(counts)))
 
 
@@ -178,8 +181,7 @@ def base_scores(base: Base, criterion: str) -> torch.Tensor:
     They are of all training images of the base, and of its network if the control looks at one. Those that do not
     are the same for all networks of a seed, and computed once.
     """
-    score = _memory().cache(_score_control, ignore=["root"])
-    return torch.from_numpy(np.array(score(criterion=criterion, **_plain(_control_base(base, criterion)))))
+    return torch.from_numpy(np.array(_score_control(criterion=criterion, **_plain(_control_base(base, criterion)))))
 
 
 def _control_base(base: Base, criterion: str) -> Base:
@@ -189,6 +191,7 @@ def _control_base(base: Base, criterion: str) -> Base:
     return Base(base.dataset, base.root, base.digest, base.n_train, seed=base.seed)
 
 
+@stage
 @one_thread()
 def _train_base(version: int, root: str | None, **values: Any) -> dict[str, np.ndarray]:
     base = _from_plain(root, values)
@@ -202,6 +205,7 @@ def _train_base(version: int, root: str | None, **values: Any) -> dict[str, np.n
     return {name: value.numpy() for name, value in network.state_dict().items()}
 
 
+@stage
 @one_thread()
 def _measure_relevance(
     version: int, root: str | None, criterion: str, start: str, n_images: int | None, **values: Any
@@ -214,6 +218,7 @@ def _measure_relevance(
     return statistics.sums.numpy(), statistics.counts.numpy()
 
 
+@stage
 @one_thread()
 def _score_control(version: int, root: str | None, criterion: str, **values: Any) -> np.ndarray:
     base = _from_plain(root, values)
@@ -221,6 +226,7 @@ def _score_control(version: int, root: str | None, criterion: str, **values: Any
     return control_scores(criterion, network, training_split(base), seed=base.seed).numpy()
 
 
+@stage
 @one_thread()
 def _rank_by_elimination(
     version: int,
@@ -232,12 +238,13 @@ def _rank_by_elimination(
     keep: int | None,
     **values: Any,
 ) -> np.ndarray:
-    """Scores of elimination, or if there is a `keep`, of the exchange that improves on it."""
+    """Scores of elimination, or if there is a `keep`, of the exchange and refinement that improve on it."""
     base = _from_plain(root, values)
     split = training_split(base)
     spec = RankingSpec(base, Method(criterion, "exchange"), statistic, start, rank_images, keep)
     if keep is not None and spec.improves is not None:
-        return exchange(ranking_of(spec.improves), split, keep, seed=base.seed).scores.numpy()
+        exchanged = exchange(ranking_of(spec.improves), split, keep, seed=base.seed)
+        return refine(exchanged, split, keep, seed=base.seed).scores.numpy()
     ranking = eliminate(
         base_network(base),
         split,
@@ -266,13 +273,9 @@ def _from_plain(root: str | None, values: dict[str, Any]) -> Base:
     return Base(root=root, recipe=recipe, **{name: values[name] for name in names})
 
 
-def _memory() -> Memory:
-    return Memory(cache_dir("stages"), verbose=0)
-
-
 def trim_cache(weights: Path) -> None:
     """Drop the oldest cached stages, and the oldest networks in `weights`, beyond `CACHE_LIMIT` bytes each."""
-    _memory().reduce_size(bytes_limit=CACHE_LIMIT)
+    memory().reduce_size(bytes_limit=CACHE_LIMIT)
     files = sorted(weights.glob("*.safetensors"), key=lambda f: f.stat().st_mtime, reverse=True)
     total = 0
     for file in files:

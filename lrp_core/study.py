@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Generator
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from joblib import Parallel, delayed
 
 from .data import Dataset, load_dataset
 from .errors import InputError, StorageError, check_choice
 from .evaluation import measure_cost, pack
+from .execution import check_backend, claimed, open_pool
 from .ledger import Ledger
 from .lrp import STARTS
 from .models import ARCHITECTURES, Network
@@ -33,12 +34,15 @@ from .stages import (
     base_data,
     base_network,
     prepare_base,
+    prepare_ranking,
     ranking_of,
     training_split,
     trim_cache,
 )
 from .training import Recipe, evaluate, fit, one_thread, recipe_for
 from .weights import load_network, save_network
+
+log = logging.getLogger(__name__)
 
 MODES: tuple[str, ...] = ("none", "fine-tune", "scratch")
 
@@ -60,11 +64,7 @@ class Trial:
     @property
     def key(self) -> str:
         """Digest of all that the result depends on; where the data lie is not part of it, what they are is."""
-        values = asdict(self)
-        for part in (values, values["ranking"]):
-            if part is not None:
-                part["base"].pop("root")
-        return _digest([STAGE_VERSION, values])
+        return _digest([STAGE_VERSION, _without_root(asdict(self))])
 
     @property
     def method(self) -> str:
@@ -166,7 +166,7 @@ REMOVED_SHARES = (0.15, 0.30, 0.50, 0.70, 0.80, 0.90, 0.95)
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"n_train": 10_000, "rank_images": 1_000, "epochs": 5, "retrain_epochs": 2, "modes": ("fine-tune",)},
-    "full": {"modes": ("scratch",), "seeds": (0, 1, 2, 3, 4)},
+    "full": {"strategies": ("one-shot", "elimination"), "modes": ("scratch",), "seeds": (0, 1, 2, 3, 4)},
 }
 """quick: complete within a minute on two cores. full: the whole training set, every network from scratch."""
 
@@ -260,46 +260,84 @@ def _spread(values: list[int]) -> list[int]:
 
 
 def run_study(
-    study: Study, ledger: Ledger | None = None, *, name: str = "study", jobs: int | None = None
-) -> Iterator[tuple[int, int, Trial]]:
+    study: Study,
+    ledger: Ledger | None = None,
+    *,
+    name: str = "study",
+    jobs: int | None = None,
+    backend: str = "loky",
+    scheduler: str | None = None,
+    fall_back: bool = False,
+) -> Generator[tuple[int, int, Trial], None, None]:
     """Run what the ledger does not hold yet; yields (done, total, trial) as each trial finishes.
 
-    Every trial is recorded the moment it is there, so a run that is killed goes on where it was. `jobs`
-    processes of one thread each work (default: one for each core). Raises `StorageError` if another
-    process is running the same study, `InputError` for a study that does not fit its data.
+    Every trial is recorded the moment it is there, so a run that is killed goes on where it was. Processes that run
+    the same study, or two with trials in common, share the work; each yields all of its trials, whoever ran them.
+
+    The backend "loky" has `jobs` processes of one thread each (default: one for each core), "dask" the workers of
+    `scheduler`, an address; `fall_back`: the processes of this machine if the scheduler does not answer. Raises
+    `InputError` for a study that does not fit its data or a backend that cannot be, `Cancelled` on request.
     """
-    if jobs is not None and jobs < 1:
-        raise InputError(f"jobs must be at least 1, not {jobs}")
+    check_backend(backend, jobs=jobs, scheduler=scheduler)
     ledger = ledger or Ledger()
     data = load_dataset(study.dataset, study.root)
-    trials = plan(study, data)
-    seen = ledger.recorded([t.key for t in trials])
-    todo = [t for t in trials if t.key not in seen]
-    jobs = jobs or os.cpu_count() or 1
-    with ledger.running(study.key, "study", name, asdict(study), len(trials)) as mine:
-        if not mine:
-            raise StorageError("this study is being run by another process: its results appear as they finish")
-        done = len(trials) - len(todo)
+    trials = {trial.key: trial for trial in plan(study, data)}
+    with ledger.running(study.key, "study", name, asdict(study), len(trials), share=True) as holder:
+        seen = ledger.recorded(list(trials))
+        left = {key: trial for key, trial in trials.items() if key not in seen}
+        done = len(trials) - len(left)
         ledger.report(study.key, "trials", done)
-        if not todo:
+        if not left:
             return
         trim_cache(ledger.folder / "weights")
-        with Parallel(jobs, return_as="generator_unordered", inner_max_num_threads=1) as parallel:
-            ledger.report(study.key, "training on all inputs", done)
-            bases = list(dict.fromkeys(base for t in todo for base in t.bases))
-            for _ in parallel(delayed(prepare_base)(base) for base in bases):
-                ledger.report(study.key, "training on all inputs", done)
-            rankings = dict.fromkeys(t.ranking for t in todo if t.ranking)
-            first = dict.fromkeys(r.improves or r for r in rankings)
-            for wave in (list(first), [r for r in rankings if r not in first]):
-                for _ in parallel(delayed(ranking_of)(ranking) for ranking in wave):
-                    ledger.report(study.key, "ranking", done)
-            for trial, result, network in parallel(delayed(_run_indexed)(trial) for trial in todo):
-                save_network(network, weights_path(ledger, trial))
-                ledger.record_trial(trial.key, trial.row(), result)
-                done += 1
-                ledger.report(study.key, "trials", done)
-                yield done, len(trials), trial
+        note = partial(_note, ledger, study.key)
+        with open_pool(data, backend=backend, jobs=jobs, scheduler=scheduler, fall_back=fall_back, note=note) as pool:
+            for stage, prepare, needed in _preparations(left.values()):
+                total = len(needed)
+                ledger.report(study.key, f"{stage} (0 of {total})", done)
+                with closing(claimed(pool.prepare, prepare, needed, ledger, str(holder))) as steps:
+                    for found in steps:
+                        if found is None:
+                            ledger.check_cancelled(study.key)
+                            continue
+                        ledger.release(found[0], str(holder))
+                        del needed[found[0]]
+                        ledger.report(study.key, f"{stage} ({total - len(needed)} of {total})", done)
+            with closing(claimed(pool.run, run_trial, left, ledger, str(holder))) as steps:
+                for found in steps:
+                    if found is not None:
+                        key, (result, network) = found
+                        save_network(network, weights_path(ledger, trials[key]))
+                        ledger.record_trial(key, trials[key].row(), result)
+                    for key in sorted(ledger.recorded(list(left)), key=list(left).index):
+                        trial = left.pop(key)
+                        done += 1
+                        baselines = sum(t.ranking is None for t in left.values())
+                        ledger.report(study.key, "evaluating on all inputs" if baselines else "trials", done)
+                        yield done, len(trials), trial
+                    ledger.check_cancelled(study.key)
+
+
+def _preparations(trials: Collection[Trial]) -> list[tuple[str, Callable[[Any], Any], dict[str, Any]]]:
+    """What trials have in common, in the order in which it is needed: each is computed once and cached.
+
+    Gives what it is, the function that has it cached, and its arguments by the key under which they are claimed.
+    """
+    bases = dict.fromkeys(base for trial in trials for base in trial.bases)
+    rankings = dict.fromkeys(trial.ranking for trial in trials if trial.ranking)
+    first = dict.fromkeys(ranking.improves or ranking for ranking in rankings)
+    rest = dict.fromkeys(ranking for ranking in rankings if ranking not in first)
+    stages: list[tuple[str, Callable[[Any], Any], dict[Any, None]]] = [
+        ("training on all inputs", prepare_base, dict(bases)),
+        ("ranking", prepare_ranking, dict(first)),
+        ("exchange", prepare_ranking, dict(rest)),
+    ]
+    return [(name, prepare, {_stage_key(one): one for one in needed}) for name, prepare, needed in stages if needed]
+
+
+def _note(ledger: Ledger, run: str, message: str) -> None:
+    log.warning(message)
+    ledger.note(run, message)
 
 
 @one_thread()
@@ -366,8 +404,16 @@ def trial_network(trial: Trial, ledger: Ledger) -> Network | PrunedNetwork:
     return network
 
 
-def _run_indexed(trial: Trial) -> tuple[Trial, dict[str, Any], Network | PrunedNetwork]:
-    return trial, *run_trial(trial)
+def _stage_key(stage: Base | RankingSpec) -> str:
+    """Under which a network on all inputs, or a ranking, is claimed."""
+    return f"{type(stage).__name__}:{_digest([STAGE_VERSION, _without_root(asdict(stage))])}"
+
+
+def _without_root(values: Any) -> Any:
+    """Plain values, without where the data lie."""
+    if isinstance(values, dict):
+        return {name: _without_root(value) for name, value in values.items() if name != "root"}
+    return values
 
 
 def _digest(values: Any) -> str:

@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .data import Dataset, Split
+from .data import Dataset, Split, to_images
+from .dense_training import DenseChain, find_dense_chain
 from .errors import InputError, LrpError
 
 Encode = Callable[[Tensor], Tensor]
@@ -48,6 +49,7 @@ class Recipe:
 
 
 M = TypeVar("M", bound=nn.Module)
+E = TypeVar("E", bound=Callable[..., Tensor])
 
 RECIPES: dict[str, Recipe] = {
     "lenet-5": Recipe(epochs=14, lr=4e-3, weight_decay=0.05),
@@ -101,7 +103,7 @@ def fit(
     network = copy.deepcopy(model).to(target).train()
     if any(parameter.ndim == 4 for parameter in network.parameters()):
         network = network.to(memory_format=torch.channels_last)
-    inputs = (encode(split.images) if encode else split.images).to(target)
+    inputs = _encoded(split, encode).to(target)
     labels = split.labels.to(target)
     if len(labels) == 1 and any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in network.modules()):
         raise InputError("batch-norm cannot learn from a single image: train on at least 2")
@@ -109,7 +111,9 @@ def fit(
     if len(labels) % recipe.batch_size == 1 and len(starts) > 1:
         starts.pop()  # batch-norm cannot learn from one image: it joins the batch before
     n_batches = len(starts)
-    trained = [p for p in network.parameters() if p.requires_grad]
+    dense = find_dense_chain(network, inputs.ndim)
+    chain = DenseChain(dense, min(recipe.batch_size + 1, len(labels))) if dense else None
+    trained = [chain.flat] if chain else [p for p in network.parameters() if p.requires_grad]
     if recipe.epochs and trained:
         optimizer = torch.optim.AdamW(trained, recipe.lr, weight_decay=recipe.weight_decay, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -120,12 +124,16 @@ def fit(
             torch.manual_seed(seed)
             for epoch in range(1, recipe.epochs + 1):
                 order = torch.randperm(len(labels), generator=random).to(target)
-                x, y = inputs[order], labels[order]
                 total = torch.zeros((), device=target)
-                for start, stop in zip(starts, [*starts[1:], len(y)], strict=True):
-                    loss = F.cross_entropy(network(x[start:stop]), y[start:stop])
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()  # type: ignore[no-untyped-call]
+                for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
+                    rows = order[start:stop]
+                    x, y = _floats(inputs.index_select(0, rows)), labels[rows]
+                    if chain:
+                        loss = chain.gradient(x.flatten(1), y)
+                    else:
+                        optimizer.zero_grad(set_to_none=True)
+                        loss = F.cross_entropy(network(x), y)
+                        loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
                     schedule.step()
                     total += loss.detach()
@@ -134,10 +142,32 @@ def fit(
                     raise LrpError(f"training diverged in epoch {epoch}: lower the learning rate ({recipe.lr:g})")
                 if on_epoch:
                     on_epoch(epoch, mean_loss)
+        if chain:
+            chain.write_back()
         with torch.no_grad():
-            if not bool(torch.isfinite(network.eval()(x[: recipe.batch_size])).all()):
+            if not bool(torch.isfinite(network.eval()(x)).all()):
                 raise LrpError(f"training diverged in its last step: lower the learning rate ({recipe.lr:g})")
     return network.to(memory_format=torch.contiguous_format).cpu().eval()
+
+
+def selects_pixels(encode: E) -> E:
+    """Mark an encoding that only picks or rearranges pixels, so that it may be given their bytes.
+
+    `fit` and `evaluate` then keep a quarter of the memory, and make floats of one batch at a time.
+    """
+    encode.selects_pixels = True  # type: ignore[attr-defined]
+    return encode
+
+
+def _encoded(split: Split, encode: Encode | None) -> Tensor:
+    """What a network is given of every image of `split`: as bytes if no more than bytes were picked, else as floats."""
+    if encode is None:
+        return split.pixels
+    return encode(split.pixels if getattr(encode, "selects_pixels", False) else split.images)
+
+
+def _floats(inputs: Tensor) -> Tensor:
+    return to_images(inputs) if inputs.dtype == torch.uint8 else inputs
 
 
 @contextmanager
@@ -172,9 +202,7 @@ def evaluate(
 ) -> Evaluation:
     """Accuracy, cross-entropy, confidence and per-class accuracy of `model` on `split`; changes nothing."""
     _check_not_empty(split)
-    logits = predict_logits(
-        model, encode(split.images) if encode else split.images, device=device, batch_size=batch_size
-    )
+    logits = predict_logits(model, _encoded(split, encode), device=device, batch_size=batch_size)
     log_p = logits.double().log_softmax(1)
     correct = logits.argmax(1) == split.labels
     hits, counts = (
@@ -191,13 +219,16 @@ def evaluate(
 
 
 def predict_logits(
-    model: nn.Module, inputs: Float[Tensor, "n *shape"], *, device: str = "auto", batch_size: int = 1000
+    model: nn.Module, inputs: Shaped[Tensor, "n *shape"], *, device: str = "auto", batch_size: int = 1000
 ) -> Float[Tensor, "n classes"]:
-    """Logits of `inputs`, on the CPU, computed in batches in evaluation mode; the model is left as it was."""
+    """Logits of `inputs`, on the CPU, computed in batches in evaluation mode; the model is left as it was.
+
+    Bytes are taken as pixels, and become floats in [0, 1].
+    """
     target = pick_device(device)
     network = copy.deepcopy(model).to(target).eval()
     with torch.inference_mode():
-        logits = [network(batch.to(target)).cpu() for batch in torch.split(inputs, batch_size)]
+        logits = [network(_floats(batch.to(target))).cpu() for batch in torch.split(inputs, batch_size)]
     return torch.cat(logits).clone()  # out of inference mode, so that the result is a tensor like any other
 
 

@@ -56,11 +56,11 @@ def test_help_needs_no_numerics_and_names_every_command() -> None:
         "except SystemExit: assert 'torch' not in sys.modules"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    for command in ("train", "rank", "study", "remove", "export", "predict", "info"):
+    for command in ("train", "rank", "compare", "study", "remove", "export", "predict", "info"):
         assert f"    {command} " in said
 
 
-@pytest.mark.parametrize("command", ["train", "rank", "study", "remove", "export", "predict", "info"])
+@pytest.mark.parametrize("command", ["train", "rank", "compare", "study", "remove", "export", "predict", "info"])
 def test_every_option_has_a_help_text(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
@@ -118,6 +118,48 @@ def test_rank_of_given_weights(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     pruned = str(exported / "weights.safetensors")
     assert "pruned network" in refusal(capsys, "rank", "--weights", pruned, "--images", "50")
     assert "cannot read" in refusal(capsys, "rank", "--weights", str(tmp_path / "nothing"), "--images", "50")
+
+
+def test_rank_by_a_strategy_and_by_a_class(capsys: pytest.CaptureFixture[str]) -> None:
+    few = [*SMALL, "--images", "60"]
+    one_shot = ask(capsys, "rank", *few)
+    eliminated = ask(capsys, "rank", *few, "--strategy", "elimination")
+    exchanged = ask(capsys, "rank", *few, "--strategy", "exchange", "--keep", "50")
+    assert eliminated["criterion"] == "lrp-0, elimination"
+    assert sorted(eliminated["order"]) == sorted(exchanged["order"]) == list(range(784))
+    assert eliminated["order"] != one_shot["order"]
+    assert ask(capsys, "rank", *few, "--label", "3")["order"] != one_shot["order"]
+    assert "leave --label 3 out" in refusal(capsys, "rank", *few, "--label", "3", "--strategy", "elimination")
+    assert "needs keep" in refusal(capsys, "rank", *few, "--strategy", "exchange")
+    assert "explains no image" in refusal(capsys, "rank", *few, "--criterion", "random", "--strategy", "stability")
+
+
+def test_two_rankings_are_compared(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for name, criterion in (("a", "centre"), ("b", "weight")):
+        path = str(tmp_path / f"{name}.safetensors")
+        assert main(["rank", *SMALL, "--criterion", criterion, "--output", path]) == 0
+    capsys.readouterr()
+    files = [str(tmp_path / f"{name}.safetensors") for name in "ab"]
+    said = ask(capsys, "compare", *files, "--keeps", "784", "50")
+    assert said["rankings"] == ["centre", "weight"]
+    assert said["overlap"]["784"] == 1
+    orders = [set(Ranking.load(Path(file)).order[:50].tolist()) for file in files]
+    assert said["overlap"]["50"] == len(orders[0] & orders[1]) / 50
+    assert ask(capsys, "compare", files[0], files[0])["spearman"] == pytest.approx(1)
+    assert main(["compare", *files]) == 0
+    assert "by chance" in capsys.readouterr().out
+    (tmp_path / "c.safetensors").write_bytes(b"no ranking")
+    assert "no ranking" in refusal(capsys, "compare", files[0], str(tmp_path / "c.safetensors"))
+
+
+def test_study_recommends_a_threshold_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["study", *SMALL, "--seeds", "0", "1", "--criteria", "random", "--keeps", "780", "--jobs", "1"]
+    said = ask(capsys, *arguments, "--margin", "90")
+    assert said["recommended"]["random"]["keep"] == 780
+    assert "780 of 784 are enough" in said["recommended"]["random"]["sentence"]
+    assert main([*arguments, "--margin", "90"]) == 0
+    assert "random: 1% of the inputs can go" in capsys.readouterr().out
+    assert "margin" in refusal(capsys, *arguments, "--margin", "-1")
 
 
 def test_study_prints_the_curve(capsys: pytest.CaptureFixture[str]) -> None:

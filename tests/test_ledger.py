@@ -10,7 +10,6 @@ import sys
 import textwrap
 import time
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrp_core.errors import Cancelled, StorageError
-from lrp_core.ledger import STARTUP_SECONDS, VERSION, Ledger, Run
+from lrp_core.ledger import STARTUP_SECONDS, VERSION, Ledger
 
 
 @pytest.fixture
@@ -26,14 +25,14 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path)
 
 
-def holder(folder: Path, then: str) -> subprocess.Popen[str]:
+def holder(folder: Path, then: str, *, share: bool = False) -> subprocess.Popen[str]:
     """Another process that enters the run 'r' and says so, then does what `then` says inside of it."""
     code = f"""
         import sys, time
         from pathlib import Path
         from lrp_core.ledger import Ledger
         ledger = Ledger(Path({str(folder)!r}))
-        with ledger.running("r", "study", "quick", {{"a": 1}}, 3) as mine:
+        with ledger.running("r", "study", "quick", {{"a": 1}}, 3, share={share}) as mine:
             ledger.report("r", "trials", 1)
             print("mine" if mine else "not mine", flush=True)
             {then}
@@ -133,6 +132,162 @@ def test_a_killed_run_shows_as_interrupted_and_can_be_taken_up(tmp_path: Path) -
     assert (run.state, run.done) == ("interrupted", 1)
     with ledger.running("r", "study", "quick", {}, 3) as mine:
         assert mine
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def state_of(ledger: Ledger) -> str:
+    run = ledger.run("r")
+    assert run is not None
+    return run.state
+
+
+def test_a_shared_run_lives_as_long_as_any_holder(tmp_path: Path) -> None:
+    """The first is killed: the second goes on with it, and ends it."""
+    ledger = Ledger(tmp_path)
+    first = holder(tmp_path, "time.sleep(60)", share=True)
+    try:
+        before = ledger.run("r")
+        with ledger.running("r", "study", "quick", {"a": 1}, 3, share=True) as mine:
+            assert mine
+            joined = ledger.run("r")
+            assert before is not None
+            assert joined is not None
+            assert (joined.started, joined.done) == (before.started, 1), "who joins does not begin anew"
+            kill(first)
+            assert state_of(ledger) == "running"
+            with Ledger(tmp_path).running("r", "study", "quick", {"a": 1}, 3) as other:
+                assert not other, "a run that is to be alone does not share"
+        assert state_of(ledger) == "done"
+        assert not list((tmp_path / "locks").iterdir()), "nothing is left of the dead"
+    finally:
+        kill(first)
+
+
+@pytest.mark.parametrize("error", [ValueError("no such luck"), KeyboardInterrupt()])
+def test_who_stops_alone_leaves_a_shared_run_to_the_others(ledger: Ledger, error: BaseException) -> None:
+    with ledger.running("r", "study", "quick", {}, 3, share=True):
+        with pytest.raises(type(error)), ledger.running("r", "study", "quick", {}, 3, share=True):
+            raise error
+        assert state_of(ledger) == "running"
+    assert state_of(ledger) == "done"
+
+
+def test_a_cancel_request_stops_all_who_share(ledger: Ledger) -> None:
+    with pytest.raises(Cancelled), ledger.running("r", "study", "quick", {}, 3, share=True):
+        with pytest.raises(Cancelled), ledger.running("r", "study", "quick", {}, 3, share=True):
+            ledger.request_cancel("r")
+            ledger.check_cancelled("r")
+        assert state_of(ledger) == "cancelled"
+        with ledger.running("r", "study", "quick", {}, 3, share=True):
+            assert state_of(ledger) == "running", "it was resumed while the other had yet to stop"
+            ledger.check_cancelled("r")
+            ledger.request_cancel("r")
+        ledger.report("r", "trials", 1)
+
+
+def test_a_claim_is_its_holders_alone(ledger: Ledger) -> None:
+    with ledger.running("r", "study", "a", {}, 3) as one, ledger.running("s", "study", "b", {}, 3) as two:
+        assert one
+        assert two
+        assert ledger.claim("k", one)
+        assert ledger.claim("k", one)
+        assert not ledger.claim("k", two)
+        ledger.release("k", two)
+        assert not ledger.claim("k", two), "only its holder can release it"
+        ledger.release("k", one)
+        assert ledger.claim("k", two)
+        ledger.record_trial("k", {}, {"x": 1})
+        assert not ledger.claim("k", two), "it is done"
+        assert ledger.claim("other", one)
+    with ledger.running("r", "study", "a", {}, 3) as one:
+        assert one
+        assert ledger.claim("other", one), "claims end with the run"
+
+
+def test_the_claims_of_the_dead_are_taken_over(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    process = holder(tmp_path, "ledger.claim('k', mine); print('claimed', flush=True); time.sleep(60)", share=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "claimed"
+        with ledger.running("s", "study", "b", {}, 3) as mine:
+            assert mine
+            assert not ledger.claim("k", mine)
+            kill(process)
+            assert ledger.claim("k", mine)
+    finally:
+        kill(process)
+
+
+def test_time_left_is_estimated_from_what_this_stage_did(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    with ledger.running("r", "study", "quick", {}, 100):
+        for clock[0], stage, done, rate, left in (
+            (1000.0, "trials", 40, None, None),  # these were there before
+            (1100.0, "training on all inputs (0 of 2)", 40, None, None),
+            (1200.0, "training on all inputs (1 of 2)", 40, None, None),
+            (1300.0, "trials", 41, None, None),
+            (1310.0, "trials", 46, 0.5, 108.0),
+            (1320.0, "trials", 61, 1.0, 39.0),
+        ):
+            ledger.report("r", stage, done)
+            run = ledger.run("r")
+            assert run is not None
+            assert (run.rate, run.seconds_left) == (rate, left)
+        clock[0] = 1340.0
+        run = ledger.run("r")
+        assert run is not None
+        assert run.rate == 0.5, "as long as nothing finishes, the rate falls"
+    clock[0] = 9000.0
+    run = ledger.run("r")
+    assert run is not None
+    assert (run.rate, run.seconds_left) == (0.5, None)
+
+
+VERSION_1 = """
+    CREATE TABLE runs (
+        id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, spec TEXT NOT NULL, state TEXT NOT NULL,
+        stage TEXT NOT NULL, done INTEGER NOT NULL, total INTEGER NOT NULL, message TEXT NOT NULL,
+        started REAL NOT NULL, updated REAL NOT NULL, cancel INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE TABLE trials (
+        key TEXT PRIMARY KEY, spec TEXT NOT NULL, result TEXT NOT NULL, finished REAL NOT NULL
+    ) STRICT;
+    INSERT INTO trials VALUES ('k', '{"keep": 3}', '{"accuracy": 0.25}', 1.0);
+    INSERT INTO runs VALUES ('done', 'study', 'old', '{"a": 1}', 'done', 'done', 3, 3, '', 10.0, 20.0, 0);
+    INSERT INTO runs VALUES ('r', 'study', 'old', '{"a": 2}', 'running', 'trials', 2, 3, '', 30.0, 40.0, 0);
+    PRAGMA user_version = 1;
+"""
+
+
+def test_an_older_ledger_goes_on_with_nothing_lost(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.executescript(VERSION_1)
+    ledger = Ledger(tmp_path)
+    assert ledger.trials(["k"]).to_dict("records") == [{"key": "k", "keep": 3, "accuracy": 0.25}]
+    assert [(run.id, run.state, run.spec, run.done, run.seconds) for run in ledger.runs()] == [
+        ("r", "interrupted", {"a": 2}, 2, 10.0),
+        ("done", "done", {"a": 1}, 3, 10.0),
+    ]
+    with ledger.running("r", "study", "old", {"a": 2}, 3) as mine:
+        assert mine
+        assert ledger.claim("l", mine)
+        ledger.record_trial("l", {}, {})
+    assert state_of(Ledger(tmp_path)) == "done"
+    with closing(sqlite3.connect(ledger.path)) as database:
+        assert database.execute("PRAGMA user_version").fetchone()[0] == VERSION
+
+
+def test_many_processes_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
+    code = f"from pathlib import Path; from lrp_core.ledger import Ledger; Ledger(Path({str(tmp_path)!r})).runs()"
+    processes = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(6)]
+    assert [process.communicate()[1] for process in processes] == [""] * 6
 
 
 def test_an_announced_run_is_not_announced_twice_and_does_not_wait_for_ever(
@@ -249,15 +404,3 @@ def test_a_cancellation_reaches_a_run_that_is_only_starting(ledger: Ledger) -> N
     assert ledger.announce("r", "study", "quick", {}, 3), "what is started anew is not cancelled"
     with ledger.running("r", "study", "quick", {}, 3):
         ledger.report("r", "trials", 0)
-
-
-def test_a_run_says_how_fast_it_is(ledger: Ledger) -> None:
-    now = time.time()
-    run = Run("r", "study", "quick", {}, "running", "trials", 30, 90, "", now - 60, now)
-    assert run.rate == pytest.approx(0.5, rel=0.01)
-    assert run.seconds_left == pytest.approx(120, rel=0.01)
-    assert replace(run, done=0).rate is None
-    assert replace(run, done=0).seconds_left is None
-    over = replace(run, state="cancelled")
-    assert over.rate == pytest.approx(0.5)
-    assert over.seconds_left is None

@@ -37,7 +37,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
 
 def ranking(seed: int, shape: tuple[int, ...] = (1, 4, 5), *, errors: bool = True) -> Ranking:
     generator = torch.Generator().manual_seed(seed)
-    scores = torch.rand(math.prod(shape), generator=generator)
+    scores = 0.1 + torch.rand(math.prod(shape), generator=generator)
     error = scores / 10 if errors else None
     return Ranking.from_scores("lrp-0", scores, shape, standard_error=error, seed=seed)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import commands, removal
+from . import commands, ranking, removal
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -24,10 +24,11 @@ def make_parser() -> argparse.ArgumentParser:
         ),
         (
             "rank",
-            commands.rank,
+            ranking.rank,
             "rank the inputs by relevance or a control",
             (_data_arguments, _model_arguments, _criterion_arguments, _rank_arguments),
         ),
+        ("compare", ranking.compare, "say how much two rankings agree", (_compare_arguments,)),
         (
             "study",
             commands.study,
@@ -120,12 +121,22 @@ def _rank_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--keep", type=int, metavar="N", help="number of inputs whose set the strategy exchange improves"
     )
+    command.add_argument("--label", type=int, metavar="N", help="rank by the images of this class alone (one-shot)")
     command.add_argument("--top", type=int, default=10, metavar="N", help="how many inputs to print")
     command.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
         help="write the whole ranking: as JSON, or to a .safetensors file for Ranking.load",
+    )
+
+
+def _compare_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "rankings", type=Path, nargs=2, metavar="FILE", help="a .safetensors file that 'rank --output' wrote"
+    )
+    command.add_argument(
+        "--keeps", nargs="+", type=int, metavar="N", help="numbers of inputs to tell the overlap of; default: four"
     )
 
 
@@ -174,6 +185,15 @@ def _study_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--retrain-epochs", type=int, metavar="N", help="passes over the images when fine-tuning")
     command.add_argument(
         "--jobs", type=int, metavar="N", help="processes of one thread each; default: one for each core"
+    )
+    command.add_argument(
+        "--backend", default="loky", metavar="NAME", help="loky: processes of this machine; dask: many machines"
+    )
+    command.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of the Dask scheduler whose workers run the trials: tcp://HOST:PORT"
+    )
+    command.add_argument(
+        "--fall-back", action="store_true", help="go on with this machine if the scheduler does not answer"
     )
     command.add_argument(
         "--resume", metavar="ID", help="go on with a study that was started before ('info' lists them)"

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ..errors import InputError, StorageError
-from .shared import Answer, asked_data, asked_root, progress_bar
+from .shared import Answer, asked_data, asked_root, progress_bar, single_study, stopped_by_sigterm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,82 +77,14 @@ def train(arguments: argparse.Namespace) -> Answer:
     return Answer(values, text + (f"\n  written to {arguments.output}" if arguments.output else ""))
 
 
-def rank(arguments: argparse.Namespace) -> Answer:
-    from ..models import Network
-    from ..ranking import NEED_NETWORK, Method, rank_by_strategy
-    from ..ranking import rank as rank_inputs
-    from ..stages import RankingSpec, base_network
-    from ..storage import write_atomic
-    from ..study import plan
-    from ..weights import load_network
-
-    data = asked_data(arguments)
-    method = Method(arguments.criterion, arguments.strategy)
-    base = plan(_study_of(arguments, data), data)[0].base
-    networks = []
-    if method.criterion in NEED_NETWORK and arguments.weights:
-        network = load_network(arguments.weights)
-        if not isinstance(network, Network):
-            raise InputError(f"{arguments.weights} holds a pruned network: rank the inputs of a full one")
-        if network.spec.shape != data.shape:
-            raise InputError(
-                f"{arguments.weights} takes inputs of shape {network.spec.shape}, {data.name} has {data.shape}"
-            )
-        networks.append(network)
-    elif method.criterion in NEED_NETWORK:
-        networks += [base_network(needed) for needed in RankingSpec(base, method).bases]
-    split = data.train if arguments.images is None else data.train.sample(arguments.images, seed=arguments.seed)
-    options = {"statistic": arguments.statistic, "start": arguments.start, "seed": arguments.seed}
-    if method.strategy == "one-shot":
-        with progress_bar("relevance", len(split), "image") as advance:
-            ranking = rank_inputs(
-                networks[0] if networks else None,
-                split,
-                criterion=method.criterion,
-                on_batch=lambda done: advance("", done),
-                **options,
-            )
-    else:
-        with progress_bar(method.name, 0, "step") as advance:
-            ranking = rank_by_strategy(
-                method.strategy,
-                networks,
-                split,
-                keep=arguments.keep,
-                criterion=method.criterion,
-                on_progress=advance,
-                **options,
-            )
-    values: dict[str, Any] = {
-        "criterion": ranking.criterion,
-        "statistic": arguments.statistic,
-        "images": len(split),
-        "shape": list(ranking.shape),
-        "order": ranking.order.tolist(),
-        "scores": ranking.scores.tolist(),
-        "standard_error": [None if math.isnan(e) else e for e in ranking.standard_error.tolist()],
-    }
-    lines = [f"{ranking.criterion}, {len(split):,} images of {data.name}: most important inputs first"]
-    for place, position in enumerate(ranking.order[: arguments.top].tolist(), start=1):
-        row, column = divmod(position % (data.shape[1] * data.shape[2]), data.shape[2])
-        lines.append(f"  {place:>4}  row {row:>2}, column {column:>2}   score {ranking.scores[position]:.4g}")
-    if arguments.output is not None:
-        if arguments.output.suffix == ".safetensors":
-            ranking.save(arguments.output)
-        else:
-            write_atomic(arguments.output, json.dumps(values).encode())
-        lines.append(f"whole ranking written to {arguments.output}")
-    return Answer(values, "\n".join(lines))
-
-
 def study(arguments: argparse.Namespace) -> Answer:
     from ..ledger import Ledger
     from ..study import Study, preset
 
-    ledger, margin = Ledger(), arguments.margin / 100
+    ledger = Ledger()
     if arguments.resume:
         with _announced(ledger, arguments.resume, "study") as run:
-            return _run_study(Study.from_values(run.spec), ledger, run.name, arguments.jobs, margin)
+            return _run_study(Study.from_values(run.spec), ledger, run.name, arguments)
     data = asked_data(arguments)
     keeps = tuple(_keep(percent, data) for percent in arguments.removed or ())
     chosen = preset(
@@ -174,22 +105,37 @@ def study(arguments: argparse.Namespace) -> Answer:
         epochs=arguments.epochs,
         retrain_epochs=arguments.retrain_epochs,
     )
-    return _run_study(chosen, ledger, arguments.preset, arguments.jobs, margin)
+    return _run_study(chosen, ledger, arguments.preset, arguments)
 
 
-def _run_study(study: Study, ledger: Ledger, name: str, jobs: int | None, margin: float) -> Answer:
+def _run_study(study: Study, ledger: Ledger, name: str, arguments: argparse.Namespace) -> Answer:
     from ..data import load_dataset
     from ..results import curve, recommend
     from ..study import plan, run_study
     from ..views import study_trials
 
     data = load_dataset(study.dataset, study.root)
-    with progress_bar("study", len(plan(study, data)), "trial") as advance:
-        for done, _, trial in run_study(study, ledger, name=name, jobs=jobs):
+    steps = run_study(
+        study,
+        ledger,
+        name=name,
+        jobs=arguments.jobs,
+        backend=arguments.backend,
+        scheduler=arguments.scheduler,
+        fall_back=arguments.fall_back,
+    )
+    with (
+        progress_bar("study", len(plan(study, data)), "trial") as advance,
+        stopped_by_sigterm(),
+        closing(steps),
+    ):
+        for done, _, trial in steps:
             advance(f"{trial.method} {trial.keep}", done)
     trials = study_trials(study, ledger)
     tables = {part: curve(trials, data.n_inputs, part) for part in ("validation", "test")}
-    recommended = {name: recommend(trials, data.n_inputs, name, margin=margin) for name in study.methods}
+    recommended = {
+        name: recommend(trials, data.n_inputs, name, margin=arguments.margin / 100) for name in study.methods
+    }
     sentences = {name: found.sentence for name, found in recommended.items() if found is not None}
     values = {
         "study": study.key,
@@ -250,7 +196,7 @@ def export(arguments: argparse.Namespace) -> Answer:
             raise InputError("say where to write the export: --output FOLDER")
         data = asked_data(arguments)
         keep = _keep(arguments.removed, data) if arguments.keep is None else arguments.keep
-        study = replace(_study_of(arguments, data), keeps=(keep,))
+        study = replace(single_study(arguments, data), keeps=(keep,))
         method = Method(arguments.criterion, arguments.strategy).name
         trial = trial_at(study, data, method=method, keep=keep, mode=arguments.mode, seed=arguments.seed)
         made = export_trial(trial, arguments.output, ledger, overwrite=arguments.overwrite)
@@ -374,26 +320,6 @@ def info(arguments: argparse.Namespace) -> Answer:
 
 
 # What the commands share
-
-
-def _study_of(arguments: argparse.Namespace, data: Dataset) -> Study:
-    """A study of one criterion and seed, for commands that need a single trial or network of it."""
-    from ..study import preset
-
-    return preset(
-        "full",
-        data,
-        root=asked_root(arguments),
-        n_train=arguments.train_images,
-        architecture=arguments.model,
-        criteria=(arguments.criterion,),
-        strategies=("one-shot",),
-        seeds=(arguments.seed,),
-        statistic=arguments.statistic,
-        start=arguments.start,
-        rank_images=arguments.images,
-        epochs=arguments.epochs,
-    )
 
 
 def _keep(percent: float, data: Dataset) -> int:

@@ -1,9 +1,11 @@
-"""What the commands share: an answer, the data set that was asked for, a progress bar."""
+"""What the commands share: an answer, the data set and the study that were asked for, a progress bar."""
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..data import Dataset
+    from ..study import Study
 
 
 @dataclass(frozen=True)
@@ -43,3 +46,36 @@ def progress_bar(title: str, total: int, unit: str) -> Iterator[Callable[..., No
             bar.update(1 if done is None else done - bar.n)
 
         yield advance
+
+
+def single_study(arguments: argparse.Namespace, data: Dataset) -> Study:
+    """A study of one criterion and seed, for commands that need a single trial or network of it."""
+    from ..study import preset
+
+    return preset(
+        "full",
+        data,
+        root=asked_root(arguments),
+        n_train=arguments.train_images,
+        architecture=arguments.model,
+        criteria=(arguments.criterion,),
+        strategies=("one-shot",),
+        seeds=(arguments.seed,),
+        statistic=arguments.statistic,
+        start=arguments.start,
+        rank_images=arguments.images,
+        epochs=arguments.epochs,
+    )
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM stop what runs inside as Ctrl-C does: cleanly, with what is done kept."""
+    if threading.current_thread() is not threading.main_thread():  # only that one can set handlers, and gets signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

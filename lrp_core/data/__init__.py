@@ -17,7 +17,7 @@ from . import prepared
 from .archives import DATASETS, read_raw
 from .splits import Dataset, Split, to_images
 
-__all__ = ["DATASETS", "Dataset", "Split", "load_dataset", "to_images"]
+__all__ = ["DATASETS", "Dataset", "Split", "load_dataset", "provide", "provided", "to_images", "withdraw"]
 
 VALIDATION_SHARE = 1 / 6
 """Share of the official training set that becomes the validation split: 10,000 of MNIST's 60,000."""
@@ -38,6 +38,24 @@ def load_dataset(
     check_choice("data set", name, DATASETS)
     folder = Path(root).expanduser().resolve() if root is not None else None
     return _load(name, folder, split_seed, download, cache_dir("data"))
+
+
+_provided: dict[str, Dataset] = {}
+
+
+def provide(data: Dataset) -> None:
+    """Have a data set at hand that another machine sent, for `provided` to find by its digest."""
+    _provided[data.digest] = data
+
+
+def provided(digest: str) -> Dataset | None:
+    """The data set of this digest if another machine sent it here, else None."""
+    return _provided.get(digest)
+
+
+def withdraw(digest: str) -> None:
+    """Forget a data set that was sent here; nothing happens if there is none."""
+    _provided.pop(digest, None)
 
 
 @lru_cache(maxsize=2)

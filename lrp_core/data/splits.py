@@ -85,6 +85,6 @@ class Dataset:
         return state.hexdigest()
 
 
-def to_images(pixels: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+def to_images(pixels: UInt8[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
     """Raw bytes to what every network of this project is given: float32 in [0, 1]."""
     return pixels.float().div_(255)

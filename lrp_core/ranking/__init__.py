@@ -15,6 +15,7 @@ from .criteria import (
 )
 from .elimination import Elimination, eliminate
 from .ranking import Ranking, check_keep, keep_for_share
+from .refinement import Refinement, refine
 from .statistics import STATISTICS, RelevanceStatistics
 from .strategies import STRATEGIES, Method, average_rankings, combine, rank_by_strategy
 from .swaps import Exchange, exchange
@@ -32,6 +33,7 @@ __all__ = [
     "Exchange",
     "Method",
     "Ranking",
+    "Refinement",
     "RelevanceStatistics",
     "average_rankings",
     "check_keep",
@@ -46,5 +48,6 @@ __all__ = [
     "rank",
     "rank_by_strategy",
     "ranking_from",
+    "refine",
     "settling",
 ]

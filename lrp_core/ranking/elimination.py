@@ -18,7 +18,7 @@ from ..errors import InputError, check_choice
 from ..lrp import STARTS
 from ..models import Network
 from ..pruning import PixelMask, prune_inputs
-from ..training import Recipe, fit
+from ..training import Recipe, fit, selects_pixels
 from .criteria import MEASURED, measure_relevance
 from .ranking import Ranking
 from .statistics import STATISTICS
@@ -147,6 +147,7 @@ class _Sliced:
         tuned = fit(network, cut.split.take(sample), recipe=recipe, seed=seed, device="cpu", encode=cut._encode)
         return replace(cut, network=tuned)
 
+    @selects_pixels
     def _encode(self, images: Tensor) -> Tensor:
         return images.reshape(len(images), *self.network.spec.shape)
 

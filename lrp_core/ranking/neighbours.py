@@ -20,7 +20,7 @@ from torch import Tensor
 GROUPS_EACH = 100
 """Groups that references are looked up in, for each neighbour wanted: of two in one group, one is found."""
 
-CHUNK = 500
+CHUNK = 100
 """Queries whose distances to all references are held at a time."""
 
 TEMPERATURES: tuple[float, ...] = (0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.4, 2.0)

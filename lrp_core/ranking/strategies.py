@@ -13,13 +13,14 @@ from ..models import Network
 from .criteria import CRITERIA, MEASURED, rank
 from .elimination import Elimination, eliminate
 from .ranking import Ranking
+from .refinement import Refinement, refine
 from .swaps import Exchange, exchange
 
 STRATEGIES: dict[str, str] = {
     "one-shot": "relevance measured once",
     "stability": "one-shot rankings averaged over several networks",
     "elimination": "the least relevant go, the network adapts, and all is measured again",
-    "exchange": "elimination, then swaps that improve the set of exactly `keep` inputs",
+    "exchange": "elimination, then swaps that improve the set of exactly `keep` inputs: exchange and refinement",
 }
 """Every strategy, and what it does."""
 
@@ -90,6 +91,7 @@ def rank_by_strategy(
     start: str = "log-odds",
     elimination: Elimination | None = None,
     exchanging: Exchange | None = None,
+    refining: Refinement | None = None,
     seed: int = 0,
     on_progress: Callable[[str], None] | None = None,
 ) -> Ranking:
@@ -130,11 +132,19 @@ def rank_by_strategy(
     )
     if keep is None:
         return eliminated
-    return exchange(
+    exchanged = exchange(
         eliminated,
         split,
         keep,
         options=exchanging,
         seed=seed,
         on_round=lambda number, error: report(f"exchange round {number}: validation error {error:.4f}"),
+    )
+    return refine(
+        exchanged,
+        split,
+        keep,
+        options=refining,
+        seed=seed,
+        on_round=lambda number, loss: report(f"refinement round {number}: validation loss {loss:.4f}"),
     )

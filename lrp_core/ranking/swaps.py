@@ -74,7 +74,7 @@ def exchange(
     fewer than 2 classes.
     """
     check_keep(keep, ranking.n_inputs)
-    _check_images(ranking, split)
+    check_images(ranking, split)
     options = options or Exchange()
     random = torch.Generator().manual_seed(seed)
     n_pool = min(ranking.n_inputs, max(options.pool * keep, options.least_pool))
@@ -156,7 +156,8 @@ def _images(inputs: Tensor, split: Split, positions: Tensor) -> Images:
     return Images(inputs[positions], split.labels[positions])
 
 
-def _check_images(ranking: Ranking, split: Split) -> None:
+def check_images(ranking: Ranking, split: Split) -> None:
+    """Raise `InputError` if these images cannot judge sets of the ranking's inputs."""
     if tuple(split.pixels.shape[1:]) != ranking.shape:
         raise InputError(f"the ranking is of inputs of shape {ranking.shape}, not {tuple(split.pixels.shape[1:])}")
     if len(split) < FEWEST_IMAGES:

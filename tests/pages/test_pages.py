@@ -128,7 +128,7 @@ def test_the_first_visit_starts_the_quick_study_once(empty, monkeypatch):
         app = stage.open(name)
         assert not app.exception
         assert not app.error
-        assert "starting its process" in app.get("progress")[0].proto.text
+        assert "starting its process" in app.get("progress")[0].proto.text.lower()
     assert started == [(stage.study, "quick", True)]
 
 

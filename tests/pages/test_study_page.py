@@ -68,7 +68,7 @@ def test_the_other_preset_fills_every_field(tidy):
     assert app.number_input(key="new-n-seeds").value == 5
     assert app.number_input(key="new-n_train").value is None
     assert app.session_state["new-modes"] == ["scratch"]
-    assert "**full:** 110 networks." in texts(app)
+    assert "**full:** 145 networks." in texts(app)
 
 
 def test_an_earlier_study_is_a_start(tidy, started):

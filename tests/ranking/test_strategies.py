@@ -17,17 +17,20 @@ from lrp_core.ranking import (
     Elimination,
     Exchange,
     Ranking,
+    Refinement,
     average_rankings,
     eliminate,
     exchange,
     rank,
     rank_by_strategy,
+    refine,
 )
 
 from ..support import toy_split
 
 QUICK = Elimination(drop=0.5, updates=2, explained=40)
 SWAPS = Exchange(rounds=2, swaps=2, neighbours=3)
+REFINED = Refinement(rounds=2, references=30, queries=30)
 
 
 def network(seed: int = 0) -> Network:
@@ -74,17 +77,27 @@ class TestByName:
     def test_is_what_its_parts_give(self, split: Split) -> None:
         one, two = network(0), network(1)
         eliminated = eliminate(one, split, options=QUICK, seed=5)
+        exchanged = exchange(eliminated, split, 7, options=SWAPS, seed=5)
         expected = {
             "one-shot": rank(one, split, seed=5),
             "stability": average_rankings([rank(one, split, seed=5), rank(two, split, seed=6)]),
             "elimination": eliminated,
-            "exchange": exchange(eliminated, split, 7, options=SWAPS, seed=5),
+            "exchange": refine(exchanged, split, 7, options=REFINED, seed=5),
         }
         assert set(expected) == set(STRATEGIES)
         for strategy, ranking in expected.items():
             networks = [one, two] if strategy == "stability" else [one]
             keep = 7 if strategy == "exchange" else None
-            found = rank_by_strategy(strategy, networks, split, keep=keep, elimination=QUICK, exchanging=SWAPS, seed=5)
+            found = rank_by_strategy(
+                strategy,
+                networks,
+                split,
+                keep=keep,
+                elimination=QUICK,
+                exchanging=SWAPS,
+                refining=REFINED,
+                seed=5,
+            )
             assert torch.equal(found.order, ranking.order), strategy
 
     def test_the_criterion_reaches_every_strategy(self, split: Split) -> None:

@@ -1,0 +1,144 @@
+"""Refinement: what nearest neighbours have chosen, improved for classifiers with smooth boundaries.
+
+An exchange (`swaps`) is judged by a vote of nearest neighbours. Here a few inputs enter a set and as many leave it,
+judged by a network of kernels (`kernels`), which is solved for anew with every change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..data import Split
+from ..errors import InputError
+from .elimination import ranking_of_order
+from .kernels import KernelNetwork, Smoothness
+from .neighbours import Images
+from .ranking import Ranking, check_keep
+from .swaps import check_images
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """How a set is refined.
+
+    Candidates are the best `pool` inputs for each one kept, at least `least_pool`. In each of at most `rounds`
+    rounds `swaps` inputs enter, each the best of the `entering` that relevance proposes, and then as many leave,
+    each the best of `leaving`. Every step is judged by a new network on `references` images, with `ridge`, and
+    `queries` others. The round counts if the loss on `validation` other images falls, told by a network on
+    `judges` images; if not, it is undone and the next ones exchange half as many, at least one. After `patience`
+    rounds that were undone one after another it ends.
+    """
+
+    rounds: int = 12
+    patience: int = 4
+    swaps: int = 3
+    entering: int = 2
+    leaving: int = 5
+    pool: int = 4
+    least_pool: int = 100
+    references: int = 1500
+    queries: int = 5000
+    judges: int = 2000
+    validation: int = 8000
+    ridge: float = 0.1
+
+    def __post_init__(self) -> None:
+        low = [name for name, v in vars(self).items() if name not in ("rounds", "ridge") and v < 1]
+        if low:
+            raise InputError(f"{low[0]} of a refinement must be at least 1, not {getattr(self, low[0])}")
+        if self.rounds < 0 or not self.ridge > 0:
+            raise InputError(
+                f"a refinement needs 0 or more rounds and a ridge above 0, not {self.rounds} and {self.ridge}"
+            )
+
+
+def refine(
+    ranking: Ranking,
+    split: Split,
+    keep: int,
+    *,
+    options: Refinement | None = None,
+    seed: int = 0,
+    on_round: Callable[[int, float], None] | None = None,
+) -> Ranking:
+    """`ranking` with its first `keep` inputs refined to a better set of as many.
+
+    Works on `split` alone (never the test split), of which a part is held out to judge. The new set comes first and
+    the rest after it, both in the order of `ranking`, so that masks stay nested; only the mask of exactly `keep`
+    inputs was optimised. The same seed, versions and thread count give the same ranking.
+
+    `on_round(round, validation loss)` reports progress, the loss in nats, and stops by raising (`Cancelled`,
+    say). Raises `InputError` for a keep beyond the inputs, images of another shape, fewer than 6 images or
+    fewer than 2 classes.
+    """
+    check_keep(keep, ranking.n_inputs)
+    check_images(ranking, split)
+    options = options or Refinement()
+    n_pool = min(ranking.n_inputs, max(options.pool * keep, options.least_pool))
+    if keep == n_pool or options.rounds == 0:
+        return ranking
+    pool = ranking.order[:n_pool]
+    search = _Search(split, pool, options, seed)
+    best = list(range(keep))
+    smoothness = search.judge.best_smoothness(best)
+    loss, swaps, undone = search.judge.loss(best, smoothness), options.swaps, 0
+    for number in range(1, options.rounds + 1):
+        found = search.step(best, min(swaps, n_pool - keep), smoothness)
+        after = loss if set(found) == set(best) else search.judge.loss(found, smoothness)
+        if after < loss:
+            best, loss, undone = found, after, 0
+        else:
+            swaps, undone = max(1, swaps // 2), undone + 1
+        if on_round:
+            on_round(number, loss)
+        if undone == options.patience:
+            break
+    chosen = torch.zeros(n_pool, dtype=torch.bool)
+    chosen[best] = True
+    order = torch.cat([pool[chosen], pool[~chosen], ranking.order[n_pool:]])
+    return ranking_of_order(f"{ranking.criterion}, refined", order, ranking.shape)
+
+
+class _Search:
+    """Steps from one set of candidates to another, and the `judge` of sets, on images that no step looks at."""
+
+    def __init__(self, split: Split, pool: torch.Tensor, options: Refinement, seed: int) -> None:
+        self.random, self.options = torch.Generator().manual_seed(seed), options
+        self.inputs = split.pixels.flatten(1)[:, pool].float().div_(255)
+        classes, self.labels = torch.unique(split.labels, return_inverse=True)
+        self.n_classes = len(classes)
+        order = torch.randperm(len(split), generator=self.random)
+        n_held = min(options.validation, len(split) // 3)
+        self.rest = order[n_held:]
+        self.judge = self._network(self.rest[: options.judges], order[:n_held])
+
+    def step(self, columns: Sequence[int], swaps: int, smoothness: Smoothness) -> list[int]:
+        """`columns` after some inputs entered, the best one each time, and then as many left."""
+        inside = list(columns)
+        for _ in range(swaps):
+            network = self._draw()
+            outside = sorted(set(range(self.inputs.shape[1])) - set(inside))
+            # Relevance proposes to first order; then the best proposals are tried.
+            slopes = network.gradient(inside, smoothness, outside).tolist()
+            proposed = sorted(zip(slopes, outside, strict=True))[: self.options.entering]
+            inside = min(([*inside, i] for _, i in proposed), key=lambda columns: network.loss(columns, smoothness))
+        for _ in range(swaps):
+            network = self._draw()
+            slopes = network.gradient(inside, smoothness, inside).tolist()
+            proposed = sorted(zip(slopes, inside, strict=True), reverse=True)[: self.options.leaving]
+            remaining = ([j for j in inside if j != i] for _, i in proposed)
+            inside = min(remaining, key=lambda columns: network.loss(columns, smoothness))
+        return inside
+
+    def _draw(self) -> KernelNetwork:
+        """A network on other images than those of the step before."""
+        drawn = self.rest[torch.randperm(len(self.rest), generator=self.random)]
+        n_references = min(self.options.references, len(drawn) // 2)
+        return self._network(drawn[:n_references], drawn[n_references:][: self.options.queries])
+
+    def _network(self, references: torch.Tensor, queries: torch.Tensor) -> KernelNetwork:
+        known, asked = (Images(self.inputs[rows], self.labels[rows]) for rows in (references, queries))
+        return KernelNetwork(known, asked, self.n_classes, self.options.ridge)
