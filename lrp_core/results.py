@@ -75,6 +75,8 @@ def over_seeds(trials: pd.DataFrame, column: str) -> Interval:
     values = trials.dropna(subset=[column])
     if values.empty:
         return Interval(np.nan, np.nan, np.nan)
+    if (values["mask_seed"] == values["seed"]).all():  # nothing crossed: a pivot table would take most of the time
+        return mean_interval(values[column].to_numpy())
     crossed = values.pivot_table(index="mask_seed", columns="seed", values=column).dropna()
     return mean_interval(values[column].to_numpy()) if crossed.empty else crossed_interval(crossed.to_numpy())
 
@@ -170,9 +172,15 @@ def recommend(
     `mode` None takes the best of all. With several seeds the lower end of the paired interval must not fall below
     -`margin` (a share of 1: 0.005 is half a point). Raises `InputError` for a margin that is no share.
     """
+    return recommend_from(curve(trials, n_inputs), n_inputs, method, mode=mode, margin=margin)
+
+
+def recommend_from(
+    table: pd.DataFrame, n_inputs: int, method: str, *, mode: str | None = None, margin: float = MARGIN
+) -> Recommendation | None:
+    """`recommend` from the validation `curve` of the trials."""
     if not 0 <= margin < 1:
         raise InputError(f"the margin must be at least 0 and below 100 points, not {100 * margin:g}")
-    table = curve(trials, n_inputs)
     own = table[(table["method"] == method) & table["difference"].notna()]
     if mode is not None:
         own = own[own["mode"] == mode]
@@ -217,10 +225,17 @@ class Headline:
 
 def headline(trials: pd.DataFrame, n_inputs: int, method: str, margin: float = MARGIN) -> Headline | None:
     """The study's finding in one row; None while nothing can be recommended."""
-    found = recommend(trials, n_inputs, method, margin=margin)
+    validation, test = (curve(trials, n_inputs, part) for part in ("validation", "test"))
+    return headline_from(validation, test, n_inputs, method, margin)
+
+
+def headline_from(
+    validation: pd.DataFrame, final: pd.DataFrame, n_inputs: int, method: str, margin: float = MARGIN
+) -> Headline | None:
+    """`headline` from the validation and the test `curve` of the trials."""
+    found = recommend_from(validation, n_inputs, method, margin=margin)
     if found is None or found.row is None:
         return None
-    final = curve(trials, n_inputs, "test")
     chosen = (final["method"] == method) & (final["mode"] == found.mode) & (final["keep"] == found.row["keep"])
     return Headline(found, final[chosen].iloc[0], final[final["method"] == "none"].iloc[0])
 

@@ -126,26 +126,22 @@ def curves(table: pd.DataFrame, methods: tuple[str, ...], mode: str) -> dict[str
     return {name: results.with_baseline(table, name, mode) for name in methods if name in measured}
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
 def headline(study: Study, folder: Path, updated: float, method: str, margin: float) -> Headline | None:
     """What the study found, in one row; None while there is nothing to say. `margin` is in points of accuracy."""
     from lrp_core import results
 
-    rows = trials(study, folder, updated)
-    return None if rows.empty else results.headline(rows, facts(study)[0], method, margin / 100)
+    parts = (curve(study, folder, updated, part) for part in ("validation", "test"))
+    return results.headline_from(*parts, facts(study)[0], method, margin / 100)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
 def recommendation(
     study: Study, folder: Path, updated: float, method: str, mode: str | None, margin: float
 ) -> Recommendation | None:
     """The recommended threshold; None before there is a pair to compare. `margin` is in points of accuracy."""
     from lrp_core import results
 
-    rows = trials(study, folder, updated)
-    if rows.empty:
-        return None
-    return results.recommend(rows, facts(study)[0], method, mode=mode, margin=margin / 100)
+    table = curve(study, folder, updated)
+    return results.recommend_from(table, facts(study)[0], method, mode=mode, margin=margin / 100)
 
 
 def nearest_keep(table: pd.DataFrame, method: str, mode: str, keep: int) -> int | None:

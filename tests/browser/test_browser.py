@@ -75,7 +75,7 @@ def test_a_deep_link_to_a_fresh_server_and_the_quick_study(open_page, server, re
     took = time.monotonic() - started
     page.get_by_test_id("stMetricValue").first.wait_for()
     assert page.locator(".js-plotly-plot .scatterlayer .trace").count() >= 3
-    assert page.get_by_role("button", name="Cancel").count() == 0
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
     [run] = Ledger(server.cache).runs("study")
     assert (run.state, run.done) == ("done", run.total)
     assert (menu(page), page.title()) == first
