@@ -44,6 +44,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from joblib.externals.loky import get_reusable_executor
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
@@ -54,7 +55,8 @@ from lrp_core.ledger import Ledger
 from lrp_core.models import build_model
 from lrp_core.pruning import PixelMask, build_pruned
 from lrp_core.ranking import keep_for_share
-from lrp_core.study import Study, plan, run_study, trial_ranking
+from lrp_core.stages import ranking_of
+from lrp_core.study import Study, plan, run_study
 from lrp_core.training import WARM_UP, Recipe, recipe_for
 
 ARCHITECTURE, CRITERION = "mlp-300-100", "lrp-0"
@@ -265,6 +267,8 @@ def record_study(study: Study, jobs: int) -> None:
     """Run the study; the process that does nothing else."""
     for _ in run_study(study, jobs=jobs):
         pass
+    if jobs > 1:  # a process of multiprocessing waits for its children, and these wait for more work for minutes
+        get_reusable_executor(reuse=True).shutdown()
 
 
 def descendants(pid: int) -> list[int]:
@@ -403,7 +407,7 @@ def compare(arguments: argparse.Namespace, cache: Path) -> dict[str, Any]:
     planned = plan(study, data)
     trials = Ledger().trials([trial.key for trial in planned])
     masks = {
-        (t.keep, t.base.seed): PixelMask.full(data.shape) if t.criterion == "none" else trial_ranking(t).mask(t.keep)
+        (t.keep, t.base.seed): ranking_of(t.ranking).mask(t.keep) if t.ranking else PixelMask.full(data.shape)
         for t in planned
     }
     cells = {
@@ -426,7 +430,7 @@ def compare(arguments: argparse.Namespace, cache: Path) -> dict[str, Any]:
     spec = build_model(ARCHITECTURE, data).spec
     macs = pd.Series(
         {
-            (t.criterion, t.keep, t.base.seed): training_macs(build_pruned(spec, masks[t.keep, t.base.seed]))
+            (t.method, t.keep, t.base.seed): training_macs(build_pruned(spec, masks[t.keep, t.base.seed]))
             * len(data.train)
             * recipe.epochs
             for t in planned
