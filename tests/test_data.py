@@ -697,3 +697,13 @@ def test_take_takes_those_in_that_order(positions):
     for i, position in enumerate(positions):
         assert torch.equal(taken.pixels[i], split.pixels[position])
         assert (taken.labels[i], taken.indices[i]) == (split.labels[position], split.indices[position])
+
+
+def test_images_first_asked_for_in_inference_mode_are_tensors_like_any_other() -> None:
+    split = toy_split(12)
+    with torch.inference_mode():
+        taken = split.take(torch.arange(4))
+        assert not split.images.is_inference()
+        assert not taken.images.is_inference()
+    assert split.images.requires_grad_().requires_grad
+    assert torch.equal(taken.images, toy_split(12).images[:4])

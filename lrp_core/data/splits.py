@@ -33,7 +33,8 @@ class Split:
     @cached_property
     def images(self) -> Float[Tensor, "n c h w"]:
         """The images as the networks see them: float32 in [0, 1] (bytes / 255)."""
-        return to_images(self.pixels)
+        with torch.inference_mode(False):  # they are kept, and gradients may be asked for later
+            return to_images(self.pixels)
 
     def take(self, positions: Int64[Tensor, " m"]) -> Split:
         """The images at `positions`, in that order."""

@@ -81,7 +81,8 @@ def slope_of(network: nn.Module, labels: Tensor, start: str) -> Slope:
 
     @torch.enable_grad()
     def slope(images: Tensor) -> Tensor:
-        x = images.detach().requires_grad_()
+        # Of a tensor made in inference mode no gradient can be had, of a copy it can.
+        x = (images.clone() if images.is_inference() else images.detach()).requires_grad_()
         with refusing_misfits(x):
             logits = network(x)
         # A named start gives every logit z the relevance z df/dz, as a product: the factor is what is needed here.

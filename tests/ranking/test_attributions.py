@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lrp_core.data import Split
+from lrp_core.data import Dataset, Split
 from lrp_core.errors import InputError, UnsupportedLayer
 from lrp_core.lrp import STARTS, attribute
+from lrp_core.models import build_model
 from lrp_core.ranking import ATTRIBUTIONS, measure_relevance, rank
 from lrp_core.ranking.attributions import attributor, integrated_gradients
 
@@ -154,3 +155,13 @@ def test_gradients_need_no_rule_where_relevance_does() -> None:
     assert attributor(model, "gradient")(images(), LABELS, "logit").shape == (5, *SHAPE)
     with pytest.raises(UnsupportedLayer):
         attributor(model, "lrp-0")
+
+
+def test_images_made_in_inference_mode_have_gradients_too(toy: Dataset) -> None:
+    network = build_model("mlp-300-100", toy)
+    labels = toy.test.labels[:5]
+    with torch.inference_mode():
+        images = toy.test.images[:5].clone()
+    for name in ATTRIBUTIONS:
+        attribute = attributor(network, name)
+        assert torch.equal(attribute(images, labels, "logit"), attribute(toy.test.images[:5], labels, "logit"))
