@@ -29,7 +29,7 @@ SHOTS = (
     ("savings", "Savings?removed=70", "light"),
     ("export", "Export?removed=70", "light"),
 )
-LIMIT = 200_000
+LIMIT = 220_000
 """Bytes that one picture may take."""
 
 
