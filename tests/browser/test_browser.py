@@ -22,7 +22,7 @@ from .conftest import go, heading, icons, menu, settle
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 NAMES = ("Overview", "Study", "Relevance", "Ranking", "Feature removal", "Pruning", "Savings", "Export")
-QUICK_SECONDS = 180
+QUICK_SECONDS = 60
 LATENCY_MS = 500
 
 READ_METRIC = "document.querySelector('[data-testid=stMetricValue]').innerText"
@@ -71,7 +71,7 @@ def test_a_deep_link_to_a_fresh_server_and_the_quick_study(open_page, server, re
     assert page.title().startswith("Pruning · ")
     first = (menu(page), page.title())
     page.get_by_role("button", name="Cancel").wait_for()
-    page.get_by_text("Complete").wait_for(timeout=QUICK_SECONDS * 1000)
+    page.get_by_text("Complete").wait_for(timeout=2 * QUICK_SECONDS * 1000)
     took = time.monotonic() - started
     page.get_by_test_id("stMetricValue").first.wait_for()
     assert page.locator(".js-plotly-plot .scatterlayer .trace").count() >= 3
@@ -80,6 +80,7 @@ def test_a_deep_link_to_a_fresh_server_and_the_quick_study(open_page, server, re
     assert (run.state, run.done) == ("done", run.total)
     assert (menu(page), page.title()) == first
     record_testsuite_property("quick study complete, s", round(took, 1))
+    assert took < QUICK_SECONDS
 
 
 def test_the_same_deep_link_on_a_used_server(open_page):
