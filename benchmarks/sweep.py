@@ -439,7 +439,7 @@ def compare(arguments: argparse.Namespace, cache: Path) -> dict[str, Any]:
     in_trials = trials["criterion"] != "none"
     rates = {
         "whole study": macs.sum() / seconds.clock,
-        "its trials": macs.drop("none").sum() / (trials["seconds"][in_trials].sum() / arguments.jobs),
+        "its trials": macs.drop("none", level=0).sum() / (trials["seconds"][in_trials].sum() / arguments.jobs),
         "bare, square": statistics.mean((before["square"], after["square"])),
         "bare, as in training": statistics.mean((before["training"], after["training"])),
     }
