@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,6 +40,8 @@ from lrp_core.ranking import (
 )
 from lrp_core.training import Recipe, evaluate, fit, one_thread
 
+from .processes import Seconds
+
 GATE = {"svc": 0.9792, "1-nn": 0.9691}
 """What all 784 pixels give, exactly: both classifiers are deterministic."""
 
@@ -65,24 +65,6 @@ def official_train(data: Dataset) -> Split:
     parts = (data.train, data.validation)
     pixels, labels, indices = (torch.cat([getattr(p, name) for p in parts]) for name in ("pixels", "labels", "indices"))
     return Split(pixels, labels, indices).take(indices.argsort())
-
-
-@dataclass(frozen=True)
-class Seconds:
-    """Time by the clock and time that the processor worked: points in time, or what lies between them."""
-
-    clock: float
-    processor: float
-
-    @classmethod
-    def now(cls) -> Seconds:
-        return cls(time.perf_counter(), time.process_time())
-
-    def since(self, start: Seconds) -> Seconds:
-        return Seconds(self.clock - start.clock, self.processor - start.processor)
-
-    def plus(self, other: Seconds) -> Seconds:
-        return Seconds(self.clock + other.clock, self.processor + other.processor)
 
 
 def select(data: Dataset, strategy: str, keeps: list[int], seed: int, model: str) -> dict[int, tuple[Ranking, Seconds]]:
@@ -162,7 +144,7 @@ def run_one(dataset: str, strategy: str, keeps: list[int], seed: int, model: str
             "keep": keep,
             "seed": seed,
             "seconds": seconds.clock,
-            "worked": seconds.processor,
+            "worked": seconds.worked,
             **scores,
         }
         print(json.dumps(row), file=sys.stderr, flush=True)

@@ -18,33 +18,38 @@ class DenseChain:
     """Weights and gradients of dense `layers` with a ReLU between each two, for batches of at most `batch_size`.
 
     `flat` holds a copy of all weights and biases, and `flat.grad` what `gradient` found; `write_back` puts the
-    weights into the layers.
+    weights into the layers. With another `dtype` than theirs, products and what lies between the layers are in that
+    one, while the loss, the weights that the optimizer changes, and their gradient stay as they are.
     """
 
-    def __init__(self, layers: Sequence[nn.Linear], batch_size: int) -> None:
+    def __init__(self, layers: Sequence[nn.Linear], batch_size: int, dtype: torch.dtype | None = None) -> None:
         self.layers = layers
         stored = [p.detach() for layer in layers for p in (layer.weight, layer.bias)]
         self.flat = nn.Parameter(torch.cat([p.flatten() for p in stored]))
         self.flat.grad = torch.zeros_like(self.flat)
-        weights = _views(self.flat.detach(), stored)
-        gradients = _views(self.flat.grad, stored)
+        # The same memory, unless the products are in another dtype.
+        dtype = dtype or self.flat.dtype
+        self.rounded, self.rounded_gradient = self.flat.detach().to(dtype), self.flat.grad.to(dtype)
+        weights, gradients = _views(self.rounded, stored), _views(self.rounded_gradient, stored)
         self.weights, self.biases = weights[::2], weights[1::2]
         self.weight_gradients, self.bias_gradients = gradients[::2], gradients[1::2]
-        self.hidden = [self.flat.new_empty(batch_size, layer.out_features) for layer in layers[:-1]]
+        self.hidden = [self.rounded.new_empty(batch_size, layer.out_features) for layer in layers[:-1]]
         self.deltas = [torch.empty_like(hidden) for hidden in self.hidden]
-        self.minus_one = self.flat.new_full((1, batch_size), -1)
+        self.minus_one = self.flat.detach().new_full((1, batch_size), -1)
 
     @torch.no_grad()
-    def gradient(self, x: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
+    def gradient(self, x: Float[Tensor, "n *shape"], labels: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
         """The mean cross-entropy of a batch; its gradient is then in `flat.grad`."""
-        n = len(x)
-        inputs = [x]
+        n, dtype = len(x), self.rounded.dtype
+        if dtype != self.flat.dtype:
+            self.rounded.copy_(self.flat)
+        inputs = [x.flatten(1).to(dtype)]
         for weight, bias, hidden in zip(self.weights[:-1], self.biases[:-1], self.hidden, strict=True):
             inputs.append(torch.addmm(bias, inputs[-1], weight.t(), out=hidden[:n]).relu_())
         # One row for each class: softmax over the short axis of [n, classes] takes several times as long.
-        log_p = torch.addmm(self.biases[-1][:, None], self.weights[-1], inputs[-1].t()).log_softmax(0)
+        log_p = torch.addmm(self.biases[-1][:, None], self.weights[-1], inputs[-1].t()).log_softmax(0, self.flat.dtype)
         loss = log_p.gather(0, labels[None]).mean().neg_()
-        delta = log_p.exp_().scatter_add_(0, labels[None], self.minus_one[:, :n]).div_(n).t()
+        delta = log_p.exp_().scatter_add_(0, labels[None], self.minus_one[:, :n]).div_(n).to(dtype).t()
         for i in reversed(range(len(self.layers))):
             torch.mm(delta.t(), inputs[i], out=self.weight_gradients[i])
             torch.sum(delta, 0, out=self.bias_gradients[i])
@@ -52,6 +57,8 @@ class DenseChain:
                 before = torch.mm(delta, self.weights[i], out=self.deltas[i - 1][:n])
                 # In place: nothing of the gradient passes where the ReLU gave 0.
                 delta = torch.ops.aten.threshold_backward(before, inputs[i], 0, grad_input=before)
+        if dtype != self.flat.dtype and self.flat.grad is not None:
+            self.flat.grad.copy_(self.rounded_gradient)
         return loss
 
     @torch.no_grad()

@@ -6,6 +6,8 @@ that asks again gets them for nothing.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -37,6 +39,9 @@ from .training import Recipe, fit, one_thread
 
 STAGE_VERSION = 3
 """Part of every cache key and trial key: raise it when a change makes results differ."""
+
+ADDED = {"precision": "float32"}
+"""Fields that came after results had been kept: with these values they are no part of a key, so those stay valid."""
 
 CACHE_LIMIT = 2 * 2**30
 """Bytes that cached stages may take, and as many again for the weights of trials; the oldest go first."""
@@ -259,7 +264,7 @@ def _rank_by_elimination(
 
 def _plain(base: Base) -> dict[str, Any]:
     values = asdict(base)
-    return {"version": STAGE_VERSION, **values, **values.pop("recipe")}
+    return significant({"version": STAGE_VERSION, **values, **values.pop("recipe")})
 
 
 def _plain_ranking(spec: RankingSpec) -> dict[str, Any]:
@@ -268,9 +273,25 @@ def _plain_ranking(spec: RankingSpec) -> dict[str, Any]:
 
 
 def _from_plain(root: str | None, values: dict[str, Any]) -> Base:
-    recipe = Recipe(**{name: values[name] for name in asdict(Recipe())})
+    recipe = Recipe(**{name: values[name] for name in asdict(Recipe()) if name in values})
     names = ("dataset", "digest", "n_train", "architecture", "seed")
     return Base(root=root, recipe=recipe, **{name: values[name] for name in names})
+
+
+def key_of(described: Any, *, without: str = "") -> str:
+    """Digest of the fields of a dataclass and of `STAGE_VERSION`; the field `without` is left out, at any depth."""
+    values = [STAGE_VERSION, significant(asdict(described), without)]
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def significant(values: dict[str, Any], without: str = "") -> dict[str, Any]:
+    """Plain values without the fields that say no more than their absence (`ADDED`), at any depth."""
+    return {
+        name: significant(value, without) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if name != without and ADDED.get(name, ...) != value
+    }
 
 
 def trim_cache(weights: Path) -> None:

@@ -7,8 +7,6 @@ everything follows from them; so trials run in any process and any order, and no
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Callable, Collection, Generator
@@ -28,18 +26,18 @@ from .models import ARCHITECTURES, Network
 from .pruning import PrunedNetwork, build_pruned, prune_inputs
 from .ranking import CRITERIA, MEASURED, STATISTICS, STRATEGIES, Method, check_keep, combine, keep_for_share
 from .stages import (
-    STAGE_VERSION,
     Base,
     RankingSpec,
     base_data,
     base_network,
+    key_of,
     prepare_base,
     prepare_ranking,
     ranking_of,
     training_split,
     trim_cache,
 )
-from .training import Recipe, evaluate, fit, one_thread, recipe_for
+from .training import PRECISIONS, Recipe, evaluate, fit, one_thread, recipe_for
 from .weights import load_network, save_network
 
 log = logging.getLogger(__name__)
@@ -64,7 +62,7 @@ class Trial:
     @property
     def key(self) -> str:
         """Digest of all that the result depends on; where the data lie is not part of it, what they are is."""
-        return _digest([STAGE_VERSION, _without_root(asdict(self))])
+        return key_of(self, without="root")
 
     @property
     def method(self) -> str:
@@ -97,9 +95,9 @@ class Study:
     """A grid of trials: every criterion x strategy x keep x mode x seed, and the baseline of every seed.
 
     `keeps` are numbers of inputs, `n_train` and `rank_images` numbers of training images (None: all of them),
-    `epochs` and `retrain_epochs` override the architecture's recipe. `seeds` are those of training. A mask comes
-    from the network of the same seed, unless `mask_seeds` name others: then every mask is tried with every seed.
-    Criteria that explain no image are ranked by once, whatever the strategies. Raises `InputError` for an empty
+    `epochs`, `retrain_epochs` and `precision` override the architecture's recipe. `seeds` are those of training. A
+    mask comes from the network of the same seed, unless `mask_seeds` name others: then every mask is tried with every
+    seed. Criteria that explain no image are ranked by once, whatever the strategies. Raises `InputError` for an empty
     grid or any value that cannot be used.
     """
 
@@ -118,6 +116,7 @@ class Study:
     rank_images: int | None = None
     epochs: int | None = None
     retrain_epochs: int | None = None
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for name in ("criteria", "strategies", "keeps", "modes", "seeds"):
@@ -126,6 +125,7 @@ class Study:
         check_choice("model", self.architecture, ARCHITECTURES)
         check_choice("statistic", self.statistic, STATISTICS)
         check_choice("start", self.start, STARTS)
+        check_choice("precision", self.precision, PRECISIONS)
         for name, epochs in (("epochs", self.epochs), ("retrain_epochs", self.retrain_epochs)):
             if epochs is not None and epochs < 1:
                 raise InputError(f"{name} must be at least 1, not {epochs}")
@@ -142,7 +142,7 @@ class Study:
     @property
     def key(self) -> str:
         """Identifies the study: its runs and its lock are known under it."""
-        return _digest([STAGE_VERSION, asdict(self)])
+        return key_of(self)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -228,7 +228,7 @@ def _check_fits(study: Study, data: Dataset) -> None:
 
 
 def _base(study: Study, data: Dataset, seed: int) -> Base:
-    recipe = recipe_for(study.architecture, epochs=study.epochs)
+    recipe = recipe_for(study.architecture, epochs=study.epochs, precision=study.precision)
     return Base(study.dataset, study.root, data.digest, study.n_train, study.architecture, recipe, seed)
 
 
@@ -406,16 +406,4 @@ def trial_network(trial: Trial, ledger: Ledger) -> Network | PrunedNetwork:
 
 def _stage_key(stage: Base | RankingSpec) -> str:
     """Under which a network on all inputs, or a ranking, is claimed."""
-    return f"{type(stage).__name__}:{_digest([STAGE_VERSION, _without_root(asdict(stage))])}"
-
-
-def _without_root(values: Any) -> Any:
-    """Plain values, without where the data lie."""
-    if isinstance(values, dict):
-        return {name: _without_root(value) for name, value in values.items() if name != "root"}
-    return values
-
-
-def _digest(values: Any) -> str:
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+    return f"{type(stage).__name__}:{key_of(stage, without='root')}"

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,11 +18,14 @@ from torch.nn import functional as F
 
 from .data import Dataset, Split, to_images
 from .dense_training import DenseChain, find_dense_chain
-from .errors import InputError, LrpError
+from .errors import InputError, LrpError, check_choice
 
 Encode = Callable[[Tensor], Tensor]
 """Turns images [n, c, h, w] into what a network takes; the kept pixels [n, k] for a pruned one."""
 
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""What the products of training are computed in."""
 
 WARM_UP = 0.21
 """Share of the steps in which the learning rate rises; OneCycleLR divides by WARM_UP * steps - 1, never zero here."""
@@ -31,15 +35,19 @@ WARM_UP = 0.21
 class Recipe:
     """How a network is trained: Adam with decoupled weight decay and a one-cycle learning rate.
 
-    `epochs` passes over the data, `batch_size` images a step, `lr` the highest learning rate.
+    `epochs` passes over the data, `batch_size` images a step, `lr` the highest learning rate. With `precision`
+    "bfloat16", products are rounded to 8 significant bits, while loss, weights and optimizer stay in float32; it is
+    faster on processors that have such products (AVX512-BF16, AMX; most GPUs) and slower on all others.
     """
 
     epochs: int = 16
     batch_size: int = 256
     lr: float = 3e-3
     weight_decay: float = 0.1
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
+        check_choice("precision", self.precision, PRECISIONS)
         finite = math.isfinite(self.lr) and math.isfinite(self.weight_decay)
         if self.epochs < 0 or self.batch_size < 1 or self.lr <= 0 or self.weight_decay < 0 or not finite:
             raise InputError(
@@ -112,7 +120,9 @@ def fit(
         starts.pop()  # batch-norm cannot learn from one image: it joins the batch before
     n_batches = len(starts)
     dense = find_dense_chain(network, inputs.ndim)
-    chain = DenseChain(dense, min(recipe.batch_size + 1, len(labels))) if dense else None
+    dtype = PRECISIONS[recipe.precision]
+    chain = DenseChain(dense, min(recipe.batch_size + 1, len(labels)), dtype) if dense else None
+    gradient = chain.gradient if chain else partial(_gradient, network, dtype=dtype)
     trained = [chain.flat] if chain else [p for p in network.parameters() if p.requires_grad]
     if recipe.epochs and trained:
         optimizer = torch.optim.AdamW(trained, recipe.lr, weight_decay=recipe.weight_decay, fused=True)
@@ -128,15 +138,9 @@ def fit(
                 for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
                     rows = order[start:stop]
                     x, y = _floats(inputs.index_select(0, rows)), labels[rows]
-                    if chain:
-                        loss = chain.gradient(x.flatten(1), y)
-                    else:
-                        optimizer.zero_grad(set_to_none=True)
-                        loss = F.cross_entropy(network(x), y)
-                        loss.backward()  # type: ignore[no-untyped-call]
+                    total += gradient(x, y)
                     optimizer.step()
                     schedule.step()
-                    total += loss.detach()
                 mean_loss = float(total) / n_batches
                 if not np.isfinite(mean_loss):
                     raise LrpError(f"training diverged in epoch {epoch}: lower the learning rate ({recipe.lr:g})")
@@ -148,6 +152,16 @@ def fit(
             if not bool(torch.isfinite(network.eval()(x)).all()):
                 raise LrpError(f"training diverged in its last step: lower the learning rate ({recipe.lr:g})")
     return network.to(memory_format=torch.contiguous_format).cpu().eval()
+
+
+def _gradient(network: nn.Module, x: Tensor, labels: Tensor, *, dtype: torch.dtype) -> Tensor:
+    """The mean cross-entropy of a batch; its gradient is then in the parameters."""
+    network.zero_grad(set_to_none=True)
+    with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
+        logits = network(x)
+    loss = F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
 
 
 def selects_pixels(encode: E) -> E:

@@ -18,7 +18,7 @@ from .ledger import Ledger
 from .ranking import keep_for_share
 from .study import PRESETS, Study, plan, preset
 
-ALIKE = ["dataset", "architecture", "n_train", "epochs", "retrain_epochs"]
+ALIKE = ["dataset", "architecture", "n_train", "epochs", "retrain_epochs", "precision"]
 """What a network's training time follows from, beside its mode."""
 
 MAX_VALUES = 1000

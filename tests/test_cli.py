@@ -162,6 +162,21 @@ def test_study_recommends_a_threshold_in_words(capsys: pytest.CaptureFixture[str
     assert "margin" in refusal(capsys, *arguments, "--margin", "-1")
 
 
+def test_precision_is_that_of_training(capsys: pytest.CaptureFixture[str]) -> None:
+    trained = {
+        name: ask(capsys, "train", *SMALL, *chosen)
+        for name, chosen in (("float32", []), ("bfloat16", ["--precision", "bfloat16"]))
+    }
+    for name, said in trained.items():
+        assert said["training"]["precision"] == name
+    assert trained["float32"]["test_loss"] != trained["bfloat16"]["test_loss"]
+    arguments = ["study", *SMALL, "--seeds", "0", "--criteria", "random", "--keeps", "39", "--jobs", "1"]
+    exact, fast = (ask(capsys, *arguments, *chosen) for chosen in ([], ["--precision", "bfloat16"]))
+    assert exact["study"] != fast["study"]
+    assert exact["test"][0]["confidence"] != fast["test"][0]["confidence"]
+    assert "did you mean 'bfloat16'" in refusal(capsys, *arguments, "--precision", "bf16")
+
+
 def test_study_prints_the_curve(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["study", *SMALL, "--seeds", "0", "1", "--criteria", "random", "--removed", "50", "--keeps", "39"]
     said = ask(capsys, *arguments, "--jobs", "1")

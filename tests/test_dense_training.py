@@ -82,6 +82,25 @@ def test_the_layers_change_only_when_they_are_told() -> None:
     assert all(p.is_contiguous() and p.untyped_storage().nbytes() == p.nbytes for p in network.parameters())
 
 
+def test_products_in_another_precision() -> None:
+    """Near the exact gradient, as far as 8 significant bits go; what the optimizer changes is not rounded."""
+    network = dense(40, 30, 20, 5)
+    x, labels = batch(64, 40, 5)
+    chain = DenseChain([network[0], network[2], network[4]], 64, torch.bfloat16)
+    before = chain.flat.detach().clone()
+    found = chain.gradient(x.float(), labels)
+    loss = F.cross_entropy(network(x.float()), labels)
+    loss.backward()
+    expected = torch.cat([p.grad.flatten() for p in network.parameters()])
+    assert found.dtype == chain.flat.grad.dtype == torch.float32
+    assert torch.equal(chain.flat.detach(), before)
+    assert 0 < (chain.flat.grad - expected).norm() < 0.03 * expected.norm()
+    assert found == pytest.approx(loss.item(), rel=0.01)
+    with torch.no_grad():
+        chain.flat.mul_(2)  # what a step of the optimizer does has to reach the next batch
+    assert chain.gradient(x.float(), labels) != found
+
+
 class Wrapped(nn.Module):
     """A network that does something with what `body` gives."""
 

@@ -24,7 +24,14 @@ from lrp_core.errors import Cancelled, InputError, StorageError
 from lrp_core.ledger import Ledger
 from lrp_core.pruning import PrunedNetwork
 from lrp_core.ranking import CRITERIA, MEASURED, rank
-from lrp_core.stages import base_network, base_scores, ranking_of, relevance_statistics, training_split
+from lrp_core.stages import (
+    base_network,
+    base_scores,
+    ranking_of,
+    relevance_statistics,
+    significant,
+    training_split,
+)
 from lrp_core.study import (
     MODES,
     PRESETS,
@@ -37,7 +44,7 @@ from lrp_core.study import (
     trial_network,
     weights_path,
 )
-from lrp_core.training import evaluate, one_thread
+from lrp_core.training import PRECISIONS, evaluate, one_thread
 from lrp_core.weights import load_network
 
 TINY: dict[str, Any] = {
@@ -295,6 +302,7 @@ changes = st.fixed_dictionaries(
         "rank_images": st.sampled_from([None, 10]),
         "epochs": st.just(2),
         "retrain_epochs": st.just(3),
+        "precision": st.just("bfloat16"),
     },
 )
 
@@ -308,6 +316,25 @@ def test_a_description_survives_json_and_identifies_the_study(change: dict[str, 
     assert back == study
     assert back.key == study.key
     assert (study.key == tiny().key) == (study == tiny())
+
+
+def test_precision_reaches_every_network_and_its_key(mnist: Dataset) -> None:
+    exact, fast = (plan(tiny(modes=("fine-tune", "scratch"), precision=name), mnist) for name in PRECISIONS)
+    assert {trial.retrain.precision for trial in fast if trial.ranking} == {"bfloat16"}
+    assert {base.recipe.precision for trial in fast for base in trial.bases} == {"bfloat16"}
+    assert not {trial.key for trial in exact} & {trial.key for trial in fast}
+
+
+def test_results_from_before_there_was_a_choice_of_precision_stay_valid(mnist: Dataset) -> None:
+    """A key is that of the fields there were then; a description of then is read, and means float32."""
+    study = tiny()
+    values = asdict(study)
+    assert values.pop("precision") == "float32"
+    assert Study.from_values(values) == study
+    assert significant(asdict(study)) == values
+    for trial in plan(study, mnist):
+        assert "precision" not in str(significant(asdict(trial)))
+    assert "precision" in str(significant(asdict(tiny(precision="bfloat16"))))
 
 
 @given(changes)
@@ -339,6 +366,7 @@ def test_early_results_span_the_curve(mnist: Dataset) -> None:
         ({"statistic": "median"}, "unknown statistic"),
         ({"start": "softmax"}, "unknown start"),
         ({"seeds": (-1,)}, "seed"),
+        ({"precision": "bf16"}, "unknown precision 'bf16': did you mean 'bfloat16'"),
         ({"epochs": -1}, "epochs"),
         ({"epochs": 0}, "epochs"),
     ],

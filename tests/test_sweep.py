@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import sweep
-from benchmarks.sweep import Seconds, Timing
+from benchmarks import plain_loops, processes, sweep
+from benchmarks.plain_loops import Timing
+from benchmarks.processes import Seconds
 from lrp_core.data import Dataset
 from lrp_core.models import build_model
 from lrp_core.pruning import PixelMask, build_pruned
-from lrp_core.training import Recipe, evaluate, fit
+from lrp_core.training import PRECISIONS, Recipe, evaluate, fit
 
 
 def timing(keep: int, training: float, *, epochs: int = 4, seed: int = 0, test: float | None = None) -> Timing:
@@ -37,14 +38,14 @@ def test_the_products_are_those_of_training() -> None:
     shapes = sweep.products(39, (300, 100), 10, 256)
     assert sum(m * k * n for m, k, n in shapes) == 256 * sweep.training_macs(network)
     assert len(shapes) == 8
-    assert sweep.products_rate(shapes, 0.01) > 0
+    assert all(sweep.products_rate(shapes, 0.01, precision) > 0 for precision in PRECISIONS)
 
 
 def test_what_was_not_measured_follows_from_what_was() -> None:
     measured = [timing(100, 8.0, epochs=4), timing(100, 10.0, epochs=4, seed=1), timing(300, 6.0, epochs=2)]
-    found = sweep.extrapolate(measured, [100, 200, 300], 4)
+    found = plain_loops.extrapolate(measured, [100, 200, 300], 4)
     assert found == pytest.approx({100: 10.0, 200: 11.5, 300: 13.0})
-    assert sweep.extrapolate(measured, [100], 4, "worked") == pytest.approx({100: 19.5})
+    assert plain_loops.extrapolate(measured, [100], 4, "worked") == pytest.approx({100: 19.5})
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_what_was_not_measured_follows_from_what_was() -> None:
 def test_the_loader_is_measured_at_both_ends_and_in_full_between(
     keeps: list[int], expected: list[tuple[int, int, int]]
 ) -> None:
-    assert sweep.loader_cells(keeps, 3, 2, 16) == expected
+    assert plain_loops.loader_cells(keeps, 3, 2, 16) == expected
 
 
 def test_the_summary_counts_a_core_for_each_network() -> None:
@@ -97,22 +98,22 @@ def test_the_plain_loop_trains_what_fit_trains(toy: Dataset) -> None:
         def batches(random: torch.Generator = random) -> list[tuple[torch.Tensor, torch.Tensor]]:
             return [(x[rows], y[rows]) for rows in torch.split(torch.randperm(len(y), generator=random), 32)]
 
-        sweep.train_plainly(network, batches, 8, recipe, recipe.epochs)
+        plain_loops.train_plainly(network, batches, 8, recipe, recipe.epochs)
         for found, expected in zip(ours.parameters(), network.parameters(), strict=True):
             assert torch.allclose(found, expected, atol=1e-4)
         assert evaluate(ours, toy.test, device="cpu").accuracy > 0.95
 
 
 def test_memory_is_read_per_process(tmp_path: Path) -> None:
-    total, resident = sweep.resident(os.getpid(), "smaps_rollup")
-    by_mapping = sweep.resident(os.getpid(), "smaps")
+    total, resident = processes.resident(os.getpid(), "smaps_rollup")
+    by_mapping = processes.resident(os.getpid(), "smaps")
     assert 0 < total <= resident
     assert by_mapping[1] == pytest.approx(resident, rel=0.1)
-    assert sweep.resident(os.getpid(), "smaps", str(tmp_path)) == (0, 0)
+    assert processes.resident(os.getpid(), "smaps", str(tmp_path)) == (0, 0)
     file = tmp_path / "mapped"
     file.write_bytes(bytes(1 << 22))
     mapped = torch.from_file(str(file), shared=False, size=1 << 22, dtype=torch.uint8)
     assert int(mapped.sum()) == 0
-    assert sweep.resident(os.getpid(), "smaps", str(tmp_path))[1] == 1 << 22
-    assert sweep.resident(2**30, "smaps") == (0, 0)
-    assert os.getpid() in sweep.descendants(os.getppid())
+    assert processes.resident(os.getpid(), "smaps", str(tmp_path))[1] == 1 << 22
+    assert processes.resident(2**30, "smaps") == (0, 0)
+    assert os.getpid() in processes.descendants(os.getppid())

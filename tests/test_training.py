@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +27,20 @@ def test_learns_a_separable_problem(toy, architecture):
     trained = fit(build_model(architecture, toy), toy, recipe=SHORT, **CPU)
     assert evaluate(build_model(architecture, toy), toy.test, **CPU).accuracy < 0.8
     assert evaluate(trained, toy.test, **CPU).accuracy > 0.95
+
+
+@pytest.mark.parametrize("architecture", ["softmax", "mlp-300-100", "lenet-5"])
+def test_products_may_be_less_precise(toy, architecture):
+    """Other weights than in float32, still of float32, as good, and the same ones each time."""
+    model = build_model(architecture, toy)
+    exact, fast, again = (
+        fit(model, toy, recipe=replace(SHORT, precision=name), **CPU) for name in ("float32", "bfloat16", "bfloat16")
+    )
+    assert unchanged(fast, frozen(again))
+    assert not unchanged(fast, frozen(exact))
+    assert {p.dtype for p in fast.parameters()} == {torch.float32}
+    assert evaluate(fast, toy.test, **CPU).accuracy > 0.95
+    assert evaluate(fast, toy.test, **CPU).loss == pytest.approx(evaluate(exact, toy.test, **CPU).loss, abs=0.1)
 
 
 def test_a_pruned_network_learns_through_encode(toy):

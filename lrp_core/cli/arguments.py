@@ -90,9 +90,18 @@ def _model_arguments(command: argparse.ArgumentParser) -> None:
 def _train_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--batch-size", type=int, metavar="N", help="images a step; default: the model's")
     command.add_argument("--learning-rate", type=float, metavar="X", help="highest learning rate; default: the model's")
+    _precision_argument(command)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     command.add_argument("--output", type=Path, metavar="FILE", help="write the weights to this .safetensors file")
     command.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+
+
+def _precision_argument(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--precision",
+        metavar="NAME",
+        help="of the products in training: float32 (default), or bfloat16, which is faster on processors made for it",
+    )
 
 
 def _criterion_arguments(command: argparse.ArgumentParser) -> None:
@@ -183,6 +192,7 @@ def _study_arguments(command: argparse.ArgumentParser) -> None:
         "--epochs", type=int, metavar="N", help="passes over the images when training on all inputs or from scratch"
     )
     command.add_argument("--retrain-epochs", type=int, metavar="N", help="passes over the images when fine-tuning")
+    _precision_argument(command)
     command.add_argument(
         "--jobs", type=int, metavar="N", help="processes of one thread each; default: one for each core"
     )

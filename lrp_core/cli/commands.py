@@ -34,7 +34,11 @@ def train(arguments: argparse.Namespace) -> Answer:
     if arguments.output is not None and arguments.output.exists() and not arguments.overwrite:
         raise StorageError(f"{arguments.output} exists already: choose another file, or say --overwrite")
     recipe = recipe_for(
-        arguments.model, epochs=arguments.epochs, batch_size=arguments.batch_size, lr=arguments.learning_rate
+        arguments.model,
+        epochs=arguments.epochs,
+        batch_size=arguments.batch_size,
+        lr=arguments.learning_rate,
+        precision=arguments.precision,
     )
     split = data.train if arguments.train_images is None else data.train.sample(arguments.train_images)
     network = build_model(arguments.model, data, seed=arguments.seed)
@@ -104,6 +108,7 @@ def study(arguments: argparse.Namespace) -> Answer:
         rank_images=arguments.images,
         epochs=arguments.epochs,
         retrain_epochs=arguments.retrain_epochs,
+        precision=arguments.precision,
     )
     return _run_study(chosen, ledger, arguments.preset, arguments)
 

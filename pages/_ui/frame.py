@@ -186,10 +186,11 @@ def _pick(known: list[Run]) -> Run:
         spec = run.spec
         seeds = len(spec["seeds"])
         images = f"{spec['n_train']:,}" if spec.get("n_train") else "all"
+        precision = spec.get("precision", "float32")
         st.caption(
             f"Data set **{spec['dataset']}** · network **{spec['architecture']}** · "
             f"{seeds} {'seed' if seeds == 1 else 'seeds'} · "
-            f"{images} training images"
+            f"{images} training images" + (f" · trained in {precision}" if precision != "float32" else "")
         )
         runs.badge(run)
     if chosen == ids[0]:

@@ -39,7 +39,7 @@ def fill(study: Study) -> None:
     held["new-n-seeds"] = len(study.seeds)
     held["new-seeds"] = "" if is_counted else " ".join(map(str, study.seeds))
     held["new-masks"] = " ".join(map(str, study.mask_seeds))
-    for name in ("n_train", "rank_images", "statistic", "start", "epochs", "retrain_epochs"):
+    for name in ("n_train", "rank_images", "statistic", "start", "epochs", "retrain_epochs", "precision"):
         held[f"new-{name}"] = getattr(study, name)
     held["new-name"] = ""
 
@@ -157,12 +157,17 @@ def _advanced() -> None:
             st.selectbox("Start", data.starts(), key="new-start", persist_state="session",
                          help="What of the output is explained: the class's logit, its contrast to the best other "
                          "one, its log-odds, or one-hot.")  # fmt: skip
+        with st.container(width=220):
+            st.selectbox("Precision", studies.precisions(), key="new-precision", persist_state="session",
+                         help="Of the products in training. bfloat16 is faster on processors made for it "
+                         "(AVX512-BF16, AMX) and slower on others; weights stay in float32.")  # fmt: skip
 
 
 def _draft() -> Study:
     """The study that the form describes. Raises `LrpError` for what cannot be run."""
     chosen: Any = {name: st.session_state[f"new-{name}"] for name in (
-        "architecture", "dataset", "n_train", "rank_images", "statistic", "start", "epochs", "retrain_epochs"
+        "architecture", "dataset", "n_train", "rank_images", "statistic", "start", "epochs", "retrain_epochs",
+        "precision",
     )}  # fmt: skip
     root = st.session_state.get("new-root", "").strip()
     chosen["root"] = root if root and chosen["dataset"] != "mnist" else None

@@ -152,6 +152,13 @@ def strategies() -> dict[str, str]:
     return STRATEGIES
 
 
+def precisions() -> list[str]:
+    """What products can be computed in when networks are trained."""
+    from lrp_core.training import PRECISIONS
+
+    return list(PRECISIONS)
+
+
 def statistics() -> tuple[str, ...]:
     """How relevance can be reduced over images."""
     from lrp_core.ranking import STATISTICS
