@@ -9,7 +9,7 @@ is near; this network is of the kind of support vector machines and of trained n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,10 @@ take the multiple 1 (scikit-learn's gamma="scale")."""
 
 TEMPERATURES: tuple[float, ...] = (0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
 """Candidates for the temperature that outputs are divided by, where 1 is the output for the right class."""
+
+
+BLOCK = 256
+"""Queries whose kernels are computed together."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class KernelNetwork:
 
     def loss(self, columns: Sequence[int], smoothness: Smoothness) -> float:
         """Mean cross-entropy of the queries, in nats, with these inputs."""
-        return float(self._cross_entropy(self._solve(columns, smoothness.width).outputs, smoothness.temperature))
+        fitted = self._fit(columns, smoothness.width)
+        return float(self._cross_entropy(self._outputs(fitted, smoothness.width), smoothness.temperature))
 
     def gradient(self, columns: Sequence[int], smoothness: Smoothness, among: Sequence[int]) -> Float[Tensor, " among"]:
         """First-order change of the loss with the weight of each input of `among` in all squared distances.
@@ -56,16 +61,19 @@ class KernelNetwork:
         gradient x input of the kernels' exponents, split up among the inputs. The references' outputs are solved
         for again, to first order: an input that is in has no advantage over one that is out.
         """
-        solved = self._solve(columns, smoothness.width)
-        with torch.enable_grad():
-            outputs = solved.outputs.requires_grad_()
-            (slope,) = torch.autograd.grad(self._cross_entropy(outputs, smoothness.temperature), outputs)
-        adjoint = torch.cholesky_solve((slope.T @ solved.across).T, solved.factor)
+        fitted, width = self._fit(columns, smoothness.width), smoothness.width
         chosen = torch.tensor(among)
         a, b = self.references.inputs[:, chosen], self.queries.inputs[:, chosen]
-        across = _weighted_squares(solved.across * (slope @ solved.weights.T), b, a)
-        within = _weighted_squares(solved.within * (adjoint @ solved.weights.T), a, a)
-        return (within - across) / smoothness.width
+        across, target = torch.zeros(len(among), dtype=a.dtype), torch.zeros_like(fitted.weights)
+        for rows, kernel in self._kernels(fitted, width):
+            outputs = _times(kernel, fitted.weights) / smoothness.temperature
+            slope = outputs.softmax(1) - one_hot(self.queries.labels[rows], outputs.shape[1])
+            slope /= smoothness.temperature * len(self.queries.labels)
+            target += (slope.T @ kernel).T
+            across += _weighted_squares(kernel.mul_(slope @ fitted.weights.T), b[rows], a)
+        adjoint = torch.cholesky_solve(target, fitted.factor)
+        within = _weighted_squares(fitted.within * (adjoint @ fitted.weights.T), a, a)
+        return (within - across) / width
 
     def best_smoothness(self, columns: Sequence[int]) -> Smoothness:
         """The candidates of the least loss."""
@@ -73,37 +81,50 @@ class KernelNetwork:
         scale = len(columns) * float(inputs.var(correction=0)) or 1.0
         found = []
         for width in (factor * scale for factor in WIDTHS):
-            outputs = self._solve(columns, width).outputs
+            outputs = self._outputs(self._fit(columns, width), width)
             found += [(float(self._cross_entropy(outputs, t)), width, t) for t in TEMPERATURES]
         return Smoothness(*min(found)[1:])
 
-    def _solve(self, columns: Sequence[int], width: float) -> _Solved:
+    def _fit(self, columns: Sequence[int], width: float) -> _Fitted:
         chosen = torch.tensor(columns)
         a, b = self.references.inputs[:, chosen], self.queries.inputs[:, chosen]
-        within, across = _kernel(a, a, width), _kernel(b, a, width)
+        within = _kernel(a, a, width)
         factor = torch.linalg.cholesky(within + self.ridge * torch.eye(len(a), dtype=a.dtype))
-        weights = torch.cholesky_solve(self.targets, factor)
-        return _Solved(within, across, factor, weights, (weights.T @ across.T).T)
+        return _Fitted(a, b, within, factor, torch.cholesky_solve(self.targets, factor))
+
+    def _kernels(self, fitted: _Fitted, width: float) -> Iterator[tuple[slice, Tensor]]:
+        """Kernels of few queries at a time with all references, which stay in the cache."""
+        for start in range(0, len(fitted.queries), BLOCK):
+            rows = slice(start, start + BLOCK)
+            yield rows, _kernel(fitted.queries[rows], fitted.references, width)
+
+    def _outputs(self, fitted: _Fitted, width: float) -> Tensor:
+        return torch.cat([_times(kernel, fitted.weights) for _, kernel in self._kernels(fitted, width)])
 
     def _cross_entropy(self, outputs: Tensor, temperature: float) -> Tensor:
         return cross_entropy(outputs / temperature, self.queries.labels)
 
 
 @dataclass(frozen=True, eq=False)
-class _Solved:
-    """Kernels within the references [n, n] and across from queries [m, n], and the network fitted with them."""
+class _Fitted:
+    """References [n, k] and queries [m, k], kernels within the references [n, n], and the network fitted with them."""
 
+    references: Tensor
+    queries: Tensor
     within: Tensor
-    across: Tensor
     factor: Tensor
     weights: Tensor
-    outputs: Tensor
 
 
 def _kernel(a: Tensor, b: Tensor, width: float) -> Tensor:
     """exp(-squared distance / width) of every row of a [m, inputs] from every row of b [n, inputs]."""
     products = torch.addmm(b.square().sum(1), a, b.T, alpha=-2).add_(a.square().sum(1)[:, None])
     return products.div_(-width).exp_()
+
+
+def _times(kernel: Tensor, weights: Tensor) -> Tensor:
+    """kernel @ weights, as a product from the left: with few columns on the right it would take twice as long."""
+    return (weights.T @ kernel.T).T
 
 
 def _weighted_squares(weights: Tensor, a: Tensor, b: Tensor) -> Tensor:

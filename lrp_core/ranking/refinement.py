@@ -13,11 +13,10 @@ import torch
 
 from ..data import Split
 from ..errors import InputError
-from .elimination import ranking_of_order
 from .kernels import KernelNetwork, Smoothness
 from .neighbours import Images
 from .ranking import Ranking, check_keep
-from .swaps import check_images
+from .swaps import check_images, put_first
 
 
 @dataclass(frozen=True)
@@ -96,10 +95,7 @@ def refine(
             on_round(number, loss)
         if undone == options.patience:
             break
-    chosen = torch.zeros(n_pool, dtype=torch.bool)
-    chosen[best] = True
-    order = torch.cat([pool[chosen], pool[~chosen], ranking.order[n_pool:]])
-    return ranking_of_order(f"{ranking.criterion}, refined", order, ranking.shape)
+    return put_first(ranking, best, n_pool, "refined")
 
 
 class _Search:

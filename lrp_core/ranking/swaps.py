@@ -6,7 +6,7 @@ of nearest neighbours (`neighbours`), for which a swap costs one addition and no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -108,10 +108,7 @@ def exchange(
             on_round(number, error)
         if swaps == 0:
             break
-    chosen = torch.zeros(n_pool, dtype=torch.bool)
-    chosen[best] = True
-    order = torch.cat([pool[chosen], pool[~chosen], ranking.order[n_pool:]])
-    return ranking_of_order(f"{ranking.criterion}, exchange at {keep}", order, ranking.shape)
+    return put_first(ranking, best, n_pool, f"exchange at {keep}")
 
 
 def _swap(
@@ -154,6 +151,15 @@ def _distances(queries: Images, references: Images, columns: list[int], n_neighb
 
 def _images(inputs: Tensor, split: Split, positions: Tensor) -> Images:
     return Images(inputs[positions], split.labels[positions])
+
+
+def put_first(ranking: Ranking, places: Sequence[int], n_pool: int, how: str) -> Ranking:
+    """`ranking` with those of its first `n_pool` inputs that stand at `places` before all others, else in its order."""
+    pool = ranking.order[:n_pool]
+    chosen = torch.zeros(n_pool, dtype=torch.bool)
+    chosen[list(places)] = True
+    order = torch.cat([pool[chosen], pool[~chosen], ranking.order[n_pool:]])
+    return ranking_of_order(f"{ranking.criterion}, {how}", order, ranking.shape)
 
 
 def check_images(ranking: Ranking, split: Split) -> None:

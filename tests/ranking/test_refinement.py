@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from sklearn.kernel_ridge import KernelRidge
 
 from lrp_core.data import Dataset
 from lrp_core.errors import Cancelled, InputError
-from lrp_core.ranking import Ranking, Refinement, rank, refine
+from lrp_core.ranking import Ranking, Refinement, kernels, rank, refine
 from lrp_core.ranking.kernels import KernelNetwork, Smoothness
 from lrp_core.ranking.neighbours import Images
 
@@ -35,6 +36,15 @@ def network(weights: torch.Tensor | None = None) -> KernelNetwork:
     return KernelNetwork(in_double(references, weights), in_double(queries, weights), 3, ridge=0.1)
 
 
+@pytest.fixture(scope="class")
+def several_blocks() -> Iterator[None]:
+    """Few queries at a time, the last ones fewer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "BLOCK", 7)
+        yield
+
+
+@pytest.mark.usefixtures("several_blocks")
 class TestKernels:
     @given(columns=st.sets(st.integers(0, 5), min_size=1), width=st.floats(0.3, 5), temperature=st.floats(0.05, 1))
     def test_the_loss_is_that_of_scikit_learns_kernel_ridge(
