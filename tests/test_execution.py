@@ -14,7 +14,7 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -151,13 +151,18 @@ def test_without_dask_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pyte
 STUDY = tiny(modes=MODES)
 
 RUN = """
-    import logging, os, sys
+    import logging, os, sys, time
     from pathlib import Path
     from lrp_core import study
+    from lrp_core.data import load_dataset
     from lrp_core.ledger import Ledger
     from tests.test_study import MODES, tiny
 
-    folder, jobs = Path(os.environ["LRP_CACHE"]), int(sys.argv[1])
+    folder, jobs, together = Path(os.environ["LRP_CACHE"]), *map(int, sys.argv[1:])
+    load_dataset("mnist")
+    (folder / f"{os.getpid()}.ready").touch()
+    while len(list(folder.glob("*.ready"))) < together:
+        time.sleep(0.01)
     logging.basicConfig(filename=folder / "computed.log", level=logging.INFO, format="%(message)s")
     run_trial = study.run_trial
 
@@ -174,16 +179,20 @@ RUN = """
 
 @dataclass
 class Other:
-    """A process that runs `STUDY` in a cache folder of its own or shared, and what it has said."""
+    """A process that runs `STUDY` in a cache folder of its own or shared, and what it has said.
+
+    It begins when so many, `together`, are ready to begin in the same folder.
+    """
 
     folder: Path
     jobs: int = 1
+    together: int = 1
     process: subprocess.Popen[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(RUN), str(self.jobs)],
+            [sys.executable, "-c", textwrap.dedent(RUN), str(self.jobs), str(self.together)],
             cwd=ROOT,
             env=os.environ | {"LRP_CACHE": str(self.folder)},
             stdout=subprocess.PIPE,
@@ -227,9 +236,10 @@ def expected(mnist: Dataset, tmp_path_factory: pytest.TempPathFactory) -> pd.Dat
 @posix
 def test_two_processes_share_a_study(mnist: Dataset, expected: pd.DataFrame, tmp_path: Path) -> None:
     """Both see every trial finish; none of them, and no stage before them, was computed twice."""
-    with Other(tmp_path) as one, Other(tmp_path) as two:
+    with Other(tmp_path, together=2) as one, Other(tmp_path, together=2) as two:
         seen = [one.finish(), two.finish()]
-    assert [sorted(keys) for keys in seen] == [sorted(keys_of(STUDY))] * 2
+    assert [set(keys_of(STUDY)) - set(keys) for keys in seen] == [set(), set()]
+    assert [len(keys) for keys in seen] == [len(keys_of(STUDY))] * 2
     counts = computed(tmp_path)
     assert set(counts) >= {f"trial {key}" for key in keys_of(STUDY)}
     assert {line: n for line, n in counts.items() if line.startswith("trial ") and n > 1} == {}
@@ -265,12 +275,13 @@ def test_who_is_left_finishes_a_shared_study(mnist: Dataset, expected: pd.DataFr
 @posix
 @pytest.mark.parametrize("stop", ["SIGTERM", "SIGINT", "SIGKILL", "cancel", "worker"])
 def test_however_it_is_stopped_nothing_is_left_running(tmp_path: Path, stop: str, mnist: Dataset) -> None:
+    study = replace(STUDY, n_train=3000, epochs=150, retrain_epochs=150)  # long enough to be stopped halfway
     command = [
-        *(sys.executable, "-m", "lrp_core", "study", "--model", "softmax", "--train-images", "300", "--jobs", "2"),
-        *("--images", "100", "--seeds", "0", "1", "--keeps", "100", "400", "--modes", *MODES, "--epochs", "1"),
-        *("--retrain-epochs", "1"),
+        *(sys.executable, "-m", "lrp_core", "study", "--model", "softmax", "--train-images", "3000", "--jobs", "2"),
+        *("--images", "100", "--seeds", "0", "1", "--keeps", "100", "400", "--modes", *MODES, "--epochs", "150"),
+        *("--retrain-epochs", "150"),
     ]
-    ledger = Ledger(tmp_path)
+    ledger, keys = Ledger(tmp_path), keys_of(study)
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -281,10 +292,10 @@ def test_however_it_is_stopped_nothing_is_left_running(tmp_path: Path, stop: str
         start_new_session=True,
     )
     try:
-        wait_until(lambda: ledger.recorded(keys_of(STUDY)), 120)
+        wait_until(lambda: ledger.recorded(keys), 120)
         family = psutil.Process(process.pid).children(recursive=True)
         if stop == "cancel":
-            ledger.request_cancel(STUDY.key)
+            ledger.request_cancel(study.key)
         elif stop == "worker":
             next(child for child in family if "popen_loky" in " ".join(child.cmdline())).kill()
         elif stop == "SIGINT":
@@ -300,12 +311,12 @@ def test_however_it_is_stopped_nothing_is_left_running(tmp_path: Path, stop: str
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    run = ledger.run(STUDY.key)
+    run = ledger.run(study.key)
     assert run is not None
     state, expected_code = {"SIGKILL": ("interrupted", -9), "worker": ("done", 0)}.get(stop, ("cancelled", 130))
     assert (run.state, code) == (state, expected_code)
     assert "Traceback" not in said or stop == "SIGINT"  # some of loky's processes say that they were interrupted
-    kept = len(table_of(STUDY, mnist, ledger))
+    kept = len(table_of(study, mnist, ledger))
     assert 1 <= kept <= run.total
     assert (kept == run.total) == (state == "done")
 
