@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -157,7 +157,7 @@ def fit(
 def _gradient(network: nn.Module, x: Tensor, labels: Tensor, *, dtype: torch.dtype) -> Tensor:
     """The mean cross-entropy of a batch; its gradient is then in the parameters."""
     network.zero_grad(set_to_none=True)
-    with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
+    with nullcontext() if dtype == torch.float32 else torch.autocast(x.device.type, dtype):
         logits = network(x)
     loss = F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
     loss.backward()  # type: ignore[no-untyped-call]
