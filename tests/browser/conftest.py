@@ -139,12 +139,25 @@ def heading(page, name: str):
     return page.get_by_role("heading", name=name, level=1, exact=True)
 
 
+# The script ends before everything it sent is drawn: the client loads and mounts some elements later.
+STILL = """() => new Promise((resolve) => {
+  const app = document.querySelector('[data-testid=stApp]');
+  let last = '', since = performance.now();
+  const look = () => {
+    const now = app.getAttribute('data-test-script-state') + app.innerHTML;
+    if (now !== last) { last = now; since = performance.now(); }
+    const isStill = performance.now() - since > 300 && !app.querySelector('[data-testid=stSkeleton]');
+    if (isStill && now.startsWith('notRunning')) resolve(true);
+    else setTimeout(look, 50);
+  };
+  look();
+})"""
+
+
 def settle(page, name: str) -> None:
-    """Wait until a page is drawn: its title is there and no script runs."""
+    """Wait until a page is drawn: its title is there, no script runs, and nothing has changed for a moment."""
     heading(page, name).wait_for()
-    page.wait_for_function(
-        "document.querySelector('[data-testid=stApp]').getAttribute('data-test-script-state') === 'notRunning'"
-    )
+    page.wait_for_function(STILL)
 
 
 def go(page, name: str) -> None:

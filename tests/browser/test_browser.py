@@ -115,6 +115,7 @@ def test_the_choice_survives_page_switches_and_is_in_the_url(open_page, browser)
     slider(page).focus()
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
+    page.wait_for_url(re.compile("removed=78"))
     page.get_by_role("radio", name="variance").or_(page.get_by_role("button", name="variance")).first.click()
     page.wait_for_url(re.compile("method=variance"))
     for name in ("Overview", "Study", "Relevance", "Ranking", "Savings", "Export", "Pruning"):
