@@ -210,4 +210,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Under its own name: what belongs to __main__ is sent to other processes by value, and with it torch.classes,
+    # which cannot be sent.
+    from benchmarks import pixel_selection  # noqa: PLW0406
+
+    pixel_selection.main()
