@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,6 +64,16 @@ def test_a_harness_that_is_off_reports_nothing(monkeypatch: pytest.MonkeyPatch) 
     expected["svc"] += 1e-4
     with pytest.raises(SystemExit, match="not that of the published figures"):
         pixel_selection.check_gate(split_in_two())
+
+
+def test_processes_are_sent_functions_by_their_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of __main__ would be sent by value, which fails: what runs is the module under its own name."""
+    called = []
+    monkeypatch.setattr(pixel_selection, "main", lambda: called.append("main"))
+    monkeypatch.setattr("sys.argv", ["pixel_selection", "--help"])
+    with pytest.warns(RuntimeWarning, match="found in sys.modules"):
+        runpy.run_module("benchmarks.pixel_selection", run_name="__main__")
+    assert called == ["main"]
 
 
 def test_the_summary_is_the_mean_over_seeds() -> None:
