@@ -21,9 +21,9 @@ from .affine import Affine, Convolution
 from .composites import Composite, find_composite
 from .contributions import absorbed, propagate
 from .folding import fold_scales
-from .graph import trace
 from .operations import Back, Operation
 from .planning import prepare_rules, rectify_in_place, simplify
+from .reading import trace
 from .relevance import Relevance
 from .rules import Rule
 from .starts import Start, Target, start_relevance

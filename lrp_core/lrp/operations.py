@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..layers import Frame, Scatter
 from .relevance import Relevance
 
 Back: TypeAlias = Callable[[Relevance], Sequence[Relevance]]
@@ -251,31 +250,3 @@ class Concatenation(Operation):
 
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
         return all(inputs)
-
-
-@dataclass(frozen=True, eq=False)
-class Scattering(Operation):
-    """Kept pixels onto their canvas: relevance of the filled places is dropped, as they are no inputs."""
-
-    layer: Scatter
-
-    def run(self, *inputs: Tensor) -> tuple[Tensor, Back]:
-        (a,) = inputs
-        return self.layer.forward(a), lambda r: [r.at(a, self.layer.gather)]
-
-    def nonnegative(self, inputs: Sequence[bool]) -> bool:
-        return inputs[0] and self.layer.fill >= 0
-
-
-@dataclass(frozen=True, eq=False)
-class Framing(Operation):
-    """A map set into a constant surround: relevance of the surround is absorbed, like that of a bias."""
-
-    layer: Frame
-
-    def run(self, *inputs: Tensor) -> tuple[Tensor, Back]:
-        (a,) = inputs
-        return self.layer.forward(a), lambda r: [r.at(a, lambda t: self.layer.crop(t, like=a))]
-
-    def nonnegative(self, inputs: Sequence[bool]) -> bool:
-        return inputs[0] and bool((self.layer.surround >= 0).all())

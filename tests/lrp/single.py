@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lrp_core.lrp import AlphaBeta, Epsilon, Flat, Gamma, Pass, Rule, WSquare, ZBox, Zero, ZPlus
 from lrp_core.lrp.affine import Affine
 from lrp_core.lrp.contributions import propagate
-from lrp_core.lrp.graph import trace
+from lrp_core.lrp.reading import trace
 from lrp_core.lrp.relevance import Relevance
 
 Array = np.ndarray[Any, Any]

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from lrp_core.errors import UnsupportedLayer
 from lrp_core.lrp import Explainer
-from lrp_core.lrp.graph import trace
+from lrp_core.lrp.reading import trace
 
 from .networks import Lambda, assert_clear
 from .test_graph import WIDTH, three

@@ -10,16 +10,11 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
-from ..errors import UnsupportedLayer
-from . import pooling
-from .affine import Affine, Convolution, Dense, Scale
-from .operations import Activation, Concatenation, Identity, Multiple, Operation, Rearrangement, Rectifier, Sum
+from ...errors import UnsupportedLayer
+from ..affine import Affine, Convolution, Dense, Scale
+from ..operations import Activation, Concatenation, Identity, Multiple, Operation, Rearrangement, Rectifier, Sum
+from . import activations, pooling
 
-ELEMENTWISE = {
-    *("relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "tanh", "sigmoid", "hardtanh"),
-    *("hardswish", "hardsigmoid", "softplus", "softsign", "logsigmoid", "log_sigmoid"),
-}
-NEVER_NEGATIVE = {"relu6", "sigmoid", "hardsigmoid", "softplus"}
 IDENTITIES = {"contiguous", "clone", "detach"}
 DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
 IN_ORDER = {"flatten", "unflatten", "squeeze", "unsqueeze"}
@@ -89,9 +84,9 @@ def from_call(call: Call) -> Affine | Operation | None:
         return Identity()
     if name in DROPOUTS:
         return Identity() if _is_off(arguments, options) else None
-    if name in ELEMENTWISE:
-        function = getattr(F, {"log_sigmoid": "logsigmoid"}.get(name, name))
-        return Activation(lambda a: function(a, *arguments, **options), name in NEVER_NEGATIVE)
+    if name in activations.BY_NAME:
+        activation = activations.BY_NAME[name]
+        return Activation(lambda a: activation.function(a, *arguments, **options), activation.never_negative)
     for convert in (_layer, _pooling, _view):
         operation = convert(name, arguments, options)
         if operation is not None:

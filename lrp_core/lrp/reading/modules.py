@@ -10,17 +10,12 @@ from typing import Any, Literal
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from ..errors import UnsupportedLayer
-from ..layers import Frame, Scatter
-from . import calls, pooling
-from .affine import Affine, Convolution, Dense
-from .operations import Activation, Framing, Identity, Operation, Rearrangement, Rectifier, Scattering
+from ...errors import UnsupportedLayer
+from ..affine import Affine, Convolution, Dense
+from ..operations import Activation, Identity, Operation, Rearrangement, Rectifier
+from . import activations, calls, pooling
+from .registry import registered
 
-ELEMENTWISE_MODULES = (
-    *(nn.ReLU6, nn.LeakyReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid),
-    *(nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Softplus, nn.Softsign, nn.LogSigmoid, nn.Softshrink),
-)
-NEVER_NEGATIVE = (nn.ReLU6, nn.Sigmoid, nn.Hardsigmoid, nn.Softplus)
 IDENTITIES = (
     *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
 )
@@ -131,12 +126,16 @@ def _inputs(node: fx.Node) -> list[fx.Node]:
 
 def from_module(module: nn.Module) -> Affine | Operation | None:
     """The operation that a module is in evaluation mode, None for one without a rule."""
+    convert = registered(module)
+    if convert is not None:
+        return convert(module)
     if isinstance(module, MOVING_MODULES):
         return Rearrangement(module.forward)
     if isinstance(module, IDENTITIES):
         return Identity()
-    if isinstance(module, ELEMENTWISE_MODULES):
-        return Activation(_out_of_place(module), isinstance(module, NEVER_NEGATIVE))
+    activation = activations.of_module(module)
+    if activation is not None:
+        return Activation(_out_of_place(module), activation.never_negative)
     return _layer(module) or _pooling(module) or _other(module)
 
 
@@ -181,10 +180,6 @@ def _other(module: nn.Module) -> Operation | None:
             return Rearrangement(module.forward, in_order=True)
         case nn.Upsample() if module.mode == "nearest":
             return Rearrangement(module.forward)
-        case Scatter():
-            return Scattering(module)
-        case Frame():
-            return Framing(module)
     return None
 
 

@@ -8,25 +8,15 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import fx, nn
 
-from ..errors import UnsupportedLayer
-from ..layers import Frame, Scatter
-from .affine import Affine
-from .convert import Reader
-from .operations import Operation
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """An operation, and where it stands: `sources` are the steps whose outputs it reads, -1 is the network's input."""
-
-    name: str
-    operation: Affine | Operation
-    sources: tuple[int, ...]
+from ...errors import UnsupportedLayer
+from ..steps import Step
+from .modules import Reader
+from .registry import registered
 
 
 def trace(model: nn.Module) -> list[Step]:
@@ -100,11 +90,6 @@ class _Memory:
         return equal
 
 
-def readers(steps: list[Step], i: int) -> list[int]:
-    """The steps that read the output of step `i`."""
-    return [j for j, step in enumerate(steps) if i in step.sources]
-
-
 class _Proxy(fx.Proxy):
     """Tells `x += y`, which overwrites x, from `x = x + y`."""
 
@@ -125,13 +110,13 @@ class _Proxy(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    """Stops at the layers of this project too, not only at torch's own."""
+    """Stops at registered layers too, not only at torch's own."""
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
 
     def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
-        return isinstance(module, Scatter | Frame) or super().is_leaf_module(module, qualified_name)
+        return registered(module) is not None or super().is_leaf_module(module, qualified_name)
 
 
 def _traced_nodes(model: nn.Module) -> list[fx.Node]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .operations import Average, MaxPool, Operation
+from ..operations import Average, MaxPool, Operation
 
 aten = torch.ops.aten
 
