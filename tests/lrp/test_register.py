@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import subprocess
 import sys
 
@@ -66,7 +67,7 @@ def test_the_closest_and_the_latest_registration_counts() -> None:
 @pytest.mark.parametrize(("layer", "convert"), [(3, print), (int, print), (nn.ReLU(), print), (nn.Linear, 3)])
 def test_what_is_no_type_or_no_function_is_refused(layer: object, convert: object) -> None:
     with pytest.raises(InputError):
-        register(layer, convert)  # type: ignore[arg-type, type-var]
+        inspect.unwrap(register)(layer, convert)  # type: ignore[arg-type, type-var]
 
 
 def test_explaining_imports_nothing_of_the_rest() -> None:
