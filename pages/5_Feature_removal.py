@@ -11,7 +11,7 @@ from pages._ui import charts, charts_removal, data, drawing, frame, jobs, picker
 from pages._ui.formats import percent, points
 
 if TYPE_CHECKING:
-    from lrp_core.views_removal import Picture
+    from lrp_core.views.removal import Picture
 
 opened = frame.open_page(
     "Feature removal",

@@ -13,12 +13,13 @@ from .shared import Answer, asked_data, progress_bar, single_study
 
 def rank(arguments: argparse.Namespace) -> Answer:
     from ..models import Network
+    from ..pruning.files import load_network
     from ..ranking import NEED_NETWORK, Method, rank_by_strategy
     from ..ranking import rank as rank_inputs
-    from ..stages import RankingSpec, base_network
     from ..storage import write_atomic
     from ..study import plan
-    from ..weights import load_network
+    from ..study.describe import RankingSpec
+    from ..study.stages import base_network
 
     data = asked_data(arguments)
     method = Method(arguments.criterion, arguments.strategy)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..evaluation import PixelStatistics, Removal, RemovalResult
     from ..models import Network
     from ..ranking import Ranking
-    from ..stages import Base
+    from ..study.describe import Base
 
 DATA_SET = "data-set"
 """The criterion that gives every image the same mask: the inputs ranked by LRP-0 over the training images."""
@@ -32,7 +32,7 @@ _SETTING = ["criterion", "ranking", "scope", "fill"]
 
 def remove(arguments: argparse.Namespace) -> Answer:
     from ..evaluation import PixelStatistics
-    from ..stages import base_network
+    from ..study.stages import base_network
 
     criteria = _criteria(arguments)
     removals = _removals(arguments)
@@ -123,7 +123,7 @@ def _base(arguments: argparse.Namespace, data: Dataset) -> Base:
 def _ranking(base: Base) -> Ranking:
     """The project's own ranking of all inputs, over the training images."""
     from ..ranking import ranking_from
-    from ..stages import base_data, relevance_statistics
+    from ..study.stages import base_data, relevance_statistics
 
     statistics = relevance_statistics(base, "lrp-0", "log-odds", None)
     return ranking_from(statistics, "lrp-0", base_data(base).shape, seed=base.seed)
@@ -218,7 +218,7 @@ def _retrained(
 ) -> pd.DataFrame:
     """Accuracy of networks trained without a share of the inputs ("roar"), and on the masks alone ("masks")."""
     from ..evaluation import Retrain, mask_leak, roar
-    from ..stages import training_split
+    from ..study.stages import training_split
     from ..training import recipe_for
 
     epochs = arguments.epochs if arguments.retrain_epochs is None else arguments.retrain_epochs

@@ -14,11 +14,11 @@ from .criteria import (
     ranking_from,
 )
 from .elimination import Elimination, eliminate
+from .exchange import Exchange, exchange
 from .ranking import Ranking, check_keep, keep_for_share
 from .refinement import Refinement, refine
 from .statistics import STATISTICS, RelevanceStatistics
 from .strategies import STRATEGIES, Method, average_rankings, combine, rank_by_strategy
-from .swaps import Exchange, exchange
 
 __all__ = [
     "ATTRIBUTIONS",

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..errors import InputError, StorageError, storage_errors
 from ..pruning import PixelMask
+from ..pruning.files import checksum
 from ..storage import write_atomic
-from ..weights import checksum
 
 _META = "lrp_core_ranking"
 _TENSORS = {"scores": torch.float64, "standard_error": torch.float64, "order": torch.int64}

@@ -12,9 +12,9 @@ from ..errors import InputError, check_choice
 from ..models import Network
 from .criteria import CRITERIA, MEASURED, rank
 from .elimination import Elimination, eliminate
+from .exchange import Exchange, exchange
 from .ranking import Ranking
 from .refinement import Refinement, refine
-from .swaps import Exchange, exchange
 
 STRATEGIES: dict[str, str] = {
     "one-shot": "relevance measured once",

@@ -17,7 +17,7 @@ from PIL import Image
 from lrp_core.data import load_dataset
 from lrp_core.errors import Cancelled
 from lrp_core.evaluation import Removal
-from lrp_core.views_removal import CRITERIA, wrong_indices
+from lrp_core.views.removal import CRITERIA, wrong_indices
 from pages._ui import charts_removal, drawing, jobs, removal
 
 from .conftest import SMALL

@@ -6,9 +6,7 @@ that asks again gets them for nothing.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from .caching import is_stored, memory, stage
-from .data import Dataset, Split, load_dataset, provided
-from .errors import StorageError
-from .models import Network, build_model
-from .ranking import (
+from ..data import Dataset, Split, load_dataset, provided
+from ..errors import StorageError
+from ..models import Network, build_model
+from ..ranking import (
     MEASURED,
     NEED_NETWORK,
     Elimination,
@@ -35,67 +32,12 @@ from .ranking import (
     ranking_from,
     refine,
 )
-from .training import Recipe, fit, one_thread
-
-STAGE_VERSION = 3
-"""Part of every cache key and trial key: raise it when a change makes results differ."""
-
-ADDED = {"precision": "float32"}
-"""Fields that came after results had been kept: with these values they are no part of a key, so those stay valid."""
+from ..training import Recipe, fit, one_thread
+from .cache import is_stored, memory, stage
+from .describe import STAGE_VERSION, Base, RankingSpec, significant
 
 CACHE_LIMIT = 2 * 2**30
 """Bytes that cached stages may take, and as many again for the weights of trials; the oldest go first."""
-
-
-@dataclass(frozen=True)
-class Base:
-    """What a trial starts from: data, architecture and training. Its baseline is the network trained on all inputs."""
-
-    dataset: str = "mnist"
-    root: str | None = None
-    digest: str = ""
-    n_train: int | None = None
-    architecture: str = "mlp-300-100"
-    recipe: Recipe = Recipe()
-    seed: int = 0
-
-
-STABILITY_NETWORKS = 3
-"""Networks whose rankings the strategy "stability" averages: that of the seed, and others from seeds of their own."""
-
-_SEED_STEP = 1_000_003
-"""Between the seeds of these networks: far enough that two seeds that a person names have no network in common."""
-
-
-@dataclass(frozen=True)
-class RankingSpec:
-    """Everything that a ranking follows from: the network that is explained, and how.
-
-    `rank_images` None means all training images; for elimination, its own default in each step. `keep` is the
-    number of inputs that "exchange" optimises, and None for every other strategy.
-    """
-
-    base: Base
-    method: Method
-    statistic: str = "mean-square"
-    start: str = "log-odds"
-    rank_images: int | None = None
-    keep: int | None = None
-
-    @property
-    def bases(self) -> tuple[Base, ...]:
-        """The networks that have to be there first."""
-        if self.method.criterion not in NEED_NETWORK:
-            return ()
-        n = STABILITY_NETWORKS if self.method.strategy == "stability" else 1
-        return tuple(replace(self.base, seed=(self.base.seed + i * _SEED_STEP) % 2**32) for i in range(n))
-
-    @property
-    def improves(self) -> RankingSpec | None:
-        """The ranking that "exchange" starts from; None for every other strategy."""
-        if self.keep is None:
-            return None
-        return replace(self, method=replace(self.method, strategy="elimination"), keep=None)
 
 
 def ranking_of(spec: RankingSpec) -> Ranking:
@@ -276,22 +218,6 @@ def _from_plain(root: str | None, values: dict[str, Any]) -> Base:
     recipe = Recipe(**{name: values[name] for name in asdict(Recipe()) if name in values})
     names = ("dataset", "digest", "n_train", "architecture", "seed")
     return Base(root=root, recipe=recipe, **{name: values[name] for name in names})
-
-
-def key_of(described: Any, *, without: str = "") -> str:
-    """Digest of the fields of a dataclass and of `STAGE_VERSION`; the field `without` is left out, at any depth."""
-    values = [STAGE_VERSION, significant(asdict(described), without)]
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
-
-
-def significant(values: dict[str, Any], without: str = "") -> dict[str, Any]:
-    """Plain values without the fields that say no more than their absence (`ADDED`), at any depth."""
-    return {
-        name: significant(value, without) if isinstance(value, dict) else value
-        for name, value in values.items()
-        if name != without and ADDED.get(name, ...) != value
-    }
 
 
 def trim_cache(weights: Path) -> None:

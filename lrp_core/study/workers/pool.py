@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from ..errors import LrpError
+from ...errors import LrpError
 
 POLL_SECONDS = 0.5
 """How long a caller waits at most before it can look around."""

@@ -23,11 +23,11 @@ from distributed.comm.core import CommClosedError
 from joblib import Parallel
 from joblib._dask import DaskDistributedBackend
 
-from ..caching import NotStored, Result, collecting, keep, only_stored
-from ..data import Dataset, Split, provide, withdraw
-from ..errors import LrpError, StorageError
-from ..stages import STAGE_VERSION
-from ..version import __version__
+from ...data import Dataset, Split, provide, withdraw
+from ...errors import LrpError, StorageError
+from ...version import __version__
+from ..cache import NotStored, Result, collecting, keep, only_stored
+from ..describe import STAGE_VERSION
 from .pool import Item, Pool, Steps
 
 ANSWER_SECONDS = 10

@@ -15,9 +15,10 @@ import torch
 from joblib import Memory
 from torch import Tensor
 
-from .data import Dataset, Split, load_dataset
-from .errors import InputError, check_choice
-from .evaluation import (
+from ..data import Dataset, Split, load_dataset
+from ..data.pictures import fit_image
+from ..errors import InputError, check_choice
+from ..evaluation import (
     ATTRIBUTIONS,
     PixelStatistics,
     Removal,
@@ -26,12 +27,11 @@ from .evaluation import (
     perturbation_curves,
     remove_features,
 )
-from .images import fit_image
-from .models import Network
-from .ranking import CONTROLS, Ranking
-from .stages import base_network, ranking_of
-from .storage import cache_dir
-from .study import Study, Trial, trial_at
+from ..models import Network
+from ..ranking import CONTROLS, Ranking
+from ..storage import cache_dir
+from ..study import Study, Trial, trial_at
+from ..study.stages import base_network, ranking_of
 
 DATA_SET = "data-set"
 """The criterion that gives every image the same mask: the inputs as the study ranks them, over training images."""

@@ -12,7 +12,7 @@ from typing import Any
 from joblib import Memory
 from joblib import hash as digest
 
-from .storage import cache_dir
+from ..storage import cache_dir
 
 log = logging.getLogger(__name__)
 

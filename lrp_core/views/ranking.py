@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 from joblib import Memory
 
-from .data import Dataset, Split, load_dataset
-from .errors import InputError, StorageError
-from .ranking import MEASURED, Method, Ranking, compare, settling
-from .stages import STAGE_VERSION, RankingSpec, base_network, training_split
-from .storage import cache_dir
-from .study import Study, trial_at
+from ..data import Dataset, Split, load_dataset
+from ..errors import InputError, StorageError
+from ..ranking import MEASURED, Method, Ranking, compare, settling
+from ..storage import cache_dir
+from ..study import Study, trial_at
+from ..study.describe import STAGE_VERSION, RankingSpec
+from ..study.stages import base_network, training_split
 
 MAX_FILE_BYTES = 16 * 2**20
 """A ranking of 700,000 inputs takes as much: larger files are refused unread."""

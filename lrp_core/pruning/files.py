@@ -14,10 +14,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from .errors import InputError, LrpError, StorageError, storage_errors
-from .models import ModelSpec, Network, build_from_spec
-from .pruning import PixelMask, PrunedNetwork, build_pruned
-from .storage import write_atomic
+from ..errors import InputError, LrpError, StorageError, storage_errors
+from ..models import ModelSpec, Network, build_from_spec
+from ..storage import write_atomic
+from .mask import PixelMask
+from .network import PrunedNetwork, build_pruned
 
 MAX_INPUTS = 2**24
 """A file that describes a network on more inputs than these is refused before anything is built."""
