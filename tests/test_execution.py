@@ -153,7 +153,7 @@ STUDY = tiny(modes=MODES)
 RUN = """
     import logging, os, sys, time
     from pathlib import Path
-    from lrp_core import study
+    from lrp_core.study import run as study
     from lrp_core.data import load_dataset
     from lrp_core.study.ledger import Ledger
     from tests.test_study import MODES, tiny
