@@ -279,7 +279,7 @@ def info(arguments: argparse.Namespace) -> Answer:
 
     from .. import __version__
     from ..data import DATASETS
-    from ..evaluation import BASELINES, FILLS, RANKINGS, SCOPES
+    from ..evaluation import FILLS, RANKINGS, SCOPES
     from ..lrp import COMPOSITES, STARTS
     from ..models import ARCHITECTURES
     from ..ranking import CRITERIA, STATISTICS, STRATEGIES
@@ -304,7 +304,7 @@ def info(arguments: argparse.Namespace) -> Answer:
         "statistics": list(STATISTICS),
         "modes": list(MODES),
         "presets": list(PRESETS),
-        "baselines": list(BASELINES),
+        "controls": [name for name, one in CRITERIA.items() if one.is_control],
         "rankings": list(RANKINGS),
         "scopes": list(SCOPES),
         "fills": list(FILLS),
@@ -318,7 +318,7 @@ def info(arguments: argparse.Namespace) -> Answer:
         f"cache       {cache} ({values['cache']['bytes'] / 1e6:.0f} MB)",
     ]
     shown = ("data sets", "models", "composites", "starts", "criteria", "strategies", "statistics")
-    names = (*shown, "modes", "presets", "baselines", "rankings", "scopes", "fills")
+    names = (*shown, "modes", "presets", "controls", "rankings", "scopes", "fills")
     lines += [f"{name:<11} {', '.join(values[name])}" for name in names]
     lines += [f"run         {r['id']}  {r['name']}: {r['state']}, {r['done']} of {r['total']}" for r in values["runs"]]
     return Answer(values, "\n".join(lines))
