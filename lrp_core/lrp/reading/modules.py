@@ -86,7 +86,7 @@ class Reader:
         name = name_of(node)
         after_view = any(name_of(n) in moves.VIEWS | PARTS for n in node.all_input_nodes)
         moving = (name in moves.ANY_MOVE and name != "getitem") or (name == "getitem" and after_view)
-        return bool(sizes) or moving or name in CONSTANTS | PARTS
+        return bool(sizes) or moving or name in CONSTANTS | PARTS | calls.CASTS
 
     def sources(self, node: fx.Node) -> list[fx.Node]:
         """The nodes whose values a node reads."""
