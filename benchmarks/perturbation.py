@@ -26,9 +26,9 @@ from torch import Tensor
 from lrp_core.data import Dataset, load_dataset
 from lrp_core.evaluation import ORDERS, Removal, attribute_images, perturbation_curves
 from lrp_core.models import Network
-from lrp_core.stages import base_network
 from lrp_core.storage import write_atomic
 from lrp_core.study import plan, preset
+from lrp_core.study.stages import base_network
 
 TOLERANCE = 1e-4
 """How far two curves may be apart and still count as the same: single precision through a few layers."""

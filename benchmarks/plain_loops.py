@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader, Subset
 from lrp_core.data import Split, load_dataset
 from lrp_core.models import build_model
 from lrp_core.pruning import PixelMask, build_pruned
-from lrp_core.training import WARM_UP, Recipe
+from lrp_core.training import Recipe
+from lrp_core.training.fitting import WARM_UP
 
 from .processes import Seconds
 

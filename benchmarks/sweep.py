@@ -51,12 +51,12 @@ from torch import nn
 
 from lrp_core.data import load_dataset
 from lrp_core.evaluation import measure_cost
-from lrp_core.ledger import Ledger
 from lrp_core.models import build_model
 from lrp_core.pruning import PixelMask, build_pruned
 from lrp_core.ranking import keep_for_share
-from lrp_core.stages import ranking_of
 from lrp_core.study import Study, Trial, plan, run_study
+from lrp_core.study.ledger import Ledger
+from lrp_core.study.stages import ranking_of
 from lrp_core.training import PRECISIONS, recipe_for
 
 from .plain_loops import ARCHITECTURE, Cell, Timing, extrapolate, loader_cells, loop_over_loader, loop_over_tensors

@@ -11,9 +11,9 @@
 Names are imported when they are first used, so that the command line and the pages start at once.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .lazy import attach
 from .version import __version__ as __version__
 
 _HOMES = {
@@ -46,12 +46,12 @@ _HOMES = {
     "Study": "study",
     "preset": "study",
     "run_study": "study",
-    "curve": "results",
-    "study_trials": "views",
-    "recommend": "results",
-    "Ledger": "ledger",
-    "export": "exports",
-    "load_export": "exports",
+    "curve": "study.results",
+    "study_trials": "views.study",
+    "recommend": "study.results",
+    "Ledger": "study.ledger",
+    "export": "study.export",
+    "load_export": "study.export",
     "LrpError": "errors",
 }
 
@@ -98,23 +98,16 @@ if TYPE_CHECKING:
     from .data import Dataset, Split, load_dataset
     from .errors import LrpError
     from .evaluation import Removal, attribute_images, measure_cost, perturbation_curves, remove_features
-    from .exports import export, load_export
-    from .ledger import Ledger
     from .lrp import Composite, Explainer, attribute
     from .models import Network, build_model
     from .pruning import PixelMask, PrunedNetwork, build_pruned, prune_inputs
     from .ranking import Ranking, compare, eliminate, exchange, rank, settling
-    from .results import curve, recommend
     from .study import Study, preset, run_study
+    from .study.export import export, load_export
+    from .study.ledger import Ledger
+    from .study.results import curve, recommend
     from .training import Recipe, evaluate, fit
-    from .views import study_trials
+    from .views.study import study_trials
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = attach(__name__, _HOMES)

@@ -11,7 +11,7 @@ from pages._ui import charts, charts_removal, data, drawing, frame, jobs, picker
 from pages._ui.formats import percent, points
 
 if TYPE_CHECKING:
-    from lrp_core.views_removal import Picture
+    from lrp_core.views.removal import Picture
 
 opened = frame.open_page(
     "Feature removal",
@@ -34,7 +34,7 @@ def choose() -> tuple[removal.Choice, float]:
                 key="by",
                 bind="query-params",
                 help="A set of propagation rules, or what they have to beat. data-set: one order for all images, the "
-                "study's own. random and centre-disc look at neither network nor image.",
+                "study's own. random and centre look at neither network nor image.",
             )
         with st.container(width=130):
             start = st.selectbox(

@@ -11,8 +11,8 @@ from pages._ui import charts, charts_methods, data, frame, state, tables
 from pages._ui.formats import change, count, interval, p_value, percent, points, size
 
 if TYPE_CHECKING:
-    from lrp_core.results import Recommendation
-    from lrp_core.views import Threshold
+    from lrp_core.study.results import Recommendation
+    from lrp_core.views.study import Threshold
 
 opened = frame.open_page(
     "Pruning",

@@ -16,10 +16,10 @@ from PIL import Image
 
 from lrp_core.cli import main
 from lrp_core.data import Dataset
-from lrp_core.exports import load_export
 from lrp_core.pruning import PrunedNetwork
+from lrp_core.pruning.files import load_network
 from lrp_core.ranking import Ranking
-from lrp_core.weights import load_network
+from lrp_core.study.export import load_export
 
 SMALL = ["--model", "softmax", "--train-images", "300", "--epochs", "1"]
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lrp_core import training
 from lrp_core.data import Dataset, Split
-from lrp_core.dense_training import DenseChain, find_dense_chain
 from lrp_core.models import build_model
 from lrp_core.pruning import PixelMask, build_pruned, prune_inputs
 from lrp_core.training import Recipe, evaluate, fit
+from lrp_core.training import fitting as training
+from lrp_core.training.dense import DenseChain, find_dense_chain
 
 from .support import frozen, unchanged
 

@@ -27,10 +27,10 @@ import pytest
 from lrp_core.cli import main
 from lrp_core.data import Dataset, load_dataset, provided
 from lrp_core.errors import Cancelled, InputError, LrpError, StorageError
-from lrp_core.execution import Pool, cluster, open_pool
-from lrp_core.ledger import Ledger
-from lrp_core.stages import base_network
 from lrp_core.study import MODES, Study, plan, run_study
+from lrp_core.study.ledger import Ledger
+from lrp_core.study.stages import base_network
+from lrp_core.study.workers import Pool, cluster, open_pool
 from lrp_core.version import __version__
 
 from .support import ROOT, check_sentence
@@ -153,9 +153,9 @@ STUDY = tiny(modes=MODES)
 RUN = """
     import logging, os, sys, time
     from pathlib import Path
-    from lrp_core import study
+    from lrp_core.study import run as study
     from lrp_core.data import load_dataset
-    from lrp_core.ledger import Ledger
+    from lrp_core.study.ledger import Ledger
     from tests.test_study import MODES, tiny
 
     folder, jobs, together = Path(os.environ["LRP_CACHE"]), *map(int, sys.argv[1:])

@@ -14,9 +14,9 @@ import torch
 from lrp_core.data import Dataset
 from lrp_core.errors import InputError, LrpError, StorageError
 from lrp_core.evaluation import measure_cost
-from lrp_core.exports import CARD, WEIGHTS, export, load_export, predict
 from lrp_core.models import Network, build_model
 from lrp_core.pruning import PixelMask, PrunedNetwork, build_pruned, prune_inputs
+from lrp_core.study.export import CARD, WEIGHTS, export, load_export, predict
 from lrp_core.training import Recipe, evaluate, fit, predict_logits
 
 from .support import check_sentence, frozen, is_one_sentence, python, toy_split, unchanged
@@ -211,7 +211,7 @@ def test_a_failed_overwrite_keeps_the_earlier_export(small, toy, exported, monke
     def fail(*_args: object) -> None:
         raise StorageError("read back wrongly")
 
-    monkeypatch.setattr("lrp_core.exports.check_export", fail)
+    monkeypatch.setattr("lrp_core.study.export.check_export", fail)
     with pytest.raises(StorageError, match="read back wrongly"):
         export(small, exported, data=toy, overwrite=True)
     assert contents(exported) == before
@@ -220,7 +220,7 @@ def test_a_failed_overwrite_keeps_the_earlier_export(small, toy, exported, monke
 
 def test_what_reads_back_otherwise_is_not_offered(small, toy, tmp_path, monkeypatch):
     """The check is on what was read, not on what was meant."""
-    from lrp_core import exports
+    from lrp_core.study import export as exports
 
     original = exports.load_export
 
@@ -239,7 +239,7 @@ def test_what_reads_back_otherwise_is_not_offered(small, toy, tmp_path, monkeypa
 FULL = """
 import resource, sys, torch
 from lrp_core.errors import StorageError
-from lrp_core.exports import export
+from lrp_core.study.export import export
 from lrp_core.models import build_model
 from tests.support import toy_dataset
 data = toy_dataset()

@@ -15,8 +15,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from lrp_core.data import Dataset
+from lrp_core.data.pictures import LARGEST, FittedImage, fit_image
 from lrp_core.errors import InputError
-from lrp_core.images import LARGEST, FittedImage, fit_image
 
 from .support import check_sentence
 

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lrp_core.data import Dataset
-from lrp_core.exports import load_export
-from lrp_core.launch import log_path, start_export, start_study
-from lrp_core.ledger import Ledger, Run
 from lrp_core.study import Study, trial_at
-from lrp_core.views import export_folder, study_trials
+from lrp_core.study.export import load_export
+from lrp_core.study.launch import log_path, start_export, start_study
+from lrp_core.study.ledger import Ledger, Run
+from lrp_core.views.study import export_folder, study_trials
 
 STUDY = Study(
     architecture="softmax", n_train=300, epochs=1, retrain_epochs=1, keeps=(100,), seeds=(0, 1), criteria=("random",)

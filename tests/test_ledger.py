@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrp_core.errors import Cancelled, StorageError
-from lrp_core.ledger import STARTUP_SECONDS, VERSION, Ledger
+from lrp_core.study.ledger import STARTUP_SECONDS, VERSION, Ledger
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def holder(folder: Path, then: str, *, share: bool = False) -> subprocess.Popen[
     code = f"""
         import sys, time
         from pathlib import Path
-        from lrp_core.ledger import Ledger
+        from lrp_core.study.ledger import Ledger
         ledger = Ledger(Path({str(folder)!r}))
         with ledger.running("r", "study", "quick", {{"a": 1}}, 3, share={share}) as mine:
             ledger.report("r", "trials", 1)
@@ -285,7 +285,7 @@ def test_an_older_ledger_goes_on_with_nothing_lost(tmp_path: Path) -> None:
 
 
 def test_many_processes_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from lrp_core.ledger import Ledger; Ledger(Path({str(tmp_path)!r})).runs()"
+    code = f"from pathlib import Path; from lrp_core.study.ledger import Ledger; Ledger(Path({str(tmp_path)!r})).runs()"
     processes = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(6)]
     assert [process.communicate()[1] for process in processes] == [""] * 6
 
@@ -369,7 +369,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path: Path) -> None:
         import resource
         from pathlib import Path
         from lrp_core.errors import StorageError
-        from lrp_core.ledger import Ledger
+        from lrp_core.study.ledger import Ledger
         ledger = Ledger(Path({str(tmp_path)!r}))
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
         try:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from lrp_core.data import Dataset
 from lrp_core.errors import InputError, StorageError
-from lrp_core.ledger import Ledger
 from lrp_core.pruning import PrunedNetwork
 from lrp_core.ranking import (
     CRITERIA,
@@ -29,8 +28,10 @@ from lrp_core.ranking import (
     rank,
     refine,
 )
-from lrp_core.stages import RankingSpec, base_network, is_cached, ranking_of, training_split
 from lrp_core.study import Study, make_network, plan, run_study, trial_at
+from lrp_core.study.describe import RankingSpec
+from lrp_core.study.ledger import Ledger
+from lrp_core.study.stages import base_network, is_cached, ranking_of, training_split
 from lrp_core.training import evaluate, one_thread
 
 TINY: dict[str, Any] = {

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lrp_core import results
 from lrp_core.errors import InputError
 from lrp_core.evaluation import crossed_interval, pack
 from lrp_core.ranking import Method
+from lrp_core.study import results
 
 Place = tuple[Any, ...]
 

@@ -18,20 +18,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrp_core import stages
 from lrp_core.data import Dataset
 from lrp_core.errors import Cancelled, InputError, StorageError
-from lrp_core.ledger import Ledger
 from lrp_core.pruning import PrunedNetwork
+from lrp_core.pruning.files import load_network
 from lrp_core.ranking import CRITERIA, MEASURED, rank
-from lrp_core.stages import (
-    base_network,
-    base_scores,
-    ranking_of,
-    relevance_statistics,
-    significant,
-    training_split,
-)
 from lrp_core.study import (
     MODES,
     PRESETS,
@@ -40,12 +31,21 @@ from lrp_core.study import (
     preset,
     run_study,
     run_trial,
+    stages,
     trial_at,
     trial_network,
     weights_path,
 )
+from lrp_core.study.ledger import Ledger
+from lrp_core.study.stages import (
+    base_network,
+    base_scores,
+    ranking_of,
+    relevance_statistics,
+    significant,
+    training_split,
+)
 from lrp_core.training import PRECISIONS, evaluate, one_thread
-from lrp_core.weights import load_network
 
 TINY: dict[str, Any] = {
     "architecture": "softmax",

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 import torch
 
-from lrp_core import results, views
 from lrp_core.data import Dataset
 from lrp_core.errors import InputError
-from lrp_core.ledger import Ledger
 from lrp_core.lrp import attribute
 from lrp_core.ranking import keep_for_share
-from lrp_core.stages import base_network, ranking_of
-from lrp_core.study import Study, plan, run_study, trial_at
+from lrp_core.study import Study, plan, results, run_study, trial_at
+from lrp_core.study.ledger import Ledger
+from lrp_core.study.stages import base_network, ranking_of
+from lrp_core.views import study as views
 
 STUDY = Study(
     architecture="mlp-300-100",

@@ -13,14 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as some
 from scipy import stats
 
-from lrp_core import views, views_ranking
 from lrp_core.data import Dataset
 from lrp_core.errors import Cancelled, InputError, StorageError
-from lrp_core.ledger import Ledger
+from lrp_core.pruning.files import to_bytes
 from lrp_core.ranking import Ranking, measure_relevance, ranking_from
-from lrp_core.stages import base_network, training_split
 from lrp_core.study import Study, plan, run_study
-from lrp_core.weights import to_bytes
+from lrp_core.study.ledger import Ledger
+from lrp_core.study.stages import base_network, training_split
+from lrp_core.views import ranking as views_ranking
+from lrp_core.views import study as views
 
 STUDY = Study(
     architecture="softmax", n_train=240, epochs=1, retrain_epochs=1, keeps=(100, 400), seeds=(0, 3), rank_images=40,

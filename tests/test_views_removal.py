@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from lrp_core import views_removal as views
 from lrp_core.data import Dataset
 from lrp_core.errors import Cancelled, InputError
 from lrp_core.evaluation import (
@@ -24,8 +23,9 @@ from lrp_core.evaluation import (
     remove_features,
 )
 from lrp_core.models import Network
-from lrp_core.stages import base_network, ranking_of
 from lrp_core.study import Study, plan, trial_at
+from lrp_core.study.stages import base_network, ranking_of
+from lrp_core.views import removal as views
 
 STUDY = Study(n_train=300, epochs=1, rank_images=100, keeps=(100,), seeds=(0, 3))
 SEED = 3

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrp_core import views_study
 from lrp_core.data import Dataset, load_dataset
 from lrp_core.errors import InputError, StorageError
-from lrp_core.ledger import Ledger
 from lrp_core.ranking import keep_for_share
 from lrp_core.study import PRESETS, Study, plan, preset, run_study
+from lrp_core.study.ledger import Ledger
+from lrp_core.views import draft as views_study
 
 STUDY = Study(
     architecture="softmax", n_train=200, epochs=1, retrain_epochs=1, keeps=(100, 400), seeds=(0, 1), rank_images=50,

@@ -18,7 +18,7 @@ from torch import Tensor
 from lrp_core.errors import StorageError
 from lrp_core.models import ARCHITECTURES, Network, build_model
 from lrp_core.pruning import PixelMask, PrunedNetwork, build_pruned, prune_inputs
-from lrp_core.weights import checksum, describe, load_network, save_network, to_bytes
+from lrp_core.pruning.files import checksum, describe, load_network, save_network, to_bytes
 
 from .support import check_sentence, frozen, is_one_sentence, python, stir, unchanged
 
@@ -337,7 +337,7 @@ LOAD = """
 import resource, sys
 from pathlib import Path
 from lrp_core.errors import StorageError
-from lrp_core.weights import load_network
+from lrp_core.pruning.files import load_network
 load_network(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

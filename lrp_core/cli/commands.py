@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..data import Dataset
-    from ..exports import Export
-    from ..ledger import Ledger, Run
     from ..study import Study
+    from ..study.export import Export
+    from ..study.ledger import Ledger, Run
 
 
 def train(arguments: argparse.Namespace) -> Answer:
     from ..evaluation import measure_cost, wilson_interval
     from ..models import build_model
+    from ..pruning.files import save_network
     from ..training import evaluate, fit, recipe_for
-    from ..weights import save_network
 
     data = asked_data(arguments)
     if arguments.output is not None and arguments.output.exists() and not arguments.overwrite:
@@ -82,8 +82,8 @@ def train(arguments: argparse.Namespace) -> Answer:
 
 
 def study(arguments: argparse.Namespace) -> Answer:
-    from ..ledger import Ledger
     from ..study import Study, preset
+    from ..study.ledger import Ledger
 
     ledger = Ledger()
     if arguments.resume:
@@ -115,9 +115,9 @@ def study(arguments: argparse.Namespace) -> Answer:
 
 def _run_study(study: Study, ledger: Ledger, name: str, arguments: argparse.Namespace) -> Answer:
     from ..data import load_dataset
-    from ..results import curve, recommend
     from ..study import plan, run_study
-    from ..views import study_trials
+    from ..study.results import curve, recommend
+    from ..views.study import study_trials
 
     data = load_dataset(study.dataset, study.root)
     steps = run_study(
@@ -187,10 +187,10 @@ def _curve_text(tables: dict[str, pd.DataFrame]) -> str:
 
 
 def export(arguments: argparse.Namespace) -> Answer:
-    from ..exports import export_trial
-    from ..ledger import Ledger
     from ..ranking import Method
     from ..study import trial_at
+    from ..study.export import export_trial
+    from ..study.ledger import Ledger
 
     ledger = Ledger()
     if arguments.resume:
@@ -219,9 +219,9 @@ def export(arguments: argparse.Namespace) -> Answer:
 def _export_recorded(run: Run, ledger: Ledger) -> Export:
     """The export that a page asked for."""
     from ..data import load_dataset
-    from ..exports import export_trial
     from ..study import Study, trial_at
-    from ..views import export_folder
+    from ..study.export import export_trial
+    from ..views.study import export_folder
 
     names = ("method", "keep", "mode", "seed")
     if not {"study", *names} <= set(run.spec):
@@ -241,8 +241,8 @@ def _export_recorded(run: Run, ledger: Ledger) -> Export:
 def predict(arguments: argparse.Namespace) -> Answer:
     import torch
 
-    from ..exports import predict as classify
-    from ..images import read_images
+    from ..data.pictures import read_images
+    from ..study.export import predict as classify
 
     names: list[str] = []
     labels: list[str] = []
@@ -279,13 +279,13 @@ def info(arguments: argparse.Namespace) -> Answer:
 
     from .. import __version__
     from ..data import DATASETS
-    from ..evaluation import BASELINES, FILLS, RANKINGS, SCOPES
-    from ..ledger import Ledger
+    from ..evaluation import FILLS, RANKINGS, SCOPES
     from ..lrp import COMPOSITES, STARTS
     from ..models import ARCHITECTURES
     from ..ranking import CRITERIA, STATISTICS, STRATEGIES
     from ..storage import cache_dir
     from ..study import MODES, PRESETS
+    from ..study.ledger import Ledger
     from ..training import pick_device
 
     cache = cache_dir()
@@ -304,7 +304,7 @@ def info(arguments: argparse.Namespace) -> Answer:
         "statistics": list(STATISTICS),
         "modes": list(MODES),
         "presets": list(PRESETS),
-        "baselines": list(BASELINES),
+        "controls": [name for name, one in CRITERIA.items() if one.is_control],
         "rankings": list(RANKINGS),
         "scopes": list(SCOPES),
         "fills": list(FILLS),
@@ -318,7 +318,7 @@ def info(arguments: argparse.Namespace) -> Answer:
         f"cache       {cache} ({values['cache']['bytes'] / 1e6:.0f} MB)",
     ]
     shown = ("data sets", "models", "composites", "starts", "criteria", "strategies", "statistics")
-    names = (*shown, "modes", "presets", "baselines", "rankings", "scopes", "fills")
+    names = (*shown, "modes", "presets", "controls", "rankings", "scopes", "fills")
     lines += [f"{name:<11} {', '.join(values[name])}" for name in names]
     lines += [f"run         {r['id']}  {r['name']}: {r['state']}, {r['done']} of {r['total']}" for r in values["runs"]]
     return Answer(values, "\n".join(lines))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..errors import InputError, StorageError, storage_errors
 from ..pruning import PixelMask
+from ..pruning.files import checksum
 from ..storage import write_atomic
-from ..weights import checksum
 
 _META = "lrp_core_ranking"
 _TENSORS = {"scores": torch.float64, "standard_error": torch.float64, "order": torch.int64}
@@ -33,9 +33,9 @@ class Ranking:
     """
 
     criterion: str
-    scores: Float[Tensor, " inputs"]
-    standard_error: Float[Tensor, " inputs"]
-    order: Int64[Tensor, " inputs"]
+    scores: Float[Tensor, " inputs"] = field(repr=False)
+    standard_error: Float[Tensor, " inputs"] = field(repr=False)
+    order: Int64[Tensor, " inputs"] = field(repr=False)
     shape: tuple[int, ...]
 
     @classmethod

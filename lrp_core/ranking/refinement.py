@@ -13,10 +13,10 @@ import torch
 
 from ..data import Split
 from ..errors import InputError
+from .exchange import check_images, put_first
 from .kernels import KernelNetwork, Smoothness
 from .neighbours import Images
 from .ranking import Ranking, check_keep
-from .swaps import check_images, put_first
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ COMMAND = "python -m lrp_core predict small-network digit.png"
 
 PYTHON = """\
 import torch
-from lrp_core.exports import load_export, predict
+from lrp_core.study.export import load_export, predict
 
 network, card = load_export("small-network")         # checks the weights against the card
 images = torch.rand(1, {shape})                 # your images: pixels between 0 and 1

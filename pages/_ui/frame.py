@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from lrp_core.errors import LrpError
-from lrp_core.ledger import Ledger, Run
+from lrp_core.study.ledger import Ledger, Run
 
 from . import data, jobs, runs, state
 from .registry import ICON, pages

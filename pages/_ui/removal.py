@@ -13,7 +13,7 @@ import streamlit as st
 if TYPE_CHECKING:
     from lrp_core.evaluation import Removal
     from lrp_core.study import Study
-    from lrp_core.views_removal import MeasuredCurves, MeasuredRemoval, Picture, RemovedPicture
+    from lrp_core.views.removal import MeasuredCurves, MeasuredRemoval, Picture, RemovedPicture
 
 SHARE = 15
 """Percent of the pixels that are removed until someone moves the slider: the paper's."""
@@ -53,9 +53,9 @@ class Choice:
 
 def criteria() -> tuple[str, ...]:
     """What relevance can be taken from."""
-    from lrp_core.views_removal import CRITERIA
+    from lrp_core.evaluation import removal_criteria
 
-    return CRITERIA
+    return removal_criteria()
 
 
 def rankings() -> tuple[str, ...]:
@@ -68,7 +68,7 @@ def rankings() -> tuple[str, ...]:
 @st.cache_data(max_entries=64, show_spinner=False)
 def picture_of_test(study: Study, index: int) -> Picture:
     """A test image."""
-    from lrp_core import views_removal
+    from lrp_core.views import removal as views_removal
 
     return views_removal.picture_of_test(study, index)
 
@@ -76,7 +76,7 @@ def picture_of_test(study: Study, index: int) -> Picture:
 @st.cache_data(max_entries=16, show_spinner=False)
 def picture_of_file(study: Study, content: bytes, name: str) -> Picture:
     """An upload or a drawing as the network takes it."""
-    from lrp_core import views_removal
+    from lrp_core.views import removal as views_removal
 
     return views_removal.picture_of_file(study, content, name)
 
@@ -84,7 +84,7 @@ def picture_of_file(study: Study, content: bytes, name: str) -> Picture:
 @st.cache_data(max_entries=32, show_spinner=False)
 def wrong_indices(study: Study, folder: Path, seed: int, label: int | None) -> list[int]:
     """Positions of the test images that the network of a seed gets wrong. `folder` is where that network lies."""
-    from lrp_core import views_removal
+    from lrp_core.views import removal as views_removal
 
     return list(views_removal.wrong_indices(study, seed, label))
 
@@ -96,21 +96,21 @@ def relevance(choice: Choice, picture: Picture) -> np.ndarray:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _relevance(study: Study, folder: Path, seed: int, pixels: np.ndarray, criterion: str, start: str) -> np.ndarray:
-    from lrp_core import views_removal
+    from lrp_core.views import removal as views_removal
 
     return views_removal.picture_relevance(study, seed, views_removal.Picture(pixels), criterion, start)
 
 
 def remove(choice: Choice, picture: Picture, scores: np.ndarray, share: float) -> RemovedPicture:
     """The picture without its least and without its most relevant inputs: milliseconds, so not remembered."""
-    from lrp_core import views_removal
+    from lrp_core.views import removal as views_removal
 
     return views_removal.remove_from_picture(choice.study, choice.seed, picture, scores, choice.removal, share)
 
 
 def measure_removal(choice: Choice, share: float) -> Callable[[Callable[[float, str], None]], MeasuredRemoval]:
     """The work of measuring a share on the whole test set, for `jobs.ask`."""
-    from lrp_core import views_removal
+    from lrp_core.views import removal as views_removal
 
     return lambda report: views_removal.measure_removal(
         choice.study, choice.seed, choice.criterion, choice.start, choice.removal, share, report
@@ -119,7 +119,7 @@ def measure_removal(choice: Choice, share: float) -> Callable[[Callable[[float, 
 
 def is_measured(choice: Choice, share: float) -> bool:
     """Whether the work of `measure_removal` is in the cache."""
-    from lrp_core import views_removal
+    from lrp_core.views import removal as views_removal
 
     return views_removal.is_measured(choice.study, choice.seed, choice.criterion, choice.start, choice.removal, share)
 
@@ -128,7 +128,7 @@ def measure_curves(
     choice: Choice, names: tuple[str, ...], n_steps: int, n_images: int | None
 ) -> Callable[[Callable[[float, str], None]], MeasuredCurves]:
     """The work of measuring curves, for `jobs.ask`."""
-    from lrp_core import views_removal
+    from lrp_core.views import removal as views_removal
 
     return lambda report: views_removal.measure_curves(
         choice.study, choice.seed, names, choice.start, choice.removal, n_steps, n_images, report
@@ -137,7 +137,7 @@ def measure_curves(
 
 def curves_are_measured(choice: Choice, names: tuple[str, ...], n_steps: int, n_images: int | None) -> bool:
     """Whether all that `measure_curves` needs is in the cache."""
-    from lrp_core import views_removal
+    from lrp_core.views import removal as views_removal
 
     return views_removal.curves_are_measured(
         choice.study, choice.seed, names, choice.start, choice.removal, n_steps, n_images

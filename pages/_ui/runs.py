@@ -7,7 +7,7 @@ import time
 import streamlit as st
 
 from lrp_core.errors import LrpError
-from lrp_core.ledger import Ledger, Run
+from lrp_core.study.ledger import Ledger, Run
 
 from . import data
 from .formats import duration, throughput

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from lrp_core.errors import InputError, LrpError
-from lrp_core.ledger import Ledger, Run
+from lrp_core.study.ledger import Ledger, Run
 
 from . import data, state, studies
 from .formats import duration

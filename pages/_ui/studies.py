@@ -9,13 +9,13 @@ import pandas as pd
 import streamlit as st
 
 from lrp_core.errors import LrpError
-from lrp_core.ledger import Ledger, Run
+from lrp_core.study.ledger import Ledger, Run
 
 from . import runs
 
 if TYPE_CHECKING:
     from lrp_core.study import Study
-    from lrp_core.views_study import Outlook
+    from lrp_core.views.draft import Outlook
 
 POLL_SECONDS = 2.0
 
@@ -86,7 +86,7 @@ def delete(run: Run, known: list[Run], ledger: Ledger) -> None:
     """The button that takes a study out of the list, once that was confirmed."""
 
     def forget() -> None:
-        from lrp_core.launch import log_path
+        from lrp_core.study.launch import log_path
 
         try:
             ledger.forget(run.id)
@@ -168,35 +168,35 @@ def statistics() -> tuple[str, ...]:
 
 def write_shares(study: Study) -> str:
     """What a study removes, in per cent."""
-    from lrp_core import views_study
+    from lrp_core.views import draft as views_study
 
     return views_study.write_shares(study)
 
 
 def read_seeds(text: str) -> tuple[int, ...]:
     """Seeds from text."""
-    from lrp_core import views_study
+    from lrp_core.views import draft as views_study
 
     return views_study.read_seeds(text)
 
 
 def draft(shares: str, values: dict[str, Any]) -> Study:
     """The study of these shares in per cent and these other values. Raises `LrpError` for one that cannot run."""
-    from lrp_core import views_study
+    from lrp_core.views import draft as views_study
 
     return views_study.draft_study(views_study.read_shares(shares), **values)
 
 
 def default_name(study: Study) -> str:
     """A name made of a study's parts."""
-    from lrp_core import views_study
+    from lrp_core.views import draft as views_study
 
     return views_study.name_study(study)
 
 
 def outlook(study: Study, known: list[Run], ledger: Ledger) -> Outlook:
     """What running a study would take."""
-    from lrp_core import views_study
+    from lrp_core.views import draft as views_study
 
     # Timings hardly change while a study runs: read again when one was started or ended.
     stamp = tuple((run.id, run.state) for run in known)
@@ -205,13 +205,13 @@ def outlook(study: Study, known: list[Run], ledger: Ledger) -> Outlook:
 
 @st.cache_data(max_entries=4, show_spinner=False)
 def _timings(folder: Path, stamp: tuple) -> pd.DataFrame:
-    from lrp_core import views_study
+    from lrp_core.views import draft as views_study
 
     return views_study.measured_timings(Ledger(folder))
 
 
 def start(study: Study, ledger: Ledger, name: str) -> None:
     """Run a study in a process of its own, or go on with it."""
-    from lrp_core.launch import start_study
+    from lrp_core.study.launch import start_study
 
     start_study(study, ledger, name=name)

@@ -14,8 +14,8 @@ import pytest
 from playwright.sync_api import expect
 
 from lrp_core.data import load_dataset
-from lrp_core.exports import load_export, predict
-from lrp_core.ledger import Ledger
+from lrp_core.study.export import load_export, predict
+from lrp_core.study.ledger import Ledger
 
 from .conftest import go, heading, icons, menu, settle
 

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from playwright.sync_api import expect
 
-from lrp_core.ledger import Ledger
 from lrp_core.ranking import Ranking
+from lrp_core.study.ledger import Ledger
 
 from .conftest import go, settle
 

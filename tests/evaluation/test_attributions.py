@@ -80,7 +80,7 @@ def test_smoothgrad_of_a_linear_network_is_its_gradient_and_else_is_not():
 
 
 def test_the_centre_disc_by_hand():
-    found = attribute_images(nn.Identity(), torch.zeros(2, 1, 3, 3), "centre-disc")
+    found = attribute_images(nn.Identity(), torch.zeros(2, 1, 3, 3), "centre")
     near, far = 2**0.5, 0.0
     side = 2**0.5 - 1
     expected = torch.tensor([[far, side, far], [side, near, side], [far, side, far]])
@@ -112,7 +112,7 @@ def test_changes_nothing_and_batches_do_not_matter(criterion):
     done: list[int] = []
     parts = attribute_images(model, x, criterion, batch_size=2, on_batch=done.append)
     torch.testing.assert_close(parts, attribute_images(model, x, criterion), rtol=1e-4, atol=1e-6)
-    assert done == ([] if criterion in ("random", "centre-disc") else [2, 4, 5])
+    assert done == ([] if criterion in ("random", "centre") else [2, 4, 5])
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.equal(x, kept)
     assert unchanged(model, before)
@@ -129,7 +129,7 @@ def test_what_cannot_be():
     with pytest.raises(InputError, match="ranking is of 9 inputs, an image has 36"):
         attribute_images(network(), images(), Ranking.from_scores("own", torch.zeros(9), (1, 3, 3)))
     with pytest.raises(InputError, match="centre disc needs images"):
-        attribute_images(nn.Identity(), torch.zeros(2, 36), "centre-disc")
+        attribute_images(nn.Identity(), torch.zeros(2, 36), "centre")
     with pytest.raises(InputError, match=r"network takes inputs of shape \(1, 6, 6\), the images are of \(1, 6, 5\)"):
         attribute_images(network(), torch.zeros(2, 1, 6, 5), "gradient")
     with pytest.raises(InputError, match=r"finite values in \[0, 1\]"):

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lrp_core.evaluation import Cost, measure_cost
 from lrp_core.models import ARCHITECTURES, ModelSpec, Network, build_model
 from lrp_core.pruning import PixelMask, PrunedNetwork, build_pruned, prune_inputs
-from lrp_core.weights import to_bytes
+from lrp_core.pruning.files import to_bytes
 
 from ..support import frozen, livened, unchanged
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lrp_core.ledger import Ledger
 from lrp_core.study import Study, run_study
+from lrp_core.study.ledger import Ledger
 
 PAGES = Path(__file__).resolve().parents[2] / "pages"
 

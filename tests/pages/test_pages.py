@@ -9,12 +9,12 @@ from dataclasses import asdict
 
 import pytest
 
-import lrp_core.launch
+import lrp_core.study.launch
 from lrp_core.data import load_dataset
 from lrp_core.errors import Cancelled
-from lrp_core.exports import export_trial, load_export
-from lrp_core.ledger import Ledger
 from lrp_core.study import Study, preset, trial_at
+from lrp_core.study.export import export_trial, load_export
+from lrp_core.study.ledger import Ledger
 from pages._ui import data, export_card
 
 from .conftest import SMALL, Stage
@@ -122,7 +122,7 @@ def test_the_first_visit_starts_the_quick_study_once(empty, monkeypatch):
         started.append((study, name, fresh))
         return fresh
 
-    monkeypatch.setattr(lrp_core.launch, "start_study", start)
+    monkeypatch.setattr(lrp_core.study.launch, "start_study", start)
     stage = Stage(empty, preset("quick", load_dataset("mnist")))
     for name in NAMES:
         app = stage.open(name)
@@ -155,10 +155,10 @@ def stop(ledger: Ledger, study: Study, error: Exception) -> None:
 def test_a_stopped_study_says_why_and_resumes(small, monkeypatch, error, said):
     study = Study(n_train=299, architecture="softmax", keeps=(100,), seeds=(1,))
     resumed = []
-    monkeypatch.setattr(lrp_core.launch, "start_study", lambda *a, **k: resumed.append((a[0], k)) or True)
+    monkeypatch.setattr(lrp_core.study.launch, "start_study", lambda *a, **k: resumed.append((a[0], k)) or True)
     stop(small.ledger, study, error)
     try:
-        log = lrp_core.launch.log_path(small.ledger, study.key)
+        log = lrp_core.study.launch.log_path(small.ledger, study.key)
         log.parent.mkdir(exist_ok=True)
         log.write_text("a line of the log\n")
         app = small.open("Pruning")
@@ -196,7 +196,7 @@ def test_a_killed_study_is_interrupted(empty):
 
 def test_results_of_another_version_can_be_made_again(empty, monkeypatch):
     again = []
-    monkeypatch.setattr(lrp_core.launch, "start_study", lambda *a, **k: again.append(a[0]) or True)
+    monkeypatch.setattr(lrp_core.study.launch, "start_study", lambda *a, **k: again.append(a[0]) or True)
     with empty.running(SMALL.key, "study", "old", asdict(SMALL), 14):
         pass
     for name in NAMES:
@@ -213,7 +213,7 @@ def test_results_of_another_version_can_be_made_again(empty, monkeypatch):
 
 def test_the_export_is_started_with_what_is_shown(small, monkeypatch):
     asked = []
-    monkeypatch.setattr(lrp_core.launch, "start_export", lambda *a: asked.append(a) or True)
+    monkeypatch.setattr(lrp_core.study.launch, "start_export", lambda *a: asked.append(a) or True)
     app = small.open("Export", removed="50", method="variance", seed="2")
     [prepare] = [b for b in app.button if b.label == "Prepare export"]
     prepare.click().run()

@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from lrp_core import results, views
 from lrp_core.errors import Cancelled
-from lrp_core.study import Study, run_study
+from lrp_core.study import Study, results, run_study
+from lrp_core.views import study as views
 from pages._ui import jobs, state
 
 from .conftest import SMALL, Stage

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from lrp_core import views, views_ranking
 from lrp_core.data import load_dataset
+from lrp_core.pruning.files import to_bytes
 from lrp_core.ranking import Ranking
-from lrp_core.stages import base_network
 from lrp_core.study import plan
-from lrp_core.weights import to_bytes
+from lrp_core.study.stages import base_network
+from lrp_core.views import ranking as views_ranking
+from lrp_core.views import study as views
 from pages._ui import charts_ranking, jobs
 
 from .conftest import SMALL

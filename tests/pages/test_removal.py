@@ -17,7 +17,7 @@ from PIL import Image
 from lrp_core.data import load_dataset
 from lrp_core.errors import Cancelled
 from lrp_core.evaluation import Removal
-from lrp_core.views_removal import CRITERIA, wrong_indices
+from lrp_core.views.removal import CRITERIA, wrong_indices
 from pages._ui import charts_removal, drawing, jobs, removal
 
 from .conftest import SMALL
@@ -106,12 +106,12 @@ def test_the_curves_follow_their_controls(small):
     assert set(app.dataframe[-1].value["criterion"]) == {
         "epsilon-plus", "gradient-x-input", "data-set", "random"
     }  # fmt: skip
-    app.multiselect(key="others").set_value(["centre-disc"]).run()
+    app.multiselect(key="others").set_value(["centre"]).run()
     app.selectbox(key="images").set_value(500).run()
     app.selectbox(key="measure").set_value("accuracy").run()
     settled(app)
     assert not app.exception
-    assert set(app.dataframe[-1].value["criterion"]) == {"epsilon-plus", "centre-disc"}
+    assert set(app.dataframe[-1].value["criterion"]) == {"epsilon-plus", "centre"}
 
 
 def test_only_misclassified_images(small):

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-import lrp_core.launch
+import lrp_core.study.launch
 from lrp_core.data import load_dataset
 from lrp_core.errors import Cancelled, StorageError
 from lrp_core.study import Study, preset
@@ -26,7 +26,7 @@ def started(monkeypatch):
         found.append((study, name))
         return ledger.announce(study.key, "study", name, asdict(study), total=0)
 
-    monkeypatch.setattr(lrp_core.launch, "start_study", start)
+    monkeypatch.setattr(lrp_core.study.launch, "start_study", start)
     return found
 
 
@@ -170,7 +170,7 @@ def test_what_cannot_be_started_says_why(tidy, monkeypatch):
     def refuse(*args, **named):
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr(lrp_core.launch, "start_study", refuse)
+    monkeypatch.setattr(lrp_core.study.launch, "start_study", refuse)
     app = tidy.open(PAGE)
     start_button(app).click().run()
     assert not app.exception
@@ -218,7 +218,7 @@ def test_the_list_says_what_each_study_is(tidy):
 def test_deleting_takes_the_study_out_of_the_list_and_keeps_its_networks(tidy):
     study = replace(SMALL, keeps=(100,))
     stop(tidy.ledger, study, Cancelled("x"))
-    log = lrp_core.launch.log_path(tidy.ledger, study.key)
+    log = lrp_core.study.launch.log_path(tidy.ledger, study.key)
     log.parent.mkdir(exist_ok=True)
     log.write_text("what it said")
     app = tidy.open(PAGE)

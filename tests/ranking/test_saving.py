@@ -16,8 +16,8 @@ from torch import Tensor
 
 from lrp_core.errors import StorageError
 from lrp_core.models import build_model
+from lrp_core.pruning.files import checksum, load_network, save_network
 from lrp_core.ranking import Ranking, rank
-from lrp_core.weights import checksum, load_network, save_network
 
 from ..support import check_sentence, toy_split
 

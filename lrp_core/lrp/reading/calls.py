@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,72 +12,78 @@ from torch.nn import functional as F
 
 from ...errors import UnsupportedLayer
 from ..affine import Affine, Convolution, Dense, Scale
-from ..operations import Activation, Concatenation, Identity, Multiple, Operation, Rearrangement, Rectifier, Sum
-from . import activations, pooling
+from ..operations import Activation, Identity, Multiple, Operation, Rectifier
+from . import activations, joins, pooling
+from .moves import move
+from .tracer import name_of
 
-IDENTITIES = {"contiguous", "clone", "detach"}
-DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
-IN_ORDER = {"flatten", "unflatten", "squeeze", "unsqueeze"}
-MOVING = {"permute", "transpose", "swapaxes", "movedim", "flip", "narrow", "select", "expand", "repeat"}
+IDENTITIES = {"contiguous", "clone", "detach", "to", "type_as", "float", "double", "half", "_assert_tensor_metadata"}
+DROPOUTS = {
+    *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "feature_dropout"),
+}
 ALIASES = {*DROPOUTS, "contiguous", "detach"}
 """Calls that may give back the very tensor that they take."""
-VIEWS = {*IN_ORDER, *MOVING, "view", "reshape", "getitem"} - {"flip", "repeat"}
-SUMS = {"add": 1, "iadd": 1, "add_": 1, "sub": -1, "isub": -1, "sub_": -1}
-"""By what the second of two branches is multiplied."""
-MULTIPLES = {"mul", "imul", "mul_", "div", "truediv", "itruediv", "div_"}
 AUGMENTED = {"iadd", "isub", "imul", "itruediv"}
 """Operators that overwrite their left side: x += y."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A traced call: the node, the nodes whose values it reads, and what turns a parameter's node into its tensor."""
+    """A traced call: the node, the nodes whose values it reads, and what turns a parameter's node into its tensor.
+
+    `images` is the number of images that the network was read with, 0 without an example; `per_image` the rows that
+    each of them has along the first axis of the value that the call works on.
+    """
 
     node: fx.Node
     sources: list[fx.Node]
     constant: Callable[[Any], Any]
+    images: int = 0
+    per_image: int = 1
 
     @property
     def name(self) -> str:
         return name_of(self.node)
 
+    def first(self) -> Any:
+        """The value that the call works on."""
+        return self.node.args[0] if self.node.args else self.node.kwargs.get("input", self.node.kwargs.get("self"))
+
     def arguments(self) -> list[Any]:
         """All but the first positional argument, which is the value that the call works on."""
-        return [self.constant(a) for a in self.node.args[1:]]
+        return [self._constants(a) for a in self.node.args[1:]]
 
     def options(self) -> dict[str, Any]:
-        dropped = {"inplace", "input"}
-        return {key: self.constant(value) for key, value in self.node.kwargs.items() if key not in dropped}
+        dropped = {"inplace", "input", "self"}
+        return {key: self._constants(value) for key, value in self.node.kwargs.items() if key not in dropped}
+
+    def has_symbols(self) -> bool:
+        """Whether an argument other than the value is not known."""
+        found: list[Any] = []
+        fx.map_arg((self.arguments(), list(self.options().values())), found.append)
+        return bool(found)
 
     def works_on_one_value(self) -> bool:
         """Whether the first argument is the only one that is computed from the network's input."""
-        first = self.node.args[0] if self.node.args else self.node.kwargs.get("input")
-        return len(self.sources) == 1 and first is self.sources[0]
+        return len(self.sources) == 1 and self.first() is self.sources[0]
 
-
-def name_of(node: fx.Node) -> str:
-    """The name of the function or method that a node calls."""
-    if node.op == "call_method":
-        return str(node.target)
-    return str(getattr(node.target, "__name__", "")) if node.op == "call_function" else ""
+    def _constants(self, value: Any) -> Any:
+        return fx.map_arg(value, self.constant)
 
 
 def from_call(call: Call) -> Affine | Operation | None:
     """The operation that a call is, None for one without a rule."""
-    if call.name in SUMS:
-        return _sum(call)
-    if call.name in MULTIPLES:
-        return _multiple(call)
-    if call.name in ("cat", "concat", "concatenate"):
-        return _concatenation(call.node)
+    joined = joins.join(call)
+    if joined is not None:
+        return joined
     if not call.works_on_one_value():
         return None
-    name = call.name.rstrip("_")
-    arguments, options = call.arguments(), call.options()
-    if name in ("view", "reshape"):
-        return None if options else _reshape(_one_sequence(arguments))
-    if any(isinstance(v, fx.Node) for value in (*arguments, *options.values()) for v in _each(value)):
+    moved = move(call)
+    if moved is not None:
+        return moved
+    if call.has_symbols():
         return None
+    name, arguments, options = call.name.rstrip("_"), call.arguments(), call.options()
     if name == "relu":
         return Rectifier()
     if name in IDENTITIES:
@@ -87,10 +93,25 @@ def from_call(call: Call) -> Affine | Operation | None:
     if name in activations.BY_NAME:
         activation = activations.BY_NAME[name]
         return Activation(lambda a: activation.function(a, *arguments, **options), activation.never_negative)
-    for convert in (_layer, _pooling, _view):
+    for convert in (_elementwise, _layer, _pooling):
         operation = convert(name, arguments, options)
         if operation is not None:
             return operation
+    return None
+
+
+def _elementwise(name: str, arguments: list[Any], options: dict[str, Any]) -> Operation | None:
+    """Functions of each value that torch has no module for."""
+    match name:
+        case "neg" | "negative":
+            return Multiple(-1.0)
+        case "abs" | "absolute":
+            return Activation(torch.abs, never_negative=True)
+        case "clamp" | "clip" | "clamp_min" | "clamp_max":
+            function = getattr(torch, name)
+            return Activation(lambda a: function(a, *arguments, **options))
+        case "prelu" if len(arguments) == 1 and isinstance(arguments[0], Tensor):
+            return Activation(lambda a: F.prelu(a, arguments[0]))
     return None
 
 
@@ -112,6 +133,8 @@ def _layer(name: str, arguments: list[Any], options: dict[str, Any]) -> Affine |
             return _transposed_convolution(int(name[-2]), *arguments, **options)
         case "batch_norm":
             return _batch_norm(*arguments, **options)
+        case "matmul" | "mm" if len(arguments) == 1 and isinstance(arguments[0], Tensor) and arguments[0].ndim == 2:
+            return Dense(arguments[0].t().contiguous(), None)
     return None
 
 
@@ -190,9 +213,11 @@ def scale(mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Scale
 
 
 def _pooling(name: str, arguments: list[Any], options: dict[str, Any]) -> Operation | None:
-    if name == "mean":
+    if name in pooling.OVER_AXES:
         known = {{"dim": "axes", "axis": "axes"}.get(key, key): v for key, v in options.items()}
-        return pooling.mean(*arguments, **known) if set(known) <= {"axes", "keepdim"} else None
+        return pooling.OVER_AXES[name](*arguments, **known) if set(known) <= {"axes", "keepdim"} else None
+    if name == "interpolate":
+        return pooling.interpolation(*arguments, **options)
     if options.pop("return_indices", False) or name[-2:] not in ("1d", "2d", "3d"):
         return None
     options = {{"kernel_size": "kernel", "output_size": "size"}.get(key, key): v for key, v in options.items()}
@@ -204,136 +229,3 @@ def _pooling(name: str, arguments: list[Any], options: dict[str, Any]) -> Operat
     }
     maker = makers.get(name[:-2])
     return maker(int(name[-2]), *arguments, **options) if maker else None
-
-
-# Views and moves of values, which leave the batch alone
-
-
-def _view(name: str, arguments: list[Any], options: dict[str, Any]) -> Operation | None:
-    if name == "getitem":
-        return _slice(arguments[0])
-    if name == "pad":
-        return _pad(*arguments, **options)
-    if name == "interpolate":
-        moved = options.get("mode", "nearest") == "nearest"
-        return Rearrangement(lambda a: F.interpolate(a, *arguments, **options)) if moved else None
-    if name in IN_ORDER | MOVING and not _names_batch(name, arguments, options):
-        method = getattr(torch.Tensor, name)
-        named = [axis for axis in _axes(name, arguments, options) if axis < 0]
-        return Rearrangement(
-            lambda a: method(a, *arguments, **options),
-            in_order=name in IN_ORDER,
-            mixes=lambda axes: any(axis + axes + (name == "unsqueeze") == 0 for axis in named),
-        )
-    return None
-
-
-def _reshape(shape: Sequence[Any]) -> Operation | None:
-    """A reshape whose first axis is the batch: given as -1, or as a size read off the input."""
-    first, *rest = shape
-    if any(isinstance(size, fx.Node) for size in rest):
-        return None
-    if _is_batch_size(first) or first == -1:
-        return Rearrangement(lambda a: a.reshape(len(a), *rest), in_order=True)
-    return None
-
-
-def _is_batch_size(value: Any) -> bool:
-    """Whether a node is the number of images: x.size(0), x.size()[0] or x.shape[0]."""
-    if not isinstance(value, fx.Node):
-        return False
-    sizes = value.args[0] if value.args else None
-    of_shape = (
-        isinstance(sizes, fx.Node)
-        and name_of(sizes) in ("size", "getattr")
-        and len(sizes.args) + (name_of(sizes) == "size") == 2
-    )
-    return value.args[1:] == (0,) and (name_of(value) == "size" or (name_of(value) == "getitem" and of_shape))
-
-
-def _one_sequence(arguments: list[Any]) -> Sequence[Any]:
-    """view(2, 3) and view((2, 3)) alike."""
-    return arguments[0] if len(arguments) == 1 and isinstance(arguments[0], list | tuple) else arguments
-
-
-def _slice(index: Any) -> Operation | None:
-    """Indexing with whole numbers and slices that takes all of the batch."""
-    whole = isinstance(index, tuple) and bool(index) and index[0] in (slice(None), Ellipsis)
-    if not whole or not all(isinstance(part, int | slice) or part is Ellipsis for part in index):
-        return None
-    named = sum(part is not Ellipsis for part in index)
-    return Rearrangement(lambda a: a[index], mixes=lambda axes: index[0] is Ellipsis and named >= axes)
-
-
-def _pad(pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Operation | None:
-    if mode == "constant" and value not in (None, 0):
-        return None
-    return Rearrangement(lambda a: F.pad(a, list(pad), mode), mixes=lambda axes: len(pad) // 2 >= axes)
-
-
-def _names_batch(name: str, arguments: list[Any], options: dict[str, Any]) -> bool:
-    """Whether a view touches the first axis, which is the batch, or an axis that cannot be told."""
-    values = [v for value in (*arguments, *options.values()) for v in _each(value)]
-    if any(not isinstance(value, int) for value in values):
-        return True
-    first = options.get("dim", options.get("start_dim", values[0] if values else 0))
-    match name:
-        case "permute":
-            return bool(values[0] != 0)
-        case "expand" | "repeat":
-            return values[0] not in ((-1, 1) if name == "expand" else (1,))
-        case "narrow" | "select" | "unflatten" | "unsqueeze" | "squeeze" | "flatten":
-            return bool(first == 0)
-    return 0 in values
-
-
-def _axes(name: str, arguments: list[Any], options: dict[str, Any]) -> list[int]:
-    """The axes that a view names, but for those of a permutation, whose first has to be 0."""
-    values = [v for value in (*arguments, *options.values()) for v in _each(value)]
-    match name:
-        case "flip" | "transpose" | "swapaxes" | "movedim":
-            return values
-        case "narrow" | "select" | "unflatten" | "unsqueeze" | "squeeze" | "flatten":
-            first = options.get("dim", options.get("start_dim", values[0] if values else 0))
-            return list(_each(first))
-    return []
-
-
-def _each(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else [value]
-
-
-# Joining branches, and constants
-
-
-def _sum(call: Call) -> Operation | None:
-    """A sum or difference of branches, or of one branch and a constant."""
-    if len(call.node.args) != 2 or call.options().get("alpha", 1) != 1:
-        return None
-    sign = SUMS[call.name]
-    left, right = (call.constant(value) for value in call.node.args)
-    if isinstance(left, fx.Node) and isinstance(right, fx.Node):
-        return Sum(signs=(1, sign)) if len(call.sources) == 2 else None
-    if isinstance(left, fx.Node):
-        return Sum(constant=sign * right, signs=(1,)) if isinstance(right, int | float | Tensor) else None
-    return Sum(constant=left, signs=(sign,)) if isinstance(left, int | float | Tensor) else None
-
-
-def _multiple(call: Call) -> Operation | None:
-    """A branch times, or over, a constant."""
-    if len(call.node.args) != 2 or call.options():
-        return None
-    left, right = (call.constant(value) for value in call.node.args)
-    if len(call.sources) != 1 or isinstance(left, fx.Node) == isinstance(right, fx.Node):
-        return None
-    divides = "div" in call.name
-    if isinstance(left, fx.Node):
-        return Multiple(1 / right if divides else right) if isinstance(right, int | float | Tensor) else None
-    return Multiple(left) if not divides and isinstance(left, int | float | Tensor) else None
-
-
-def _concatenation(node: fx.Node) -> Operation | None:
-    axis = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
-    parts = node.args[0] if node.args else node.kwargs.get("tensors")
-    whole = isinstance(parts, list | tuple) and all(isinstance(part, fx.Node) for part in parts)
-    return Concatenation(axis) if whole and isinstance(axis, int) and axis != 0 else None

@@ -5,51 +5,152 @@ Batch-norm is folded into the layer before it, or else after it (see `folding`).
 
 from __future__ import annotations
 
-import copy
-import operator
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 
 from ...errors import UnsupportedLayer
+from ..operations import Identity, Operation, Rearrangement
 from ..steps import Step
 from .modules import Reader
-from .registry import registered
+from .moves import keeps_batch
+from .preparation import evaluated
+from .tracer import NeedsExample, Tracer
 
 
-def trace(model: nn.Module) -> list[Step]:
+def trace(model: nn.Module, example: Tensor | None = None) -> list[Step]:
     """The steps of `model` in evaluation mode, in the order in which they run; the last one gives the output.
 
-    Raises `UnsupportedLayer` for what cannot be traced, or for an operation that has no relevance rule, by
-    its name.
+    With an `example`, two or more images, it is read with sizes known: for images of that size, and any number of
+    them. Raises `UnsupportedLayer` for what cannot be traced, or for an operation that has no relevance rule, by its
+    name; `NeedsExample` where it takes an example to tell.
     """
-    _check_hooks(model)
-    evaluated = _evaluated(model)
-    nodes = _traced_nodes(evaluated)
-    reader = Reader(evaluated)
-    steps: list[Step] = []
-    index: dict[fx.Node, int] = {}
+    return trace_logits(evaluated(model), example)[0]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a network makes of its logits at its end: how it is called, and the function."""
+
+    says: str
+    function: Callable[[Tensor], Tensor]
+
+
+def trace_logits(model: nn.Module, example: Tensor | None = None) -> tuple[list[Step], Ending | None]:
+    """The steps to the logits of a network that is in evaluation mode, and what it makes of them, if anything."""
+    images = 0 if example is None else len(example)
+    nodes = _traced_nodes(model, example)
+    reader = Reader(model, images)
+    steps = _Steps(model, reader)
     memory = _Memory(nodes, reader)
     living = _living(nodes, reader, memory)
+    ending = None
     for node in (n for n in nodes if n in living and not reader.is_constant(n)):
         if node.op == "placeholder":
-            if index:
+            if steps.index:
                 raise UnsupportedLayer(f"{type(model).__name__} takes several inputs; relevance is for networks of one")
-            index[node] = -1
+            steps.index[node] = -1
         elif node.op == "output":
             result = _output_of(node, model)
-            if result not in index:
+            if result not in steps.index:
                 raise UnsupportedLayer(f"{type(model).__name__} returns a constant: there is nothing to explain")
-            return _needed(steps, index[result])
+            return _needed(steps.steps, steps.index[result]), ending
+        elif _is_final(node, reader):
+            source = reader.sources(node)[0]
+            ending = Ending(reader.describe(node), _ending_of(reader.name(node), reader.axis(node)))
+            steps.index[node] = steps.index[source]
         else:
-            operation, sources = reader.convert(node)
-            steps.append(Step(_name_of(node, steps), operation, tuple(index[source] for source in sources)))
-            index[node] = len(steps) - 1
+            steps.add(node)
             if reader.is_inplace(node):
-                index |= dict.fromkeys(memory.overwritten(node), index[node])
+                steps.index |= dict.fromkeys(memory.overwritten(node), steps.index[node])
     raise UnsupportedLayer(f"{type(model).__name__} returns nothing")
+
+
+FINAL = {"softmax", "log_softmax", "sigmoid", "logsigmoid", "log_sigmoid"}
+"""What turns logits into probabilities, or their logarithms, at the end of a classifier."""
+
+
+def _is_final(node: fx.Node, reader: Reader) -> bool:
+    """Whether a node turns the logits into the network's output, after which at most their shape is changed."""
+    if reader.name(node) not in FINAL or len(node.users) != 1 or len(reader.sources(node)) != 1:
+        return False
+    if reader.axis(node) == 0:
+        return False
+    (user,) = node.users
+    while user.op != "output":
+        if not reader.aliases(user) or reader.is_inplace(user) or len(user.users) != 1:
+            return False
+        (user,) = user.users
+    return True
+
+
+def _ending_of(name: str, axis: int | None) -> Callable[[Tensor], Tensor]:
+    if "softmax" in name:
+        return lambda z: getattr(torch, name)(z, -1 if axis is None else axis)
+    return torch.sigmoid if name == "sigmoid" else torch.nn.functional.logsigmoid
+
+
+class _Steps:
+    """The steps so far, and for each node the step that gives its value."""
+
+    def __init__(self, model: nn.Module, reader: Reader) -> None:
+        self.reader = reader
+        self.steps: list[Step] = []
+        self.index: dict[fx.Node, int] = {}
+        self._moved: dict[fx.Node, tuple[fx.Node, Move]] = {}
+        """Values whose images do not lie along the first axis, as moves of values whose images do."""
+
+    def add(self, node: fx.Node) -> None:
+        """Read a node. Raises `UnsupportedLayer`."""
+        if isinstance(node.meta.get("value"), tuple | list):
+            return  # each of its results has a node of its own
+        operations, sources = self.reader.convert(node)
+        if self.reader.images and isinstance(operations[0], Rearrangement | Identity) and len(operations) == 1:
+            whole, sources = self._whole_move(node, operations[0], sources[0])
+            if whole is None:
+                return
+            operations = [whole]
+        for source in sources:
+            if source in self._moved:
+                raise UnsupportedLayer(
+                    f"operation {node.name!r} works on values of which the images do not lie along the first axis"
+                )
+        reads = tuple(self.index[source] for source in sources)
+        name = _name_of(node, self.steps)
+        for i, operation in enumerate(operations):
+            last = i == len(operations) - 1
+            self.steps.append(Step(name if last else f"{name}.padding", operation, reads))
+            reads = (len(self.steps) - 1,)
+        self.index[node] = len(self.steps) - 1
+
+    def _whole_move(
+        self, node: fx.Node, operation: Rearrangement | Identity, source: fx.Node
+    ) -> tuple[Operation | None, list[fx.Node]]:
+        """A move, with those before it that had put the images elsewhere; None as long as they lie elsewhere."""
+        before = self._moved.get(source)
+        if before is None and isinstance(operation, Identity):
+            return operation, [source]
+        move = operation.function if isinstance(operation, Rearrangement) else _unmoved
+        base, function = (source, move) if before is None else (before[0], _after(before[1], move))
+        if not keeps_batch(function, base.meta["value"].shape, self.reader.images):
+            self._moved[node] = (base, function)
+            return None, []
+        in_order = before is None and isinstance(operation, Rearrangement) and operation.in_order
+        return Rearrangement(function, in_order=in_order, known=True), [base]
+
+
+Move: TypeAlias = Callable[[Tensor], Tensor]
+
+
+def _unmoved(a: Tensor) -> Tensor:
+    return a
+
+
+def _after(first: Move, second: Move) -> Move:
+    return lambda a: second(first(a))
 
 
 class _Memory:
@@ -90,57 +191,19 @@ class _Memory:
         return equal
 
 
-class _Proxy(fx.Proxy):
-    """Tells `x += y`, which overwrites x, from `x = x + y`."""
-
-    def _overwriting(self, function: Callable[..., Any], other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", function, (self, other), {})
-
-    def __iadd__(self, other: Any) -> fx.Proxy:
-        return self._overwriting(operator.iadd, other)
-
-    def __isub__(self, other: Any) -> fx.Proxy:
-        return self._overwriting(operator.isub, other)
-
-    def __imul__(self, other: Any) -> fx.Proxy:
-        return self._overwriting(operator.imul, other)
-
-    def __itruediv__(self, other: Any) -> fx.Proxy:
-        return self._overwriting(operator.itruediv, other)
-
-
-class _Tracer(fx.Tracer):
-    """Stops at registered layers too, not only at torch's own."""
-
-    def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Proxy(node, self)
-
-    def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
-        return registered(module) is not None or super().is_leaf_module(module, qualified_name)
-
-
-def _traced_nodes(model: nn.Module) -> list[fx.Node]:
+def _traced_nodes(model: nn.Module, example: Tensor | None) -> list[fx.Node]:
     try:
-        return list(_Tracer().trace(model).nodes)
+        with torch.no_grad():
+            return list(Tracer(example).trace(model).nodes)
+    except UnsupportedLayer:
+        raise
     except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError, AttributeError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].split(". ")[0]
-        raise UnsupportedLayer(
+        reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
+        refused = (
             f"{type(model).__name__} cannot be traced by torch.fx ({reason}): write its forward "
             "without Python branches on values"
-        ) from error
-
-
-def _evaluated(model: nn.Module) -> nn.Module:
-    """`model` in evaluation mode: a copy that shares its tensors, so that branches on `training` go the right way."""
-    shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
-    twin = copy.deepcopy(model, shared).eval()
-    return nn.Sequential(twin) if type(twin).__module__.startswith("torch.nn") and not list(twin.children()) else twin
-
-
-def _check_hooks(model: nn.Module) -> None:
-    for name, module in model.named_modules():
-        if module._forward_hooks or module._forward_pre_hooks:
-            raise UnsupportedLayer(f"layer {name!r} has a forward hook, which an explanation would not see: remove it")
+        )
+        raise (NeedsExample if example is None else UnsupportedLayer)(refused) from error
 
 
 def _living(nodes: list[fx.Node], reader: Reader, memory: _Memory) -> set[fx.Node]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .errors import InputError, check_choice
-from .evaluation import Interval, McNemar, Scatter, crossed_interval, mcnemar, mean_interval, scatter, unpack
+from ..errors import InputError, check_choice
+from ..evaluation import Interval, McNemar, Scatter, crossed_interval, mcnemar, mean_interval, scatter, unpack
 
 MARGIN = 0.005
 """How much accuracy may be lost unless a person says otherwise: half a point."""

@@ -10,9 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .errors import storage_errors
+from ..errors import storage_errors
+from ..storage import PROJECT
 from .ledger import Ledger
-from .storage import PROJECT
 
 
 def start_study(study: Any, ledger: Ledger, *, name: str = "study") -> bool:

@@ -16,9 +16,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .data import Dataset, Split, to_images
-from .dense_training import DenseChain, find_dense_chain
-from .errors import InputError, LrpError, check_choice
+from ..data import Dataset, Split, to_images
+from ..errors import InputError, LrpError, check_choice
+from .dense import DenseChain, find_dense_chain
 
 Encode = Callable[[Tensor], Tensor]
 """Turns images [n, c, h, w] into what a network takes; the kept pixels [n, k] for a pruned one."""

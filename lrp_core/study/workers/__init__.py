@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import InputError, StorageError, check_choice
+from ...errors import InputError, StorageError, check_choice
 from .pool import POLL_SECONDS, Item, Pool, Steps
 
 if TYPE_CHECKING:
-    from ..data import Dataset
+    from ...data import Dataset
     from ..ledger import Ledger
 
 __all__ = ["BACKENDS", "Pool", "check_backend", "claimed", "open_pool"]

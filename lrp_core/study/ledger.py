@@ -18,10 +18,10 @@ from typing import Any
 
 import pandas as pd
 
-from .errors import Cancelled, StorageError, storage_errors
+from ..errors import Cancelled, StorageError, storage_errors
+from ..storage import cache_dir
 from .holders import hold, is_alive
 from .runs import Run, State
-from .storage import cache_dir
 
 __all__ = ["STARTUP_SECONDS", "VERSION", "Ledger", "Run", "State"]
 

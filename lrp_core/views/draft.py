@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from .data import load_dataset
-from .errors import InputError, LrpError
-from .ledger import Ledger
-from .ranking import keep_for_share
-from .study import PRESETS, Study, plan, preset
+from ..data import load_dataset
+from ..errors import InputError, LrpError
+from ..ranking import keep_for_share
+from ..study import PRESETS, Study, plan, preset
+from ..study.ledger import Ledger
 
 ALIKE = ["dataset", "architecture", "n_train", "epochs", "retrain_epochs", "precision"]
 """What a network's training time follows from, beside its mode."""

@@ -1,46 +1,122 @@
-"""The whole path, top to bottom: data, network, relevance, ranking, masks, smaller networks, what they are worth.
+"""What a study and its trials are, as plain frozen values; nothing here does any work.
 
-A *trial* is one small network: ranking, keep, mode, seed -> accuracy, confidence, cost. A *study* is a
-grid of trials with the unpruned baseline and the controls. A trial is described by plain values alone, and
-everything follows from them; so trials run in any process and any order, and none is run twice.
+A *trial* is one small network: ranking, keep, mode, seed -> accuracy, confidence, cost. A *study* is a grid of trials
+with the unpruned baseline and the controls. A trial is described by plain values alone, and everything follows from
+them; so trials run in any process and any order, and none is run twice.
 """
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Collection, Generator
-from contextlib import closing
+import copy
+import hashlib
+import json
 from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-from .data import Dataset, load_dataset
-from .errors import InputError, StorageError, check_choice
-from .evaluation import measure_cost, pack
-from .execution import check_backend, claimed, open_pool
-from .ledger import Ledger
-from .lrp import STARTS
-from .models import ARCHITECTURES, Network
-from .pruning import PrunedNetwork, build_pruned, prune_inputs
-from .ranking import CRITERIA, MEASURED, STATISTICS, STRATEGIES, Method, check_keep, combine, keep_for_share
-from .stages import (
-    Base,
-    RankingSpec,
-    base_data,
-    base_network,
-    key_of,
-    prepare_base,
-    prepare_ranking,
-    ranking_of,
-    training_split,
-    trim_cache,
-)
-from .training import PRECISIONS, Recipe, evaluate, fit, one_thread, recipe_for
-from .weights import load_network, save_network
+import torch
+from torch import nn
 
-log = logging.getLogger(__name__)
+from ..data import Dataset, open_data, store
+from ..errors import InputError, StorageError, check_choice
+from ..lrp import STARTS, Composite
+from ..models import ARCHITECTURES, ModelSpec, register_model
+from ..ranking import (
+    CRITERIA,
+    STATISTICS,
+    STRATEGIES,
+    Criterion,
+    Method,
+    check_keep,
+    combine,
+    find_criterion,
+    find_strategy,
+    keep_for_share,
+    register_criterion,
+    register_strategy,
+    seeds_of,
+)
+from ..ranking.criteria import source_of
+from ..training import PRECISIONS, Recipe, recipe_for
+
+STAGE_VERSION = 4
+"""Part of every cache key and trial key: raise it when a change makes results differ."""
+
+ADDED = {"precision": "float32", "digest": "", "own": ""}
+"""Fields that came after results had been kept: with these values they are no part of a key, so those stay valid."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a trial starts from: data, architecture and training. Its baseline is the network trained on all inputs."""
+
+    dataset: str = "mnist"
+    root: str | None = None
+    digest: str = ""
+    n_train: int | None = None
+    architecture: str = "mlp-300-100"
+    recipe: Recipe = Recipe()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class RankingSpec:
+    """Everything that a ranking follows from: the network that is explained, and how.
+
+    `rank_images` None means all training images; for elimination, its own default in each step. `keep` is the
+    number of inputs that a strategy such as "exchange" optimises, and None for every other one. `own` is the
+    fingerprint of a criterion or strategy that did not come with the project: another one of that name is another
+    ranking.
+    """
+
+    base: Base
+    method: Method
+    statistic: str = "mean-square"
+    start: str = "log-odds"
+    rank_images: int | None = None
+    keep: int | None = None
+    own: str = ""
+
+    @property
+    def bases(self) -> tuple[Base, ...]:
+        """The networks that have to be there first."""
+        criterion, strategy = find_criterion(self.method.criterion), find_strategy(self.method.strategy)
+        if not (criterion.is_measured or criterion.needs_network):
+            return ()
+        return tuple(replace(self.base, seed=seed) for seed in seeds_of(self.base.seed, strategy.networks))
+
+    @property
+    def improves(self) -> RankingSpec | None:
+        """The ranking that a strategy such as "exchange" starts from; None for those that start from nothing."""
+        strategy = find_strategy(self.method.strategy)
+        if strategy.follows is None:
+            return None
+        keep = self.keep if find_strategy(strategy.follows).per_keep else None
+        return replace(self, method=replace(self.method, strategy=strategy.follows), keep=keep)
+
+    @property
+    def essence(self) -> RankingSpec:
+        """The same ranking with only what it depends on: without a network, that is the data and the seed alone."""
+        if self.bases:
+            return self
+        base = self.base
+        return replace(self, base=Base(base.dataset, base.root, base.digest, base.n_train, seed=base.seed))
+
+
+def key_of(described: Any, *, without: str = "") -> str:
+    """Digest of the fields of a dataclass and of `STAGE_VERSION`; the field `without` is left out, at any depth."""
+    values = [STAGE_VERSION, significant(asdict(described), without)]
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def significant(values: dict[str, Any], without: str = "") -> dict[str, Any]:
+    """Plain values without the fields that say no more than their absence (`ADDED`), at any depth."""
+    return {
+        name: significant(value, without) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if name != without and ADDED.get(name, ...) != value
+    }
+
 
 MODES: tuple[str, ...] = ("none", "fine-tune", "scratch")
 
@@ -94,6 +170,10 @@ class Trial:
 class Study:
     """A grid of trials: every criterion x strategy x keep x mode x seed, and the baseline of every seed.
 
+    Criteria (also composites), strategies and an architecture may be given as objects: they are registered, and the
+    study holds their names. `digest` is that of data of one's own, empty for data sets that load by name. `epochs` 0
+    takes a network that is given as it is.
+
     `keeps` are numbers of inputs, `n_train` and `rank_images` numbers of training images (None: all of them),
     `epochs`, `retrain_epochs` and `precision` override the architecture's recipe. `seeds` are those of training. A
     mask comes from the network of the same seed, unless `mask_seeds` name others: then every mask is tried with every
@@ -117,8 +197,10 @@ class Study:
     epochs: int | None = None
     retrain_epochs: int | None = None
     precision: str = "float32"
+    digest: str = ""
 
     def __post_init__(self) -> None:
+        self._name_objects()
         for name in ("criteria", "strategies", "keeps", "modes", "seeds"):
             if not getattr(self, name):
                 raise InputError(f"a study needs at least one value in {name}")
@@ -126,23 +208,47 @@ class Study:
         check_choice("statistic", self.statistic, STATISTICS)
         check_choice("start", self.start, STARTS)
         check_choice("precision", self.precision, PRECISIONS)
-        for name, epochs in (("epochs", self.epochs), ("retrain_epochs", self.retrain_epochs)):
-            if epochs is not None and epochs < 1:
-                raise InputError(f"{name} must be at least 1, not {epochs}")
+        if self.epochs is not None and self.epochs < 0:
+            raise InputError(f"epochs must be at least 0 (the network as it is), not {self.epochs}")
+        if self.retrain_epochs is not None and self.retrain_epochs < 1:
+            raise InputError(f"retrain_epochs must be at least 1, not {self.retrain_epochs}")
         for criterion in self.criteria:
-            check_choice("criterion", criterion, CRITERIA)
+            find_criterion(criterion)
         for strategy in self.strategies:
-            check_choice("strategy", strategy, tuple(STRATEGIES))
+            find_strategy(strategy)
         for mode in self.modes:
             check_choice("mode", mode, MODES)
+        if "scratch" in self.modes and isinstance(ARCHITECTURES[self.architecture], GivenNetwork):
+            raise InputError(
+                "mode 'scratch' starts from fresh weights, and a network that is given cannot: register a builder with "
+                "register_model(name, builder) and name it, or choose the modes none and fine-tune"
+            )
         for seed in (*self.seeds, *self.mask_seeds):
             if not 0 <= seed < 2**32:
                 raise InputError(f"a seed must be between 0 and {2**32 - 1}, not {seed}")
+
+    def _name_objects(self) -> None:
+        """Register what was given as an object, and keep its name: a study is plain values."""
+        criteria = [c if isinstance(c, str) else _registered_criterion(c) for c in self.criteria]
+        strategies = [s if isinstance(s, str) else register_strategy(s).name for s in self.strategies]
+        object.__setattr__(self, "criteria", tuple(criteria))
+        object.__setattr__(self, "strategies", tuple(strategies))
+        architecture: Any = self.architecture
+        if not isinstance(architecture, str):
+            object.__setattr__(self, "architecture", _registered_network(architecture))
 
     @property
     def key(self) -> str:
         """Identifies the study: its runs and its lock are known under it."""
         return key_of(self)
+
+    def on(self, data: Dataset) -> Study:
+        """The same study of these data."""
+        return replace(self, dataset=data.name, digest="" if data.is_named else store(data))
+
+    def data(self) -> Dataset:
+        """The data that the study is about. Raises `StorageError` if they are not here."""
+        return open_data(self.dataset, self.root, self.digest)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -175,6 +281,7 @@ def preset(name: str, data: Dataset, **changes: Any) -> Study:
     """The study of that name for `data`, with every change that is not None."""
     values: dict[str, Any] = {
         "dataset": data.name,
+        "digest": "" if data.is_named else store(data),
         "keeps": tuple(keep_for_share(share, data.n_inputs) for share in REMOVED_SHARES),
     }
     values |= PRESETS[check_choice("preset", name, PRESETS)]
@@ -235,13 +342,57 @@ def _base(study: Study, data: Dataset, seed: int) -> Base:
 def _pruned(study: Study, data: Dataset, method: Method, keep: int, mode: str, seed: int, mask_seed: int) -> Trial:
     base = _base(study, data, seed)
     ranking = RankingSpec(replace(base, seed=mask_seed), method)
-    if method.criterion in MEASURED:
+    if find_criterion(method.criterion).is_measured:
         ranking = replace(ranking, statistic=study.statistic, start=study.start, rank_images=study.rank_images)
-    if method.strategy == "exchange":
+    if find_strategy(method.strategy).per_keep:
         ranking = replace(ranking, keep=min(study.keeps, key=lambda k: abs(k - keep)))
+    ranking = replace(ranking, own=_fingerprint(method))
     scratch = base.recipe
     tuned = replace(scratch, lr=scratch.lr / 2, epochs=study.retrain_epochs or max(1, scratch.epochs // 4))
     return Trial(base, keep, mode, ranking, {"none": Recipe(epochs=0), "fine-tune": tuned, "scratch": scratch}[mode])
+
+
+def _fingerprint(method: Method) -> str:
+    """What tells a criterion and strategy of one's own from others of the same names; empty for the project's own."""
+    parts = []
+    if not CRITERIA.is_built_in(method.criterion):
+        parts.append(find_criterion(method.criterion).fingerprint)
+    if not STRATEGIES.is_built_in(method.strategy):
+        strategy = find_strategy(method.strategy)
+        parts.append(f"{strategy!r} {source_of(type(strategy))}")
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=6).hexdigest() if parts else ""
+
+
+def _registered_criterion(criterion: Composite | Criterion) -> str:
+    found = find_criterion(criterion)
+    return found.name if CRITERIA.get(found.name) is found else _register_unless_built_in(found)
+
+
+def _registered_network(network: nn.Module) -> str:
+    """The name under which a network that was given is known: its class, and a digest of what it holds."""
+    state = hashlib.blake2b(str(network).encode(), digest_size=4)
+    for name, tensor in network.state_dict().items():
+        state.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    name = f"{type(network).__name__.lower()}-{state.hexdigest()}"
+    if name not in ARCHITECTURES:
+        register_model(name, GivenNetwork(copy.deepcopy(network).cpu()))
+    return name
+
+
+@dataclass(frozen=True, eq=False)
+class GivenNetwork:
+    """A builder that gives copies of one network, weights and all: it cannot start afresh."""
+
+    network: nn.Module
+
+    def __call__(self, spec: ModelSpec) -> nn.Module:
+        return copy.deepcopy(self.network)
+
+
+def _register_unless_built_in(criterion: Criterion) -> str:
+    if CRITERIA.is_built_in(criterion.name) and criterion.composite is CRITERIA[criterion.name].composite is not None:
+        return criterion.name
+    return register_criterion(criterion).name
 
 
 def _spread(values: list[int]) -> list[int]:
@@ -257,153 +408,3 @@ def _spread(values: list[int]) -> list[int]:
             spread.append(values[middle])
             gaps += [(low, middle), (middle, high)]
     return spread
-
-
-def run_study(
-    study: Study,
-    ledger: Ledger | None = None,
-    *,
-    name: str = "study",
-    jobs: int | None = None,
-    backend: str = "loky",
-    scheduler: str | None = None,
-    fall_back: bool = False,
-) -> Generator[tuple[int, int, Trial], None, None]:
-    """Run what the ledger does not hold yet; yields (done, total, trial) as each trial finishes.
-
-    Every trial is recorded the moment it is there, so a run that is killed goes on where it was. Processes that run
-    the same study, or two with trials in common, share the work; each yields all of its trials, whoever ran them.
-
-    The backend "loky" has `jobs` processes of one thread each (default: one for each core), "dask" the workers of
-    `scheduler`, an address; `fall_back`: the processes of this machine if the scheduler does not answer. Raises
-    `InputError` for a study that does not fit its data or a backend that cannot be, `Cancelled` on request.
-    """
-    check_backend(backend, jobs=jobs, scheduler=scheduler)
-    ledger = ledger or Ledger()
-    data = load_dataset(study.dataset, study.root)
-    trials = {trial.key: trial for trial in plan(study, data)}
-    with ledger.running(study.key, "study", name, asdict(study), len(trials), share=True) as holder:
-        seen = ledger.recorded(list(trials))
-        left = {key: trial for key, trial in trials.items() if key not in seen}
-        done = len(trials) - len(left)
-        ledger.report(study.key, "trials", done)
-        if not left:
-            return
-        trim_cache(ledger.folder / "weights")
-        note = partial(_note, ledger, study.key)
-        with open_pool(data, backend=backend, jobs=jobs, scheduler=scheduler, fall_back=fall_back, note=note) as pool:
-            for stage, prepare, needed in _preparations(left.values()):
-                total = len(needed)
-                ledger.report(study.key, f"{stage} (0 of {total})", done)
-                with closing(claimed(pool.prepare, prepare, needed, ledger, str(holder))) as steps:
-                    for found in steps:
-                        if found is None:
-                            ledger.check_cancelled(study.key)
-                            continue
-                        ledger.release(found[0], str(holder))
-                        del needed[found[0]]
-                        ledger.report(study.key, f"{stage} ({total - len(needed)} of {total})", done)
-            with closing(claimed(pool.run, run_trial, left, ledger, str(holder))) as steps:
-                for found in steps:
-                    if found is not None:
-                        key, (result, network) = found
-                        save_network(network, weights_path(ledger, trials[key]))
-                        ledger.record_trial(key, trials[key].row(), result)
-                    for key in sorted(ledger.recorded(list(left)), key=list(left).index):
-                        trial = left.pop(key)
-                        done += 1
-                        baselines = sum(t.ranking is None for t in left.values())
-                        ledger.report(study.key, "evaluating on all inputs" if baselines else "trials", done)
-                        yield done, len(trials), trial
-                    ledger.check_cancelled(study.key)
-
-
-def _preparations(trials: Collection[Trial]) -> list[tuple[str, Callable[[Any], Any], dict[str, Any]]]:
-    """What trials have in common, in the order in which it is needed: each is computed once and cached.
-
-    Gives what it is, the function that has it cached, and its arguments by the key under which they are claimed.
-    """
-    bases = dict.fromkeys(base for trial in trials for base in trial.bases)
-    rankings = dict.fromkeys(trial.ranking for trial in trials if trial.ranking)
-    first = dict.fromkeys(ranking.improves or ranking for ranking in rankings)
-    rest = dict.fromkeys(ranking for ranking in rankings if ranking not in first)
-    stages: list[tuple[str, Callable[[Any], Any], dict[Any, None]]] = [
-        ("training on all inputs", prepare_base, dict(bases)),
-        ("ranking", prepare_ranking, dict(first)),
-        ("exchange", prepare_ranking, dict(rest)),
-    ]
-    return [(name, prepare, {_stage_key(one): one for one in needed}) for name, prepare, needed in stages if needed]
-
-
-def _note(ledger: Ledger, run: str, message: str) -> None:
-    log.warning(message)
-    ledger.note(run, message)
-
-
-@one_thread()
-def run_trial(trial: Trial) -> tuple[dict[str, Any], Network | PrunedNetwork]:
-    """One trial, from its description alone: what the table says of it, and the network."""
-    started = time.perf_counter()
-    data = base_data(trial.base)
-    network, encode = make_network(trial)
-    row: dict[str, Any] = {}
-    for part, split in (("validation", data.validation), ("test", data.test)):
-        found = evaluate(network, split, encode=encode, device="cpu")
-        row |= {
-            f"{part}_accuracy": found.accuracy,
-            f"{part}_loss": found.loss,
-            f"{part}_confidence": found.confidence,
-            f"{part}_per_class": list(found.per_class),
-            f"{part}_images": found.n,
-            f"{part}_correct": pack(found.correct),
-        }
-    cost = measure_cost(network)
-    row |= {
-        "macs": cost.macs,
-        "flops": cost.flops,
-        "parameters": cost.parameters,
-        "bytes": cost.bytes,
-        "input_bytes": cost.input_bytes,
-        "seconds": time.perf_counter() - started,
-    }
-    return row, network
-
-
-def make_network(trial: Trial) -> tuple[Network | PrunedNetwork, Any]:
-    """The trial's network, and what turns images into its input (None: nothing)."""
-    base = trial.base
-    full = base_network(base)
-    if trial.ranking is None:
-        return full, None
-    mask = ranking_of(trial.ranking).mask(trial.keep)
-    if trial.mode == "none":
-        small = prune_inputs(full, mask)
-    else:
-        start = build_pruned(full.spec, mask, seed=base.seed) if trial.mode == "scratch" else prune_inputs(full, mask)
-        split = training_split(base)
-        small = fit(start, split, recipe=trial.retrain, seed=base.seed, encode=start.encode, device="cpu")
-    return small, small.encode
-
-
-def weights_path(ledger: Ledger, trial: Trial) -> Path:
-    """Where the network of a finished trial lies."""
-    return ledger.folder / "weights" / f"{trial.key}.safetensors"
-
-
-def trial_network(trial: Trial, ledger: Ledger) -> Network | PrunedNetwork:
-    """The network of a trial: read if it is there and whole, else made again and recorded."""
-    path = weights_path(ledger, trial)
-    if path.exists() and trial.key in ledger.recorded([trial.key]):
-        try:
-            return load_network(path)
-        except StorageError:
-            path.unlink(missing_ok=True)
-    result, network = run_trial(trial)
-    save_network(network, path)
-    ledger.record_trial(trial.key, trial.row(), result)
-    return network
-
-
-def _stage_key(stage: Base | RankingSpec) -> str:
-    """Under which a network on all inputs, or a ranking, is claimed."""
-    return f"{type(stage).__name__}:{key_of(stage, without='root')}"

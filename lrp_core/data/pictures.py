@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from .errors import InputError, StorageError, storage_errors
+from ..errors import InputError, StorageError, storage_errors
 
 LARGEST = 40_000_000
 """Pixels that a picture may have: what a telephone takes, and decoded in a second."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .errors import storage_errors
+from ..errors import storage_errors
 
 
 @contextmanager

@@ -11,17 +11,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .data import Dataset, load_dataset
-from .errors import InputError
-from .evaluation import Cost, Interval, measure_cost
-from .ledger import Ledger
-from .lrp import Explainer
-from .models import ModelSpec, build_from_spec
-from .pruning import build_pruned
-from .ranking import Ranking, keep_for_share
-from .results import expected_accuracy
-from .stages import RankingSpec, base_network, is_cached, ranking_of
-from .study import Study, Trial, plan, trial_at
+from ..data import Dataset, load_dataset
+from ..errors import InputError
+from ..evaluation import Cost, Interval, measure_cost
+from ..lrp import Explainer
+from ..models import ModelSpec, build_from_spec
+from ..pruning import build_pruned
+from ..ranking import Ranking, keep_for_share
+from ..study import Study, Trial, plan, trial_at
+from ..study.describe import RankingSpec
+from ..study.ledger import Ledger
+from ..study.results import expected_accuracy
+from ..study.stages import base_network, is_cached, ranking_of
 
 
 def study_trials(study: Study, ledger: Ledger) -> pd.DataFrame:

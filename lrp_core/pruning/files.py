@@ -14,10 +14,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from .errors import InputError, LrpError, StorageError, storage_errors
-from .models import ModelSpec, Network, build_from_spec
-from .pruning import PixelMask, PrunedNetwork, build_pruned
-from .storage import write_atomic
+from ..errors import InputError, LrpError, StorageError, storage_errors
+from ..models import ModelSpec, Network, build_from_spec
+from ..storage import write_atomic
+from .mask import PixelMask
+from .network import PrunedNetwork, build_pruned
 
 MAX_INPUTS = 2**24
 """A file that describes a network on more inputs than these is refused before anything is built."""
@@ -101,7 +102,8 @@ def _skeleton(description: dict[str, Any], indices: Tensor | None) -> Network | 
         raise InputError(f"{math.prod(shape):,} inputs are more than the {MAX_INPUTS:,} that are allowed")
     spec = ModelSpec(str(model["architecture"]), shape, int(model["n_classes"]), dataset)
     if indices is None:
-        return build_from_spec(spec, device="meta")
+        network: Network = build_from_spec(spec, device="meta")
+        return network
     if indices.dtype != torch.int64:
         raise InputError(f"the kept pixels must be int64 positions, not {indices.dtype}")
     mask, fill = PixelMask(indices, spec.shape), float(description["fill"])

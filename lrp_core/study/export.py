@@ -19,16 +19,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .data import Dataset, load_dataset
-from .errors import InputError, StorageError, check_choice, storage_errors
-from .evaluation import measure_cost, wilson_interval
+from ..data import Dataset, load_dataset
+from ..errors import InputError, StorageError, check_choice, storage_errors
+from ..evaluation import measure_cost, wilson_interval
+from ..models import Network
+from ..pruning import PrunedNetwork
+from ..pruning.files import describe, load_network, save_network
+from ..training import evaluate, predict_logits
+from .describe import Trial
 from .ledger import Ledger
-from .models import Network
-from .pruning import PrunedNetwork
+from .run import trial_network
 from .stages import base_data
-from .study import Trial, trial_network
-from .training import evaluate, predict_logits
-from .weights import describe, load_network, save_network
 
 FORMATS: tuple[str, ...] = ("safetensors",)
 CARD_VERSION = 1

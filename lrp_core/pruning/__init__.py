@@ -1,0 +1,16 @@
+"""Which inputs are kept, the smaller network that needs only those, and the files that hold it."""
+
+from .files import load_network, save_network
+from .mask import PixelMask
+from .network import STRUCTURES, PrunedNetwork, Structure, build_pruned, prune_inputs
+
+__all__ = [
+    "STRUCTURES",
+    "PixelMask",
+    "PrunedNetwork",
+    "Structure",
+    "build_pruned",
+    "load_network",
+    "prune_inputs",
+    "save_network",
+]

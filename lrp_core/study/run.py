@@ -1,0 +1,193 @@
+"""The whole path, top to bottom: data, network, relevance, ranking, masks, smaller networks, what they are worth.
+
+A *trial* is one small network: ranking, keep, mode, seed -> accuracy, confidence, cost. A *study* is a
+grid of trials with the unpruned baseline and the controls. A trial is described by plain values alone, and
+everything follows from them; so trials run in any process and any order, and none is run twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Generator
+from contextlib import closing
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..data import Dataset
+from ..errors import StorageError
+from ..evaluation import measure_cost, pack
+from ..models import Network
+from ..pruning import PrunedNetwork, build_pruned, load_network, prune_inputs, save_network
+from ..training import evaluate, fit, one_thread
+from .describe import Base, RankingSpec, Study, Trial, key_of, plan
+from .ledger import Ledger
+from .stages import base_data, base_network, prepare_base, prepare_ranking, ranking_of, training_split, trim_cache
+from .workers import check_backend, claimed, open_pool
+
+log = logging.getLogger(__name__)
+
+
+def run_study(
+    study: Study,
+    ledger: Ledger | None = None,
+    *,
+    name: str = "study",
+    jobs: int | None = None,
+    backend: str = "loky",
+    scheduler: str | None = None,
+    fall_back: bool = False,
+) -> Generator[tuple[int, int, Trial], None, None]:
+    """Run what the ledger does not hold yet; yields (done, total, trial) as each trial finishes.
+
+    Every trial is recorded the moment it is there, so a run that is killed goes on where it was. Processes that run
+    the same study, or two with trials in common, share the work; each yields all of its trials, whoever ran them.
+
+    The backend "loky" has `jobs` processes of one thread each (default: one for each core), "dask" the workers of
+    `scheduler`, an address; `fall_back`: the processes of this machine if the scheduler does not answer. Raises
+    `InputError` for a study that does not fit its data or a backend that cannot be, `Cancelled` on request.
+    """
+    check_backend(backend, jobs=jobs, scheduler=scheduler)
+    data = study.data()
+    trials = {trial.key: trial for trial in plan(study, data)}
+    options = {"backend": backend, "jobs": jobs, "scheduler": scheduler, "fall_back": fall_back}
+    return _steps(study, ledger or Ledger(), name, data, trials, options)
+
+
+def _steps(
+    study: Study, ledger: Ledger, name: str, data: Dataset, trials: dict[str, Trial], options: dict[str, Any]
+) -> Generator[tuple[int, int, Trial], None, None]:
+    """What `run_study` yields, after everything was checked."""
+    with ledger.running(study.key, "study", name, asdict(study), len(trials), share=True) as holder:
+        seen = ledger.recorded(list(trials))
+        left = {key: trial for key, trial in trials.items() if key not in seen}
+        done = len(trials) - len(left)
+        ledger.report(study.key, "trials", done)
+        if not left:
+            return
+        trim_cache(ledger.folder / "weights")
+        note = partial(_note, ledger, study.key)
+        with open_pool(data, **options, note=note) as pool:
+            for stage, prepare, needed in _preparations(left.values()):
+                total = len(needed)
+                ledger.report(study.key, f"{stage} (0 of {total})", done)
+                with closing(claimed(pool.prepare, prepare, needed, ledger, str(holder))) as steps:
+                    for found in steps:
+                        if found is None:
+                            ledger.check_cancelled(study.key)
+                            continue
+                        ledger.release(found[0], str(holder))
+                        del needed[found[0]]
+                        ledger.report(study.key, f"{stage} ({total - len(needed)} of {total})", done)
+            with closing(claimed(pool.run, run_trial, left, ledger, str(holder))) as steps:
+                for found in steps:
+                    if found is not None:
+                        key, (result, network) = found
+                        save_network(network, weights_path(ledger, trials[key]))
+                        ledger.record_trial(key, trials[key].row(), result)
+                    for key in sorted(ledger.recorded(list(left)), key=list(left).index):
+                        trial = left.pop(key)
+                        done += 1
+                        baselines = sum(t.ranking is None for t in left.values())
+                        ledger.report(study.key, "evaluating on all inputs" if baselines else "trials", done)
+                        yield done, len(trials), trial
+                    ledger.check_cancelled(study.key)
+
+
+def _preparations(trials: Collection[Trial]) -> list[tuple[str, Callable[[Any], Any], dict[str, Any]]]:
+    """What trials have in common, in the order in which it is needed: each is computed once and cached.
+
+    Gives what it is, the function that has it cached, and its arguments by the key under which they are claimed.
+    Rankings that improve on others come after them.
+    """
+    bases = dict.fromkeys(base for trial in trials for base in trial.bases)
+    stages: list[tuple[str, Callable[[Any], Any], dict[Any, None]]] = [("training on all inputs", prepare_base, bases)]
+    level = dict.fromkeys(trial.ranking for trial in trials if trial.ranking)
+    levels: list[dict[RankingSpec, None]] = []
+    while level:
+        levels.insert(0, level)
+        level = dict.fromkeys(spec.improves for spec in level if spec.improves)
+    seen: set[RankingSpec] = set()
+    for level in levels:
+        needed = {spec: None for spec in level if spec.improves is None or spec.improves in seen}
+        needed = {spec: None for spec in needed if spec not in seen}
+        seen |= set(needed)
+        improved = {spec.method.strategy for spec in needed if spec.improves}
+        stages.append((" and ".join(sorted(improved)) or "ranking", prepare_ranking, needed))
+    return [(name, prepare, {_stage_key(one): one for one in needed}) for name, prepare, needed in stages if needed]
+
+
+def _note(ledger: Ledger, run: str, message: str) -> None:
+    log.warning(message)
+    ledger.note(run, message)
+
+
+@one_thread()
+def run_trial(trial: Trial) -> tuple[dict[str, Any], Network | PrunedNetwork]:
+    """One trial, from its description alone: what the table says of it, and the network."""
+    started = time.perf_counter()
+    data = base_data(trial.base)
+    network, encode = make_network(trial)
+    row: dict[str, Any] = {}
+    for part, split in (("validation", data.validation), ("test", data.test)):
+        found = evaluate(network, split, encode=encode, device="cpu")
+        row |= {
+            f"{part}_accuracy": found.accuracy,
+            f"{part}_loss": found.loss,
+            f"{part}_confidence": found.confidence,
+            f"{part}_per_class": list(found.per_class),
+            f"{part}_images": found.n,
+            f"{part}_correct": pack(found.correct),
+        }
+    cost = measure_cost(network)
+    row |= {
+        "macs": cost.macs,
+        "flops": cost.flops,
+        "parameters": cost.parameters,
+        "bytes": cost.bytes,
+        "input_bytes": cost.input_bytes,
+        "seconds": time.perf_counter() - started,
+    }
+    return row, network
+
+
+def make_network(trial: Trial) -> tuple[Network | PrunedNetwork, Any]:
+    """The trial's network, and what turns images into its input (None: nothing)."""
+    base = trial.base
+    full = base_network(base)
+    if trial.ranking is None:
+        return full, None
+    mask = ranking_of(trial.ranking).mask(trial.keep)
+    if trial.mode == "none":
+        small = prune_inputs(full, mask)
+    else:
+        start = build_pruned(full.spec, mask, seed=base.seed) if trial.mode == "scratch" else prune_inputs(full, mask)
+        split = training_split(base)
+        small = fit(start, split, recipe=trial.retrain, seed=base.seed, encode=start.encode, device="cpu")
+    return small, small.encode
+
+
+def weights_path(ledger: Ledger, trial: Trial) -> Path:
+    """Where the network of a finished trial lies."""
+    return ledger.folder / "weights" / f"{trial.key}.safetensors"
+
+
+def trial_network(trial: Trial, ledger: Ledger) -> Network | PrunedNetwork:
+    """The network of a trial: read if it is there and whole, else made again and recorded."""
+    path = weights_path(ledger, trial)
+    if path.exists() and trial.key in ledger.recorded([trial.key]):
+        try:
+            return load_network(path)
+        except StorageError:
+            path.unlink(missing_ok=True)
+    result, network = run_trial(trial)
+    save_network(network, path)
+    ledger.record_trial(trial.key, trial.row(), result)
+    return network
+
+
+def _stage_key(stage: Base | RankingSpec) -> str:
+    """Under which a network on all inputs, or a ranking, is claimed."""
+    return f"{type(stage).__name__}:{key_of(stage, without='root')}"
