@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from .operations import Back
@@ -16,11 +17,12 @@ from .rules import Pass, Rule
 
 @dataclass(frozen=True, eq=False)
 class Normalisation(Ruled):
-    """z = (a - mean) / s * weight + bias, with s^2 = variance + eps; not `centred`: z = a / s * weight + bias.
+    """z = (a - mean) / s * weight + bias with s^2 = variance + eps; not `centred`: z = a / s * weight + bias.
 
     `blocks` gives the values as [..., n], with mean and s taken over the last axis; weight and bias broadcast against
-    the values. Zero and Epsilon: s is a constant, and what is left is a linear layer whose bias absorbs its share (Ali
-    et al. 2022, sec. 3.2). Pass: R_j = R_k (Achtibat et al. 2024, prop. 3.4).
+    the values; an `eps` of None is the number type's own. Zero and Epsilon: s is a constant, and what is left is a
+    linear layer whose bias absorbs its share (Ali et al. 2022, sec. 3.2). Pass: R_j = R_k (Achtibat et al. 2024,
+    prop. 3.4).
     """
 
     kind: ClassVar[OperationKind] = "normalisation"
@@ -28,14 +30,15 @@ class Normalisation(Ruled):
     blocks: Callable[[Tensor], Tensor]
     weight: Tensor | None = None
     bias: Tensor | None = None
-    eps: float = 1e-5
+    eps: float | None = 1e-5
     centred: bool = True
     rule: Rule = DEFAULTS["normalisation"]
 
     def run(self, *inputs: Tensor) -> tuple[Tensor, Back]:
         (a,) = inputs
         blocks = self._centred(self.blocks(a))
-        scale = blocks.square().mean(-1, keepdim=True).add_(self.eps).rsqrt_()
+        eps = torch.finfo(a.dtype).eps if self.eps is None else self.eps
+        scale = blocks.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
         z = (blocks * scale).reshape(a.shape)
         if self.weight is not None:
             z = z * self.weight
@@ -59,7 +62,7 @@ class Normalisation(Ruled):
 
 
 def over_last_axes(
-    axes: int, weight: Tensor | None, bias: Tensor | None, eps: float, *, centred: bool = True
+    axes: int, weight: Tensor | None, bias: Tensor | None, eps: float | None, *, centred: bool = True
 ) -> Normalisation:
     """LayerNorm, and without centring RMSNorm, over so many of the last axes."""
     return Normalisation(lambda a: a.flatten(-axes), weight, bias, eps, centred)

@@ -148,8 +148,8 @@ class Recurrent(Ruled):
         ends = [n * self.width, n * self.hidden if self.mode == "LSTM" else 0]
         outputs, h, c = torch.split(packed, [packed.shape[1] - sum(ends), *ends], 1)
         return (
-            outputs.unflatten(1, (-1, directions * self.width)),
-            h.unflatten(1, (n, self.width)),
+            outputs.reshape(len(packed), -1, directions * self.width),
+            h.reshape(len(packed), n, self.width),
             c.reshape(len(c), n if c.shape[1] else 0, self.hidden),
         )
 
