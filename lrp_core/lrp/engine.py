@@ -26,7 +26,7 @@ from .composites import Composite, find_composite
 from .contributions import absorbed, propagate
 from .folding import fold_scales
 from .operations import Back, Operation
-from .planning import prepare_rules, rectify_in_place, simplify
+from .planning import prepare_rules, rectify_in_place, ruled_operations, simplify
 from .reading.graph import Ending, trace_logits
 from .reading.preparation import evaluated, tensors, versions
 from .reading.tracer import NeedsExample
@@ -160,7 +160,7 @@ class Explainer:
             self._network, self._checked = None, self._checked or self._network is not None
             return
         few = inputs[-3:].detach()
-        few = few if len(few) > 1 else torch.cat([few, few / 2, few * 0])
+        few = few if len(few) > 1 else torch.cat([few, few / 2 if few.is_floating_point() else few // 2, few * 0])
         ours = self._forward(few)[0][-1]
         ours = ours if self._ending is None else self._ending.function(ours)
         theirs = self._network(few.clone())
@@ -183,7 +183,10 @@ class Explainer:
         layers = {i: (s.name, s.operation) for i, s in enumerate(steps) if isinstance(s.operation, Affine)}
         first = reading_the_input(steps)
         reading = {place for place, i in enumerate(layers) if i in first}
-        self.rules = dict(zip(layers, self.composite.rules_for(list(layers.values()), reading), strict=True))
+        others = [s.name for i, s in enumerate(steps) if i not in layers]
+        found = self.composite.rules_for(list(layers.values()), reading, others)
+        self.rules = dict(zip(layers, found, strict=True))
+        steps = ruled_operations(steps, self.composite)
         parts = prepare_rules(steps, self.rules)
         self.steps = rectify_in_place(steps, parts)
         self._parts = simplify(self.steps, parts)
@@ -433,6 +436,8 @@ def _as_start(start: Any) -> Any:
 
 
 def _check_inputs(inputs: Tensor) -> None:
+    if inputs.dtype in (torch.int32, torch.int64):
+        return
     if not inputs.is_floating_point():
         raise InputError(f"inputs must be floating point (pixels / 255), not {inputs.dtype}")
     if not _is_finite(inputs):

@@ -18,6 +18,7 @@ from ..steps import Step
 from .modules import Reader
 from .moves import keeps_batch
 from .preparation import evaluated
+from .rewriting import rewritten
 from .tracer import NeedsExample, Tracer
 
 
@@ -42,6 +43,7 @@ class Ending:
 def trace_logits(model: nn.Module, example: Tensor | None = None) -> tuple[list[Step], Ending | None]:
     """The steps to the logits of a network that is in evaluation mode, and what it makes of them, if anything."""
     images = 0 if example is None else len(example)
+    model = rewritten(model)
     nodes = _traced_nodes(model, example)
     reader = Reader(model, images)
     steps = _Steps(model, reader)
