@@ -7,6 +7,7 @@ A composite is a list of assignments; the first one that fits a layer gives its 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import get_args
@@ -32,13 +33,16 @@ KINDS: tuple[str, ...] = (*get_args(Kind), *get_args(OperationKind))
 class At:
     """A rule and where it applies: to a kind of layer, to names that match a pattern, to a position; or everywhere.
 
-    `position` counts the layers that need a rule: 0 is the first, -1 the last. `name` is a shell pattern.
+    `position` counts the layers that need a rule: 0 is the first, -1 the last; it is exactly one. `name` is a shell
+    pattern. With `input` it applies to every layer that reads the network's input, before which there is no other
+    layer: several in a network that looks at its input with kernels of several sizes.
     """
 
     rule: Rule
     kind: Kind | OperationKind | None = None
     name: str | None = None
     position: int | None = None
+    input: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.rule, Rule):
@@ -59,12 +63,14 @@ class At:
             f"every {self.kind} layer" if self.kind else "",
             f"layers named {self.name!r}" if self.name else "",
             _ordinal(self.position) if self.position is not None else "",
+            "every layer that reads the input" if self.input else "",
         ]
         return f"{self.rule} at {' and '.join(filter(None, where)) or 'every layer'}"
 
-    def fits(self, layer: Affine, name: str, position: int, total: int) -> bool:
+    def fits(self, layer: Affine, name: str, position: int, total: int, reads_input: bool = False) -> bool:
         return (
             not isinstance(self.rule, OperationRule)
+            and (reads_input or not self.input)
             and (self.kind is None or layer.kind == self.kind)
             and (self.name is None or fnmatchcase(name, self.name))
             and (self.position is None or self.position in (position, position - total))
@@ -78,7 +84,9 @@ class At:
         asked = self.kind == kind or (
             self.kind is None and kind != "sum" and isinstance(self.rule, tuple(OPERATION_RULES[kind].values()))
         )
-        return asked and self.position is None and (self.name is None or fnmatchcase(name, self.name))
+        return (
+            asked and self.position is None and not self.input and (self.name is None or fnmatchcase(name, self.name))
+        )
 
 
 class Composite:
@@ -89,11 +97,20 @@ class Composite:
             raise InputError("a composite is made of assignments, At(rule, ...)")
         self.assignments = assignments
 
-    def rules_for(self, layers: list[tuple[str, Affine]]) -> list[Rule]:
-        """The rule of every layer that needs one. Raises `UnsupportedLayer` for a layer that none fits."""
+    def rules_for(
+        self, layers: list[tuple[str, Affine]], reading: Collection[int] = (), operations: Sequence[str] = ()
+    ) -> list[Rule]:
+        """The rule of every layer that needs one; `reading` are the places of those that read the network's input,
+        `operations` the names of the steps without weights that a composite may give a rule.
+
+        Raises `UnsupportedLayer` for a layer that none fits, and `InputError` for an assignment to a name or position
+        that the network does not have.
+        """
+        self._check([name for name, _ in layers], operations)
         found = []
         for position, (name, layer) in enumerate(layers):
-            rule = next((a.rule for a in self.assignments if a.fits(layer, name, position, len(layers))), None)
+            where = (layer, name, position, len(layers), position in reading)
+            rule = next((a.rule for a in self.assignments if a.fits(*where)), None)
             if rule is None:
                 raise UnsupportedLayer(
                     f"the composite has no rule for layer {name!r} ({layer.kind}): add At(rule, ...)"
@@ -104,6 +121,14 @@ class Composite:
     def rule_for_operation(self, kind: OperationKind, name: str) -> Rule:
         """The rule of an operation of that kind and name: that of the first assignment that fits, or the default."""
         return next((a.rule for a in self.assignments if a.fits_operation(kind, name)), DEFAULTS[kind])
+
+    def _check(self, names: list[str], operations: Sequence[str]) -> None:
+        """Raise `InputError` for an assignment that can fit no layer of the network, whatever is before it."""
+        for a in self.assignments:
+            if a.name is not None and not any(fnmatchcase(name, a.name) for name in (*names, *operations)):
+                raise InputError(f"no layer is named {a.name!r}: choose among {', '.join(map(repr, names))}")
+            if a.position is not None and not -len(names) <= a.position < len(names):
+                raise InputError(f"the network has {len(names)} layers with weights, and none at position {a.position}")
 
     def __str__(self) -> str:
         """Says which rule goes where; each assignment is for the layers that those before it have left."""
@@ -119,7 +144,7 @@ def _ordinal(position: int) -> str:
 
 def _layers(convolution: Rule, dense: Rule, first: Rule | None = None) -> Composite:
     """The usual form; a batch-norm that stands by itself goes with the dense layers."""
-    beginning = [At(first, position=0)] if first is not None else []
+    beginning = [At(first, input=True)] if first is not None else []
     return Composite(*beginning, At(convolution, kind="convolution"), At(dense))
 
 

@@ -31,9 +31,10 @@ from .reading.graph import Ending, trace_logits
 from .reading.preparation import evaluated, tensors, versions
 from .reading.tracer import NeedsExample
 from .relevance import Relevance
+from .ruled import kind_of
 from .rules import Rule
 from .starts import Start, Target, start_relevance
-from .steps import Step
+from .steps import Step, reading_the_input
 
 CACHED_BYTES = 12 * 2**20
 """How large an activation may grow before a batch is taken in pieces: larger ones cost new pages of memory each."""
@@ -181,7 +182,11 @@ class Explainer:
             replace(s, operation=s.operation.channels_last()) if isinstance(s.operation, Affine) else s for s in steps
         ]
         layers = {i: (s.name, s.operation) for i, s in enumerate(steps) if isinstance(s.operation, Affine)}
-        self.rules = dict(zip(layers, self.composite.rules_for(list(layers.values())), strict=True))
+        first = reading_the_input(steps)
+        reading = {place for place, i in enumerate(layers) if i in first}
+        operations = [s.name for s in steps if kind_of(s.operation) is not None]
+        found = self.composite.rules_for(list(layers.values()), reading, operations)
+        self.rules = dict(zip(layers, found, strict=True))
         steps = ruled_operations(steps, self.composite)
         parts = prepare_rules(steps, self.rules)
         self.steps = rectify_in_place(steps, parts)

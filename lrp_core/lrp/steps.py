@@ -17,6 +17,16 @@ class Step:
     sources: tuple[int, ...]
 
 
+def reading_the_input(steps: list[Step]) -> set[int]:
+    """The layers with weights that read nothing but the network's input, at most moved, pooled or normalised."""
+    raw = {-1}
+    found: set[int] = set()
+    for i, step in enumerate(steps):
+        if all(source in raw for source in step.sources):
+            (found if isinstance(step.operation, Affine) else raw).add(i)
+    return found
+
+
 def readers(steps: list[Step], i: int) -> list[int]:
     """The steps that read the output of step `i`."""
     return [j for j, step in enumerate(steps) if i in step.sources]

@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable, Collection, Generator
 from contextlib import closing
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,7 @@ def _steps(
     study: Study, ledger: Ledger, name: str, data: Dataset, trials: dict[str, Trial], options: dict[str, Any]
 ) -> Generator[tuple[int, int, Trial], None, None]:
     """What `run_study` yields, after everything was checked."""
-    with ledger.running(study.key, "study", name, asdict(study), len(trials), share=True) as holder:
+    with ledger.running(study.key, "study", name, study.values(), len(trials), share=True) as holder:
         seen = ledger.recorded(list(trials))
         left = {key: trial for key, trial in trials.items() if key not in seen}
         done = len(trials) - len(left)
