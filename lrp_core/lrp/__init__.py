@@ -6,11 +6,13 @@ from .contributions import BySign, ByWeight, Contributions, InBox, OfLayer, Weig
 from .engine import Balance, Explainer, Explanation, attribute
 from .operations import Operation
 from .reading import register
+from .ruled import OPERATION_RULES, Constant, Magnitude, SignalTakesAll, Taylor, Uniform
 from .rules import RULES, AlphaBeta, Epsilon, Flat, Gamma, Pass, Rule, WSquare, ZBox, Zero, ZPlus
 from .starts import STARTS
 
 __all__ = [
     "COMPOSITES",
+    "OPERATION_RULES",
     "RULES",
     "STARTS",
     "Affine",
@@ -20,6 +22,7 @@ __all__ = [
     "BySign",
     "ByWeight",
     "Composite",
+    "Constant",
     "Contributions",
     "Epsilon",
     "Explainer",
@@ -27,10 +30,14 @@ __all__ = [
     "Flat",
     "Gamma",
     "InBox",
+    "Magnitude",
     "OfLayer",
     "Operation",
     "Pass",
     "Rule",
+    "SignalTakesAll",
+    "Taylor",
+    "Uniform",
     "WSquare",
     "Weighted",
     "ZBox",
