@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,11 @@ from lrp_core.data import Dataset, Split
 from lrp_core.models import Network, build_model
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def readme_blocks(language: str, file: str = "README.md") -> list[str]:
+    """The code blocks of that language in a Markdown file of the project, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / file).read_text(), re.MULTILINE | re.DOTALL)
 
 
 def toy_split(n: int, *, size: int = 6, classes: int = 3, seed: int = 0) -> Split:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from ..errors import StorageError, check_choice
+from ..extras import from_extra
 from ..storage import cache_dir
 from . import prepared
 from .archives import DATASETS, read_raw
@@ -66,7 +67,8 @@ def _load(name: str, root: Path | None, split_seed: int, download: bool, cache: 
 
 
 def _split(name: str, root: Path | None, split_seed: int, download: bool) -> Dataset:
-    from sklearn.model_selection import train_test_split  # seconds to import, and rarely needed
+    with from_extra():  # seconds to import, and rarely needed
+        from sklearn.model_selection import train_test_split
 
     raw = read_raw(name, root, download=download)
     pixels, labels = raw.train

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..errors import StorageError, storage_errors
-from ..storage import PROJECT, cache_dir, write_atomic
+from ..extras import from_extra
+from ..storage import cache_dir, data_folders, write_atomic
 
 if TYPE_CHECKING:
     from torchvision.datasets import MNIST
@@ -33,7 +34,8 @@ class Source:
 
     @property
     def cls(self) -> type[MNIST]:
-        from torchvision import datasets  # takes seconds to import: only when data are read
+        with from_extra():  # takes seconds to import: only when data are read
+            from torchvision import datasets
 
         found: type[MNIST] = getattr(datasets, self.cls_name)
         return found
@@ -118,11 +120,10 @@ def _find_files(name: str, source: Source, root: Path | None, download: bool) ->
     """A torchvision root in which every file of `source` is unpacked and verified, and the files that it came from."""
     cache = cache_dir("data")
     raw = cache / source.cls_name / "raw"
-    if root is None and name == "mnist":
-        root = PROJECT / "data" / "mnist"
     if root is not None and not root.is_dir():
         raise StorageError(f"{root} is not a folder: name the one that holds the {name} files")
-    folders = [root / source.cls_name / "raw", root / "raw", root] if root else [raw]
+    roots = [*data_folders(name), cache] if root is None else [root]
+    folders = [folder for base in roots for folder in (base / source.cls_name / "raw", base / "raw", base)]
     archives = source.archives
     for folder in folders:
         found = {folder / archive: md5 for archive, md5 in archives.items()}
@@ -134,7 +135,7 @@ def _find_files(name: str, source: Source, root: Path | None, download: bool) ->
                     raise
                 break
             return cache, tuple(found)
-    for candidate in [root] if root else [cache]:
+    for candidate in roots:
         if _is_unpacked(source, candidate):
             return candidate, tuple(sorted((candidate / source.cls_name / "raw").iterdir()))
     if download:
@@ -143,8 +144,8 @@ def _find_files(name: str, source: Source, root: Path | None, download: bool) ->
     missing = [a for a in archives if not any((folder / a).is_file() for folder in folders)]
     where = f"in {root}" if root else "here"
     raise StorageError(
-        f"{name} is not complete {where}: {', '.join(missing)} missing; give the folder that holds what is missing, "
-        "or allow the download"
+        f"{name} is not complete {where}: {', '.join(missing)} missing; give the folder that holds what is missing "
+        "(root, --data-root or LRP_DATA), or allow the download (download=True, --download)"
     )
 
 

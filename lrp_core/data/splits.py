@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from ..errors import InputError
+from ..extras import from_extra
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,8 @@ class Split:
 
         Raises `InputError` unless 1 <= n <= len(self).
         """
-        from sklearn.utils import resample
+        with from_extra():
+            from sklearn.utils import resample
 
         if not 1 <= n <= len(self):
             raise InputError(f"cannot sample {n} images: choose between 1 and {len(self)}")

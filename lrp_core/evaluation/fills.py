@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..data import Split
 from ..errors import InputError, check_choice
+from ..extras import from_extra
 from .checks import generator
 
 FILLS: tuple[str, ...] = ("zero", "mean", "noise", "blur", "road")
@@ -115,7 +116,8 @@ def make_fill(
 
 
 def _blurred(images: Tensor) -> Tensor:
-    from scipy.ndimage import gaussian_filter  # rarely needed, and slow to import
+    with from_extra():  # rarely needed, and slow to import
+        from scipy.ndimage import gaussian_filter
 
     return torch.from_numpy(gaussian_filter(images.numpy(), (0, 0, BLUR_SIGMA, BLUR_SIGMA), mode="nearest"))
 
@@ -153,7 +155,8 @@ def impute(
 
 def _solve(known: np.ndarray, holes: np.ndarray) -> np.ndarray:
     """The values of the removed pixels (True in `holes`) of maps [m, height, width], in row-major order."""
-    from scipy.linalg import solveh_banded
+    with from_extra():
+        from scipy.linalg import solveh_banded
 
     n = int(holes.sum())
     if n == 0:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..data import Split
 from ..errors import InputError, check_choice
+from ..extras import from_extra
 from .attributions import attributor
 from .criteria import MEASURED, check_options, n_classes_of, ranking_from
 from .ranking import Ranking, check_keep, keep_for_share
@@ -43,7 +44,8 @@ def compare(a: Ranking, b: Ranking, keeps: Sequence[int] | None = None) -> Compa
     It is the orders that are compared, since masks follow from them: equal scores count in the order in which the
     ranking's seed put them. Raises `InputError` for rankings of different size, or a keep beyond the inputs.
     """
-    from scipy import stats  # a second to import, and only needed here
+    with from_extra():  # a second to import, and only needed here
+        from scipy import stats
 
     if a.n_inputs != b.n_inputs:
         raise InputError(f"rankings of {a.n_inputs} and of {b.n_inputs} inputs cannot be compared")
@@ -81,7 +83,8 @@ def settling(
 
     Raises `InputError` for a criterion that does not explain images, or a size that is not 1 to half of the images.
     """
-    import pandas as pd
+    with from_extra():
+        import pandas as pd
 
     check_choice("criterion that explains images", criterion, MEASURED)
     check_options(split, statistic, start, label)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..data import Split
 from ..errors import InputError, UnsupportedLayer
+from ..extras import from_extra
 from ..lrp.affine import Affine
 from ..lrp.folding import fold_scales
 from ..lrp.graph import trace
@@ -52,7 +53,8 @@ def smooth_noise(shape: tuple[int, ...], seed: int, blur: float = BLUR) -> Float
     The blur goes round the edges, so that no place of the image is favoured. `blur` is its standard deviation as a
     share of the longer side. Raises `InputError` for inputs that are no images, or a blur that is no share.
     """
-    from scipy.ndimage import gaussian_filter
+    with from_extra():
+        from scipy.ndimage import gaussian_filter
 
     _, height, width = _image_shape("smooth-random", shape)
     if not 0 <= blur <= 1:
@@ -94,7 +96,8 @@ def anova_f(split: Split, n_columns: int = 100) -> Float[Tensor, " inputs"]:
     varies within a class, for which F is infinite, the largest number there is. Raises `InputError` unless there are
     two classes or more, and more images than classes.
     """
-    from sklearn.feature_selection import f_classif
+    with from_extra():
+        from sklearn.feature_selection import f_classif
 
     labels = _several_classes("anova-f", split)
     scores = torch.zeros(split.pixels[0].numel(), dtype=torch.float64)
@@ -113,7 +116,8 @@ def mutual_information(split: Split, seed: int = 0, n_images: int = SAMPLE) -> F
     Counted, not estimated from neighbours: bytes are put into `GREY_LEVELS` levels of equal width. For speed it is
     taken over a stratified sample of at most `n_images` images, drawn with `seed`. Raises `InputError` as `anova_f`.
     """
-    from sklearn.feature_selection import mutual_info_classif
+    with from_extra():
+        from sklearn.feature_selection import mutual_info_classif
 
     sample = _sample(split, n_images, seed)
     labels = _several_classes("mutual-information", sample)
@@ -127,7 +131,8 @@ def extra_trees(split: Split, seed: int = 0, n_images: int = SAMPLE) -> Float[Te
     The mean decrease of Gini impurity over `N_TREES` trees (Geurts et al. 2006). For speed they are grown on a
     stratified sample of at most `n_images` images; `seed` draws it and grows them. Raises `InputError` as `anova_f`.
     """
-    from sklearn.ensemble import ExtraTreesClassifier
+    with from_extra():
+        from sklearn.ensemble import ExtraTreesClassifier
 
     sample = _sample(split, n_images, seed)
     labels = _several_classes("extra-trees", sample)
