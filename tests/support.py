@@ -6,8 +6,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,17 @@ from lrp_core.data import Dataset, Split
 from lrp_core.models import Network, build_model
 
 ROOT = Path(__file__).resolve().parent.parent
+
+PATIENCE = 600
+"""Seconds after which a test gives up on what it waits for. It ends a hang; nothing is measured by it."""
+
+
+def wait_until(is_so: Callable[[], Any], what: str = "what was waited for") -> None:
+    """Return as soon as `is_so()` is true."""
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline, f"{what} is not so after {PATIENCE} s"
+        time.sleep(0.02)
 
 
 def readme_blocks(language: str, file: str = "README.md") -> list[str]:
@@ -85,7 +98,7 @@ def check_sentence(error: BaseException) -> None:
 
 def python(code: str, *args: object, cache: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run `code` in a fresh interpreter without the type checks, with `args` in sys.argv."""
-    return subprocess.run([*python_command(code, *args)], **python_options(cache), timeout=120, check=False)
+    return subprocess.run([*python_command(code, *args)], **python_options(cache), timeout=PATIENCE, check=False)
 
 
 def python_command(code: str, *args: object) -> list[str]:

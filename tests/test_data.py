@@ -24,7 +24,16 @@ from lrp_core.data import DATASETS, Dataset, Split, load_dataset, to_images
 from lrp_core.errors import InputError, LrpError, StorageError
 
 from . import idx
-from .support import ROOT, is_one_sentence, python, python_command, python_options, toy_split
+from .support import (
+    PATIENCE,
+    ROOT,
+    is_one_sentence,
+    python,
+    python_command,
+    python_options,
+    toy_split,
+    wait_until,
+)
 
 SIBLINGS = [name for name in DATASETS if name != "mnist"]
 DIGITS = tuple(string.digits)
@@ -643,11 +652,9 @@ def test_processes_that_prepare_at_once_all_succeed(kmnist, own_cache, tmp_path)
         )
         for flag in ready
     ]
-    deadline = time.monotonic() + 90
-    while not all(flag.exists() for flag in ready) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: all(flag.exists() for flag in ready))
     go.touch()
-    outputs = [process.communicate(timeout=60) for process in running]
+    outputs = [process.communicate(timeout=PATIENCE) for process in running]
     expected = fresh("kmnist", root).digest
     assert [out.strip() for out, _ in outputs] == [expected] * 2, [err[-500:] for _, err in outputs]
     assert len(prepared_files(own_cache)) == 1

@@ -17,7 +17,7 @@ from lrp_core.errors import MissingExtra, StorageError
 from lrp_core.extras import EXTRAS, from_extra
 from lrp_core.storage import cache_dir, checkout, data_folders, user_cache
 
-from .support import ROOT, check_sentence, readme_blocks
+from .support import PATIENCE, ROOT, check_sentence, readme_blocks
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -137,7 +137,7 @@ def run(code: str, folder: Path, *, bare: bool, **env: str) -> subprocess.Comple
         env=kept | {"PYTHONPATH": str(folder), "HOME": str(folder.parent / "home"), **env},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -119,10 +119,11 @@ def test_the_baseline_is_the_full_network(mnist: Dataset, finished: pd.DataFrame
     assert finished[finished["key"] == baseline.key]["validation_accuracy"].item() == found
 
 
-def test_asking_again_costs_nothing(mnist: Dataset, ledger: Ledger, finished: pd.DataFrame) -> None:
-    started = time.perf_counter()
+def test_asking_again_costs_nothing(
+    mnist: Dataset, ledger: Ledger, finished: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lrp_core.study.run.open_pool", lambda *_, **__: pytest.fail("a process was started"))
     assert list(run_study(tiny(modes=MODES), ledger, jobs=2)) == []
-    assert time.perf_counter() - started < 2
     run = ledger.run(tiny(modes=MODES).key)
     assert run is not None
     assert (run.state, run.done, run.total) == ("done", len(finished), len(finished))
