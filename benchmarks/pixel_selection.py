@@ -27,17 +27,7 @@ from lrp_core.data import Dataset, Split, load_dataset
 from lrp_core.evaluation import mean_interval
 from lrp_core.models import ModelSpec, Network, build_model
 from lrp_core.pruning import PixelMask
-from lrp_core.ranking import (
-    CONTROLS,
-    NEED_NETWORK,
-    STRATEGIES,
-    Ranking,
-    average_rankings,
-    eliminate,
-    exchange,
-    rank,
-    refine,
-)
+from lrp_core.ranking import CRITERIA, STRATEGIES, Ranking, find_strategy, rank
 from lrp_core.training import Recipe, evaluate, fit, one_thread
 
 from .processes import Seconds
@@ -54,9 +44,6 @@ FIRST = Recipe(epochs=3, weight_decay=0.01)
 SMALL = Recipe(epochs=60, lr=1e-2, weight_decay=0.03)
 """How P2's network is trained: the best of four recipes on the last 10,000 training images."""
 
-STABILITY_NETWORKS = 3
-"""Networks whose rankings "stability" averages."""
-
 CLASSIFIERS = ("svc", "1-nn", "et")
 
 
@@ -71,26 +58,22 @@ def select(data: Dataset, strategy: str, keeps: list[int], seed: int, model: str
     """A ranking for every keep, and the seconds that it takes by itself; steps common to several keeps run once."""
     split = official_train(data)
     started = Seconds.now()
-    if strategy in CONTROLS and strategy not in NEED_NETWORK:
-        ranking = rank(None, split, criterion=strategy, seed=seed)
-        return dict.fromkeys(keeps, (ranking, Seconds.now().since(started)))
-    n_networks = STABILITY_NETWORKS if strategy == "stability" else 1
-    seeds = range(seed * n_networks, (seed + 1) * n_networks)
-    networks = [fit(build_model(model, data, seed=s), split, recipe=FIRST, seed=s, device="cpu") for s in seeds]
-    if strategy in ("one-shot", "stability", *CONTROLS):
-        criterion = strategy if strategy in CONTROLS else "lrp-0"
-        rankings = [rank(network, split, criterion=criterion, seed=seed) for network in networks]
-        ranking = average_rankings(rankings) if strategy == "stability" else rankings[0]
-    else:
-        ranking = eliminate(networks[0], split, seed=seed)
+    criterion, plan = (strategy, "one-shot") if strategy in CRITERIA else ("lrp-0", strategy)
+    chosen = find_strategy(plan)
+    networks = []
+    if CRITERIA[criterion].is_measured or CRITERIA[criterion].needs_network:
+        seeds = range(seed * chosen.networks, (seed + 1) * chosen.networks)
+        networks = [fit(build_model(model, data, seed=s), split, recipe=FIRST, seed=s, device="cpu") for s in seeds]
+    first = chosen.follows or plan
+    ranking = rank(networks, split, criterion=criterion, strategy=first, seed=seed)
     common = Seconds.now().since(started)
-    if strategy != "exchange":
+    if not chosen.per_keep:
         return dict.fromkeys(keeps, (ranking, common))
     found = {}
     for keep in keeps:
         started = Seconds.now()
-        refined = refine(exchange(ranking, split, keep, seed=seed), split, keep, seed=seed)
-        found[keep] = refined, Seconds.now().since(started).plus(common)
+        improved = rank(networks, split, criterion=criterion, strategy=plan, keep=keep, before=ranking, seed=seed)
+        found[keep] = improved, Seconds.now().since(started).plus(common)
     return found
 
 
@@ -179,7 +162,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    strategies = (*STRATEGIES, *CONTROLS)
+    strategies = (*STRATEGIES, *CRITERIA)
     parser.add_argument("--keeps", nargs="+", type=int, default=[25, 50, 75, 100])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--strategies", nargs="+", default=["exchange"], choices=strategies)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from .errors import InputError
+from .lrp import register
+from .pruning_operations import Framing, Scattering
 
 
 class Scatter(nn.Module):
@@ -66,3 +68,7 @@ class Frame(nn.Module):
 
     def extra_repr(self) -> str:
         return f"into {tuple(self.surround.shape)} at row {self.top}, column {self.left}"
+
+
+register(Scatter, Scattering)
+register(Frame, Framing)

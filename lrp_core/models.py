@@ -6,12 +6,13 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
 from .errors import InputError, check_choice
+from .registry import Registry
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def build_model(
     shape: Sequence[int] | None = None,
     n_classes: int | None = None,
     seed: int = 0,
-) -> Network:
+) -> Any:
     """A freshly initialised network for `data`, or for inputs of `shape` and `n_classes` classes.
 
     The same `seed` gives the same weights; torch's global random state is left as it was. Raises
@@ -74,7 +75,7 @@ def build_model(
     return build_from_spec(spec, seed=seed)
 
 
-def build_from_spec(spec: ModelSpec, *, seed: int = 0, device: str = "cpu") -> Network:
+def build_from_spec(spec: ModelSpec, *, seed: int = 0, device: str = "cpu") -> Any:
     """`build_model` for a spec that is already at hand; on the device "meta" it takes no memory."""
     builder = ARCHITECTURES[check_choice("model", spec.architecture, ARCHITECTURES)]
     if not spec.shape or min(spec.shape) < 1:
@@ -83,10 +84,11 @@ def build_from_spec(spec: ModelSpec, *, seed: int = 0, device: str = "cpu") -> N
         raise InputError(f"cannot build a classifier for {spec.n_classes} classes: it needs at least 2")
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
-        return Network(spec, builder(spec))
+        built = builder(spec)
+        return built if isinstance(built, nn.Module) else Network(spec, built)
 
 
-Builder = Callable[[ModelSpec], Layers]
+Builder = Callable[[ModelSpec], Layers | nn.Module]
 
 
 def _mlp(*hidden: int) -> Builder:
@@ -160,10 +162,19 @@ def _pool(size: Sequence[int]) -> tuple[nn.Module, list[int]]:
     return nn.MaxPool2d(kernel), [s // k for s, k in zip(size, kernel, strict=True)]
 
 
-ARCHITECTURES: dict[str, Builder] = {
-    "softmax": _mlp(),
-    "mlp-300-100": _mlp(300, 100),
-    "mlp-1000": _mlp(1000),
-    "lenet-5": _lenet_5,
-    "cnn-32-64": _cnn_32_64,
-}
+ARCHITECTURES: Registry[Builder] = Registry(
+    "model",
+    {
+        "softmax": _mlp(),
+        "mlp-300-100": _mlp(300, 100),
+        "mlp-1000": _mlp(1000),
+        "lenet-5": _lenet_5,
+        "cnn-32-64": _cnn_32_64,
+    },
+)
+"""Every architecture by name: `ModelSpec` -> layers with names, or a whole module."""
+
+
+def register_model(name: str, builder: Builder) -> Builder:
+    """Make an architecture of your own known by its name, everywhere in this process. Raises `InputError`."""
+    return ARCHITECTURES.register(name, builder)

@@ -34,7 +34,7 @@ def choose() -> tuple[removal.Choice, float]:
                 key="by",
                 bind="query-params",
                 help="A set of propagation rules, or what they have to beat. data-set: one order for all images, the "
-                "study's own. random and centre-disc look at neither network nor image.",
+                "study's own. random and centre look at neither network nor image.",
             )
         with st.container(width=130):
             start = st.selectbox(

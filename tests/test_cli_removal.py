@@ -54,7 +54,7 @@ def test_what_a_person_reads(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_criterion_curve_and_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    arguments = ["remove", *FEW, "--criteria", "epsilon", "centre-disc", "data-set", "--scopes", "all", "--per-class"]
+    arguments = ["remove", *FEW, "--criteria", "epsilon", "centre", "data-set", "--scopes", "all", "--per-class"]
     arguments += ["--fills", "zero", "road", "--curves", "--steps", "4"]
     assert main([*arguments, "--csv", str(tmp_path / "t.csv"), "--json", str(tmp_path / "t.json")]) == 0
     text = capsys.readouterr().out
@@ -67,7 +67,7 @@ def test_every_criterion_curve_and_file(capsys: pytest.CaptureFixture[str], tmp_
     pd.testing.assert_frame_equal(table, pd.DataFrame(values["table"])[table.columns], check_dtype=False, rtol=1e-6)
     curves = pd.read_csv(tmp_path / "t-curves.csv")
     assert len(curves) == 3 * 2 * len(ORDERS) * 5
-    assert sorted(curves["criterion"].unique()) == ["centre-disc", "data-set", "epsilon"]
+    assert sorted(curves["criterion"].unique()) == ["centre", "data-set", "epsilon"]
     ends = curves[(curves["fill"] == "zero") & (curves["step"] == 4)]["probability"]
     assert ends.max() - ends.min() < 1e-6, "a black image is the same black image, whoever made it"
     areas = pd.read_csv(tmp_path / "t-areas.csv")
@@ -78,7 +78,7 @@ def test_every_criterion_curve_and_file(capsys: pytest.CaptureFixture[str], tmp_
 
 
 def test_training_again(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["remove", *FEW, "--criteria", "centre-disc", "--scopes", "all", "--removed", "50"]
+    arguments = ["remove", *FEW, "--criteria", "centre", "--scopes", "all", "--removed", "50"]
     said = ask(capsys, *arguments, "--roar", "30", "60", "--mask-leak", "--retrain-seeds", "0", "--retrain-epochs", "1")
     rows = [(row["trained_on"], row["order"], row["share"]) for row in said["retrained"]]
     assert rows == [

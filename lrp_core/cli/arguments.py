@@ -218,7 +218,7 @@ def _remove_arguments(command: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["lrp-0"],
         metavar="NAME",
-        help="LRP composites, gradient, gradient-x-input, integrated-gradients, smoothgrad, random, centre-disc, or "
+        help="LRP composites, gradient, gradient-x-input, integrated-gradients, smoothgrad, random, centre, or "
         "data-set (one mask for all images)",
     )
     command.add_argument("--start", default="logit", metavar="NAME", help="relevance at the output")

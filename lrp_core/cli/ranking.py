@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 from ..errors import InputError
@@ -13,19 +14,30 @@ from .shared import Answer, asked_data, progress_bar, single_study
 
 def rank(arguments: argparse.Namespace) -> Answer:
     from ..models import Network
-    from ..pruning.files import load_network
-    from ..ranking import NEED_NETWORK, Method, rank_by_strategy
+    from ..pruning import load_network
+    from ..ranking import Method, find_strategy
     from ..ranking import rank as rank_inputs
     from ..storage import write_atomic
-    from ..study import plan
-    from ..study.describe import RankingSpec
-    from ..study.stages import base_network
+    from ..study import plan, trial_at
+    from ..study.stages import base_network, training_split
+    from ..training import one_thread
 
     data = asked_data(arguments)
     method = Method(arguments.criterion, arguments.strategy)
-    base = plan(single_study(arguments, data), data)[0].base
-    networks = []
-    if method.criterion in NEED_NETWORK and arguments.weights:
+    if find_strategy(method.strategy).per_keep != (arguments.keep is not None):
+        raise InputError(
+            "--keep is the number of inputs whose set the strategy exchange improves: give it with that strategy, and "
+            "with no other"
+        )
+    study = replace(single_study(arguments, data), strategies=(method.strategy,))
+    if arguments.keep is not None:
+        study = replace(study, keeps=(arguments.keep,))
+    spec = trial_at(
+        study, data, method=method.name, keep=arguments.keep or data.n_inputs, mode=study.modes[0], seed=arguments.seed
+    ).ranking
+    assert spec is not None, "only a baseline has no ranking"
+    networks: list[Any] = []
+    if spec.bases and arguments.weights:
         network = load_network(arguments.weights)
         if not isinstance(network, Network):
             raise InputError(f"{arguments.weights} holds a pruned network: rank the inputs of a full one")
@@ -34,43 +46,35 @@ def rank(arguments: argparse.Namespace) -> Answer:
                 f"{arguments.weights} takes inputs of shape {network.spec.shape}, {data.name} has {data.shape}"
             )
         networks.append(network)
-    elif method.criterion in NEED_NETWORK:
-        networks += [base_network(needed) for needed in RankingSpec(base, method).bases]
-    split = data.train if arguments.images is None else data.train.sample(arguments.images, seed=arguments.seed)
-    options = {"statistic": arguments.statistic, "start": arguments.start, "seed": arguments.seed}
-    if method.strategy == "one-shot":
-        with progress_bar("relevance", len(split), "image") as advance:
-            ranking = rank_inputs(
-                networks[0] if networks else None,
-                split,
-                criterion=method.criterion,
-                label=arguments.label,
-                on_batch=lambda done: advance("", done),
-                **options,
-            )
     else:
-        if arguments.label is not None:
-            raise InputError(f"strategy {method.strategy!r} ranks by all classes: leave --label {arguments.label} out")
-        with progress_bar(method.name, 0, "step") as advance:
-            ranking = rank_by_strategy(
-                method.strategy,
-                networks,
-                split,
-                keep=arguments.keep,
-                criterion=method.criterion,
-                on_progress=advance,
-                **options,
-            )
+        networks += [base_network(base) for base in spec.bases]
+    split = training_split(plan(study, data)[0].base)
+    n_images = len(split) if arguments.images is None else min(arguments.images, len(split))
+    with progress_bar(method.name, n_images if method.strategy == "one-shot" else 0, "image") as advance, one_thread():
+        ranking = rank_inputs(
+            networks,
+            split,
+            criterion=method.criterion,
+            strategy=method.strategy,
+            statistic=arguments.statistic,
+            start=arguments.start,
+            label=arguments.label,
+            images=spec.rank_images and min(spec.rank_images, len(split)),
+            keep=spec.keep,
+            seed=arguments.seed,
+            on_batch=lambda done: advance("", done) if method.strategy == "one-shot" else None,
+            on_progress=advance,
+        )
     values: dict[str, Any] = {
         "criterion": ranking.criterion,
         "statistic": arguments.statistic,
-        "images": len(split),
+        "images": n_images,
         "shape": list(ranking.shape),
         "order": ranking.order.tolist(),
         "scores": ranking.scores.tolist(),
         "standard_error": [None if math.isnan(e) else e for e in ranking.standard_error.tolist()],
     }
-    lines = [f"{ranking.criterion}, {len(split):,} images of {data.name}: most important inputs first"]
+    lines = [f"{ranking.criterion}, {n_images:,} images of {data.name}: most important inputs first"]
     for place, position in enumerate(ranking.order[: arguments.top].tolist(), start=1):
         row, column = divmod(position % (data.shape[1] * data.shape[2]), data.shape[2])
         lines.append(f"  {place:>4}  row {row:>2}, column {column:>2}   score {ranking.scores[position]:.4g}")

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from ..ranking import Ranking
     from ..study.describe import Base
 
-DATA_SET = "data-set"
-"""The criterion that gives every image the same mask: the inputs ranked by LRP-0 over the training images."""
-
 _SETTING = ["criterion", "ranking", "scope", "fill"]
 
 
@@ -83,11 +80,11 @@ def remove(arguments: argparse.Namespace) -> Answer:
 
 
 def _criteria(arguments: argparse.Namespace) -> list[str]:
-    from ..evaluation import ATTRIBUTIONS
+    from ..evaluation import removal_criteria
     from ..lrp import STARTS
 
     check_choice("start", arguments.start, STARTS)
-    return [check_choice("criterion", name, (*ATTRIBUTIONS, DATA_SET)) for name in dict.fromkeys(arguments.criteria)]
+    return [check_choice("criterion", name, removal_criteria()) for name in dict.fromkeys(arguments.criteria)]
 
 
 def _removals(arguments: argparse.Namespace) -> list[Removal]:
@@ -122,11 +119,11 @@ def _base(arguments: argparse.Namespace, data: Dataset) -> Base:
 
 def _ranking(base: Base) -> Ranking:
     """The project's own ranking of all inputs, over the training images."""
-    from ..ranking import ranking_from
-    from ..study.stages import base_data, relevance_statistics
+    from ..ranking import Method
+    from ..study.describe import RankingSpec
+    from ..study.stages import ranking_of
 
-    statistics = relevance_statistics(base, "lrp-0", "log-odds", None)
-    return ranking_from(statistics, "lrp-0", base_data(base).shape, seed=base.seed)
+    return ranking_of(RankingSpec(base, Method("lrp-0")))
 
 
 def _relevance(
@@ -148,7 +145,7 @@ def _attribute(
     on_batch: Callable[[int], None] | None = None,
 ) -> Callable[[Tensor], Tensor]:
     """What gives the relevance of images under a criterion."""
-    from ..evaluation import attribute_images
+    from ..evaluation import DATA_SET, attribute_images
 
     return partial(
         attribute_images,

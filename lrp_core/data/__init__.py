@@ -18,7 +18,18 @@ from . import prepared
 from .archives import DATASETS, read_raw
 from .splits import Dataset, Split, to_images
 
-__all__ = ["DATASETS", "Dataset", "Split", "load_dataset", "provide", "provided", "to_images", "withdraw"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "Split",
+    "load_dataset",
+    "open_data",
+    "provide",
+    "provided",
+    "store",
+    "to_images",
+    "withdraw",
+]
 
 VALIDATION_SHARE = 1 / 6
 """Share of the official training set that becomes the validation split: 10,000 of MNIST's 60,000."""
@@ -88,6 +99,24 @@ def _split(name: str, root: Path | None, split_seed: int, download: bool) -> Dat
         train=everything.take(torch.from_numpy(kept).sort().values),
         validation=everything.take(torch.from_numpy(held_out).sort().values),
         test=Split(*raw.test, torch.arange(len(raw.test[1]))),
+        is_named=True,
     )
     prepared.write(data, root, split_seed, raw.files)
     return data
+
+
+def open_data(name: str, root: str | None = None, digest: str = "") -> Dataset:
+    """The data of a study: those of this digest that were sent here, else the named ones on this machine's disk.
+
+    Raises `StorageError` if they have another digest.
+    """
+    data = provided(digest) or load_dataset(name, root)
+    if digest and data.digest != digest:
+        raise StorageError(f"the {name} files are not the ones that this study was planned with")
+    return data
+
+
+def store(data: Dataset) -> str:
+    """Keep data of one's own for `open_data` to find by the digest that this returns."""
+    provide(data)
+    return data.digest

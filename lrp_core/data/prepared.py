@@ -33,8 +33,8 @@ def read(name: str, root: Path | None, split_seed: int) -> Dataset | None:
             meta = json.loads(file.metadata()["data"])
             if any(_stamp(Path(source)) != stamp for source, stamp in meta["files"].items()):
                 return None
-            splits = (Split(*(file.get_tensor(f"{split}.{part}") for part in _PARTS)) for split in _SPLITS)
-            data = Dataset(name, tuple(meta["classes"]), *splits)
+            train, validation, test = (Split(*(file.get_tensor(f"{s}.{part}") for part in _PARTS)) for s in _SPLITS)
+            data = Dataset(name, tuple(meta["classes"]), train, validation, test, is_named=True)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return data if data.digest == meta["digest"] else None

@@ -68,6 +68,7 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
+    is_named: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:

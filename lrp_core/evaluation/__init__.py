@@ -1,6 +1,6 @@
 """What a network is worth, what it costs, and what it needs: statistics, counted compute, and removal of inputs."""
 
-from .attributions import ATTRIBUTIONS, BASELINES, attribute_images
+from .attributions import DATA_SET, attribute_images, removal_criteria
 from .cost import Cost, LayerCost, measure_cost
 from .curves import ORDERS, Curve, Curves, perturbation_curves
 from .fills import FILLS, Fill, PixelStatistics, impute, make_fill
@@ -21,8 +21,7 @@ from .statistics import (
 )
 
 __all__ = [
-    "ATTRIBUTIONS",
-    "BASELINES",
+    "DATA_SET",
     "FILLS",
     "ORDERS",
     "RANKINGS",
@@ -54,6 +53,7 @@ __all__ = [
     "measure_cost",
     "pack",
     "perturbation_curves",
+    "removal_criteria",
     "removal_order",
     "remove_features",
     "roar",

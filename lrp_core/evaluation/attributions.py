@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ..errors import InputError, check_choice
-from ..lrp import COMPOSITES, STARTS, Explainer
-from ..ranking import Ranking
-from ..ranking.attributions import Slope, gradient, gradient_x_input, integrated_gradients, slope_of
-from .checks import check_classes, check_images, generator
+from ..lrp import STARTS, Composite
+from ..ranking import CRITERIA, Criterion, Ranking, explaining_criterion
+from .checks import check_classes, check_images
 
-BASELINES: tuple[str, ...] = (
-    "gradient",
-    "gradient-x-input",
-    "integrated-gradients",
-    "smoothgrad",
-    "random",
-    "centre-disc",
-)
-"""What an LRP composite is compared with; the last two look neither at the network nor at the image."""
+DATA_SET = "data-set"
+"""In place of a criterion: the inputs as a study ranks them over training images, one order for every image."""
 
-ATTRIBUTIONS: tuple[str, ...] = (*COMPOSITES, *BASELINES)
 
-PATH_STEPS = 32
-"""Points on the straight path from the black image on which integrated gradients are taken (midpoint rule)."""
-
-SMOOTHGRAD_SAMPLES = 32
-SMOOTHGRAD_NOISE = 0.15
-"""Standard deviation of SmoothGrad's noise, with pixels in [0, 1]: 10 to 20 % of the range (Smilkov et al. 2017)."""
+def removal_criteria() -> tuple[str, ...]:
+    """Names of what inputs of single images can be removed by: every criterion that explains images, and `DATA_SET`."""
+    return (*(name for name, criterion in CRITERIA.items() if criterion.explain), DATA_SET)
 
 
 def attribute_images(
     model: nn.Module,
     images: Float[Tensor, "n *shape"],
-    criterion: str | Ranking,
+    criterion: str | Composite | Criterion | Ranking,
     *,
     target: Int64[Tensor, " n"] | None = None,
     start: str = "logit",
@@ -49,13 +35,12 @@ def attribute_images(
 ) -> Float[Tensor, "n *shape"]:
     """The attribution of every image under a criterion, in the shape of `images`; larger is more relevant.
 
-    A composite's name gives LRP relevance; "gradient", "gradient-x-input", "integrated-gradients" (Sundararajan et
-    al. 2017, from black) and "smoothgrad" (Smilkov et al. 2017) explain the same function of the logits, which `start`
-    names (for "one-hot" the logit); "random" differs from image to image; "centre-disc" falls with the distance from
-    the centre. A `Ranking` is one mask for the whole data set: every image gets its order. `target` [n] is the
-    explained class (default: the predicted one); `seed` draws "random" and SmoothGrad's noise, which is the same for
-    all images. `on_batch(images done)` reports progress. Raises `InputError` for an unknown criterion, and for images
-    that are not in [0, 1] or that the network does not take.
+    `criterion` is a name of the registry, a composite or a criterion of your own, if it explains images; gradients
+    explain the same function of the logits as relevance does, which `start` names (for "one-hot" the logit). A
+    `Ranking` is one mask for the whole data set: every image gets its order. `target` [n] is the explained class
+    (default: the predicted one); `seed` is that of criteria that draw something. `on_batch(images done)` reports
+    progress. Raises `InputError` for an unknown criterion, and for images that are not in [0, 1] or that the network
+    does not take.
     """
     check_images(images, model)
     if target is not None:
@@ -65,56 +50,12 @@ def attribute_images(
         if criterion.n_inputs != images[0].numel():
             raise InputError(f"the ranking is of {criterion.n_inputs} inputs, an image has {images[0].numel()}")
         return (criterion.n_inputs - criterion.rank).view(shape).to(images.dtype).expand_as(images)
-    check_choice("criterion", criterion, ATTRIBUTIONS)
     check_choice("start", start, STARTS)
-    if criterion == "random":
-        return torch.rand(images.shape, generator=generator(seed, "random relevance"))
-    if criterion == "centre-disc":
-        return _nearness(shape).to(images.dtype).expand_as(images)
-    network = copy.deepcopy(model).eval().requires_grad_(False)
-    explain = _explain_with(network, criterion, start, shape, seed)
+    explain = explaining_criterion(criterion).explain_with(model, seed)
     found = []
     for at in range(0, len(images), batch_size):
         part = slice(at, at + batch_size)
-        found.append(explain(images[part], None if target is None else target[part]))
+        found.append(explain(images[part], None if target is None else target[part], start))
         if on_batch:
             on_batch(min(at + batch_size, len(images)))
     return torch.cat(found)
-
-
-def _explain_with(
-    network: nn.Module, criterion: str, start: str, shape: tuple[int, ...], seed: int
-) -> Callable[[Tensor, Tensor | None], Tensor]:
-    """What explains one batch for the given classes, or for the predicted ones."""
-    if criterion in COMPOSITES:
-        explainer = Explainer(network, criterion)
-        return lambda x, target: explainer.relevance(x, target, start)
-
-    def smooth(x: Tensor, slope: Slope) -> Tensor:
-        random = generator(seed, "smoothgrad")
-        noise = SMOOTHGRAD_NOISE * torch.randn(SMOOTHGRAD_SAMPLES, *shape, generator=random).to(x.dtype)
-        return sum((slope(x + one) for one in noise), torch.zeros_like(x)) / SMOOTHGRAD_SAMPLES
-
-    methods: dict[str, Callable[[Tensor, Slope], Tensor]] = {
-        "gradient": gradient,
-        "gradient-x-input": gradient_x_input,
-        "integrated-gradients": partial(integrated_gradients, steps=PATH_STEPS),
-        "smoothgrad": smooth,
-    }
-    method = methods[criterion]
-
-    def explain(x: Tensor, target: Tensor | None) -> Tensor:
-        with torch.no_grad():
-            classes = network(x).argmax(1) if target is None else target
-        return method(x, slope_of(network, classes, start))
-
-    return explain
-
-
-def _nearness(shape: tuple[int, ...]) -> Tensor:
-    """How much nearer to the centre of its image every pixel is than the corners."""
-    if len(shape) != 3:
-        raise InputError(f"a centre disc needs images (channels, height, width), not inputs of shape {shape}")
-    rows, columns = (torch.arange(size) - (size - 1) / 2 for size in shape[1:])
-    distance = (rows[:, None].square() + columns.square()).sqrt()
-    return (distance.max() - distance).expand(shape)

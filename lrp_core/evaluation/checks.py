@@ -1,8 +1,6 @@
-"""What the experiments on single images share: refusals at the edge, and random numbers that do not meet."""
+"""What the experiments on single images share: refusals at the edge."""
 
 from __future__ import annotations
-
-import hashlib
 
 import torch
 from torch import Tensor, nn
@@ -46,13 +44,3 @@ def check_share(share: float) -> None:
     """Raise `InputError` unless a share of the inputs goes and a share stays."""
     if not 0 < share < 1:
         raise InputError(f"the share removed must be above 0 and below 1, not {share}")
-
-
-def generator(seed: int, use: str) -> torch.Generator:
-    """Random numbers for one use under a seed.
-
-    Two uses under the same seed must not draw the same numbers: random relevance would then go together with the noise
-    that replaces what it removes.
-    """
-    digest = hashlib.blake2b(f"{use}:{seed}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..data import Split
 from ..errors import InputError, check_choice
 from ..extras import from_extra
-from .checks import generator
+from ..seeds import generator
 
 FILLS: tuple[str, ...] = ("zero", "mean", "noise", "blur", "road")
 """zero; the pixel's mean over the training images; uniform noise in [0, 1]; the image blurred; ROAD's imputation."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import InputError, check_choice
 from ..ranking import keep_for_share
-from .checks import generator
+from ..seeds import generator
 from .fills import PixelStatistics
 
 RANKINGS: tuple[str, ...] = ("signed", "magnitude")

@@ -102,7 +102,8 @@ def _skeleton(description: dict[str, Any], indices: Tensor | None) -> Network | 
         raise InputError(f"{math.prod(shape):,} inputs are more than the {MAX_INPUTS:,} that are allowed")
     spec = ModelSpec(str(model["architecture"]), shape, int(model["n_classes"]), dataset)
     if indices is None:
-        return build_from_spec(spec, device="meta")
+        network: Network = build_from_spec(spec, device="meta")
+        return network
     if indices.dtype != torch.int64:
         raise InputError(f"the kept pixels must be int64 positions, not {indices.dtype}")
     mask, fill = PixelMask(indices, spec.shape), float(description["fill"])

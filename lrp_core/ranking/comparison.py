@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Split
-from ..errors import InputError, check_choice
+from ..errors import InputError
 from ..extras import from_extra
-from .attributions import attributor
-from .criteria import MEASURED, check_options, n_classes_of, ranking_from
+from ..lrp import Composite
+from .criteria import Criterion, explaining_criterion
 from .ranking import Ranking, check_keep, keep_for_share
+from .relevance import check_options, n_classes_of, ranking_from
 from .statistics import RelevanceStatistics
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def settling(
     model: nn.Module,
     split: Split,
     *,
-    criterion: str = "lrp-0",
+    criterion: str | Composite | Criterion = "lrp-0",
     statistic: str = "mean-square",
     start: str = "log-odds",
     label: int | None = None,
@@ -86,7 +87,7 @@ def settling(
     with from_extra():
         import pandas as pd
 
-    check_choice("criterion that explains images", criterion, MEASURED)
+    how = explaining_criterion(criterion)
     check_options(split, statistic, start, label)
     if label is not None:
         split = split.take((split.labels == label).nonzero().flatten())
@@ -94,7 +95,7 @@ def settling(
     n_inputs, shape = split.pixels[:1].numel(), tuple(split.pixels.shape[1:])
     keeps = _keeps(keeps, n_inputs)
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
-    attribute, n_classes = attributor(model, criterion), n_classes_of(model, split)
+    attribute, n_classes = how.explain_with(model, seed), n_classes_of(model, split)
     halves = [(order[i::2], RelevanceStatistics.empty(n_classes, n_inputs)) for i in range(2)]
     rows: list[tuple[int, str, int | None, float]] = []
     done = 0
@@ -107,7 +108,7 @@ def settling(
                 if on_batch:
                     on_batch(done)
         first, second = (
-            ranking_from(statistics, criterion, shape, statistic=statistic, label=label, seed=seed)
+            ranking_from(statistics, how.name, shape, statistic=statistic, label=label, seed=seed)
             for _, statistics in halves
         )
         found = compare(first, second, keeps)

@@ -6,8 +6,6 @@ chance plays a part it comes from a seed, never from a global random state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -18,9 +16,9 @@ from ..errors import InputError, UnsupportedLayer
 from ..extras import from_extra
 from ..lrp.affine import Affine
 from ..lrp.folding import fold_scales
-from ..lrp.graph import trace
 from ..lrp.operations import Identity, Rearrangement
-from .attributions import refusing_misfits
+from ..lrp.reading import trace
+from .gradients import refusing_misfits
 
 BLUR = 0.1
 """Standard deviation of the smoothed random control's blur, as a share of the longer side of the image."""
@@ -200,23 +198,3 @@ def _first_layers(model: nn.Module, inputs: Tensor) -> list[Tensor]:
                 f"({type(operation).__name__}) reads them too"
             )
     return first
-
-
-def _shape(split: Split) -> tuple[int, ...]:
-    return tuple(split.pixels.shape[1:])
-
-
-OF_DATA: dict[str, Callable[[Split, int], Tensor]] = {
-    "random": lambda split, seed: torch.zeros(split.pixels[0].numel(), dtype=torch.float64),
-    "variance": lambda split, seed: pixel_variance(split),
-    "centre": lambda split, seed: centre_distance(_shape(split)),
-    "smooth-random": lambda split, seed: smooth_noise(_shape(split), seed),
-    "non-constant": lambda split, seed: varies(split),
-    "anova-f": lambda split, seed: anova_f(split),
-    "mutual-information": mutual_information,
-    "extra-trees": extra_trees,
-}
-"""Controls that look at no network: images and a seed -> scores. "random" leaves everything to the ranking's ties."""
-
-OF_WEIGHTS: dict[str, Callable[[nn.Module, tuple[int, ...]], Tensor]] = {"weight": first_weights}
-"""Controls that look at a network but at no image: the network and the shape of one input -> scores."""

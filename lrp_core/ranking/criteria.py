@@ -1,139 +1,216 @@
-"""Criteria: what a ranking orders the inputs by. LRP under any composite, and the controls it has to beat."""
+"""Criteria: what inputs are ordered by. LRP under any composite, the controls that it has to beat, and your own.
+
+One object says what a criterion is, and one registry holds all of them, for ranking a data set and for the attribution
+of single images alike:
+
+    register_criterion(Criterion("squares", "the square of each pixel", explain=lambda model: squares_of))
+    lc.rank(model, split, criterion="squares")
+"""
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..data import Split
 from ..errors import InputError, check_choice
-from ..lrp import COMPOSITES, STARTS, Composite
-from ..training import Encode
-from .attributions import ATTRIBUTIONS, attributor
-from .controls import OF_DATA, OF_WEIGHTS
-from .ranking import Ranking
-from .statistics import STATISTICS, RelevanceStatistics, check_one_class
+from ..lrp import COMPOSITES, Composite, Explainer
+from ..registry import Registry
+from ..seeds import generator
+from . import controls, gradients
+from .gradients import Attribute
 
-CONTROLS: tuple[str, ...] = (*OF_DATA, *OF_WEIGHTS, *ATTRIBUTIONS)
-"""What LRP has to beat, without a network and with one."""
-
-CRITERIA: tuple[str, ...] = (*COMPOSITES, *CONTROLS)
-
-MEASURED: tuple[str, ...] = (*COMPOSITES, *ATTRIBUTIONS)
-"""Criteria that explain image after image; a statistic, a start and a label are for these alone."""
-
-NEED_NETWORK: tuple[str, ...] = (*MEASURED, *OF_WEIGHTS)
-"""Criteria that look at a network."""
+Score = Callable[[nn.Module | None, Split, int], Tensor]
+"""A network (None where none is needed), a split and a seed -> one score for each input, larger for what is kept."""
 
 
-def measure_relevance(
-    model: nn.Module,
-    split: Split,
-    *,
-    composite: str | Composite = "lrp-0",
-    start: str = "log-odds",
-    encode: Encode | None = None,
-    batch_size: int = 500,
-    on_batch: Callable[[int], None] | None = None,
-) -> RelevanceStatistics:
-    """Relevance of every input for the true class of every image of `split`, reduced as it streams by.
+@dataclass(frozen=True)
+class Criterion:
+    """What inputs are ordered by.
 
-    `composite` may also be one of `ATTRIBUTIONS`, whose contributions then take relevance's place. `encode` prepares
-    the images (default: none), `on_batch(images done)` reports progress.
+    `says` is what pages and tables say of it: a short clause that completes "inputs ranked ...". At least one of:
+
+    - `explain(model)` gives an `Attribute`: images [n, *shape], the class of each [n] (None: the predicted one) and a
+      start -> the contribution of every input, in the shape of the images; with `is_random`, `explain(model, seed)`.
+    - `score(model, split, seed)` gives one score for each input of a data set, [n_inputs], larger for what is kept. A
+      criterion with a score is ranked by it; one without is ranked by the statistics of what it explains.
+
+    `fingerprint` tells it from another one of the same name: a digest of its source, or of its composite.
+    `needs_network` False says that `score` looks at no network, so that it is computed once for all of them.
     """
-    attribute = attributor(model, composite)
-    statistics: RelevanceStatistics | None = None
-    for start_at in range(0, len(split), batch_size):
-        part = split.take(torch.arange(start_at, min(start_at + batch_size, len(split))))
-        inputs = encode(part.images) if encode else part.images
-        relevance = attribute(inputs, part.labels, start)
-        if statistics is None:
-            statistics = RelevanceStatistics.empty(n_classes_of(model, split), relevance[0].numel())
-        statistics.update(relevance, part.labels)
-        if on_batch:
-            on_batch(start_at + len(part))
-    assert statistics is not None, "a split is never empty"
-    return statistics
+
+    name: str
+    says: str
+    explain: Callable[..., Attribute] | None = field(default=None, repr=False)
+    score: Score | None = field(default=None, repr=False)
+    needs_network: bool = True
+    is_random: bool = False
+    composite: Composite | None = field(default=None, repr=False)
+    fingerprint: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        if self.explain is None and self.score is None:
+            raise InputError(f"criterion {self.name!r} does nothing: give it explain=, score=, or both")
+        if not self.fingerprint:
+            parts = [repr(self.composite), *(source_of(f) for f in (self.explain, self.score))]
+            digest = hashlib.blake2b("\n".join(parts).encode(), digest_size=6).hexdigest()
+            object.__setattr__(self, "fingerprint", digest)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it is ranked by explaining images: a statistic, a start and a label are for these alone."""
+        return self.score is None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is no rule of LRP, but something that LRP has to beat."""
+        return self.composite is None
+
+    def explain_with(self, model: nn.Module | None, seed: int = 0) -> Attribute:
+        """What explains images with this model. Raises `InputError` for a criterion that explains none."""
+        if self.explain is None:
+            raise InputError(
+                f"criterion {self.name!r} scores a whole data set and explains no single image: rank with it, and "
+                "give the ranking in its place"
+            )
+        return self.explain(model, seed) if self.is_random else self.explain(model)
 
 
-def n_classes_of(model: nn.Module, split: Split) -> int:
-    """How many classes a network tells apart; for one of one's own, as many as there are labels."""
-    spec = getattr(model, "spec", None)
-    return spec.n_classes if spec else int(split.labels.max()) + 1
+def source_of(function: Any) -> str:
+    """The source text of a function, or what stands for it where there is none."""
+    try:
+        return inspect.getsource(function) if function is not None else ""
+    except (OSError, TypeError):
+        return repr(getattr(function, "__qualname__", type(function).__qualname__))
 
 
-def control_scores(criterion: str, model: nn.Module | None, split: Split, *, seed: int = 0) -> Tensor:
-    """Scores [n_inputs] of a control that explains no image, float64; `seed` is that of chance and of samples.
-
-    Raises `InputError` if the control cannot be had of these images, or needs a network and none is given.
-    """
-    check_choice("control", criterion, (*OF_DATA, *OF_WEIGHTS))
-    if criterion in OF_DATA:
-        return OF_DATA[criterion](split, seed)
-    return OF_WEIGHTS[criterion](check_network(model, criterion), tuple(split.pixels.shape[1:]))
+def by_lrp(composite: Composite, name: str | None = None) -> Criterion:
+    """The criterion that is relevance under a composite; without a name it gets one from what the composite says."""
+    if name is None:
+        name = next((known for known, one in COMPOSITES.items() if one is composite), None)
+    if name is None:
+        name = f"composite-{hashlib.blake2b(repr(composite).encode(), digest_size=3).hexdigest()}"
+    return Criterion(name, f"by relevance: {composite}", partial(_explain_by_lrp, composite), composite=composite)
 
 
-def rank(
-    model: nn.Module | None,
-    split: Split,
-    *,
-    criterion: str = "lrp-0",
-    statistic: str = "mean-square",
-    start: str = "log-odds",
-    label: int | None = None,
-    seed: int = 0,
-    on_batch: Callable[[int], None] | None = None,
-) -> Ranking:
-    """Rank all inputs by `criterion`, measured on `split` (never the test split).
-
-    A composite's name ranks by relevance under it, and one of `ATTRIBUTIONS` by gradients, aggregated by
-    `statistic` (see `STATISTICS`) over all classes or for one `label`. The other controls take none of this, and
-    only those in `NEED_NETWORK` look at the model. `seed` orders ties, is the order of "random", and draws what
-    else a control draws. Raises `InputError` for an unknown criterion, or one that this model or split cannot give.
-    """
-    check_choice("criterion", criterion, CRITERIA)
-    shape = tuple(split.pixels.shape[1:])
-    if criterion not in MEASURED:
-        return Ranking.from_scores(criterion, control_scores(criterion, model, split, seed=seed), shape, seed=seed)
-    model = check_network(model, criterion)
-    check_options(split, statistic, start, label)
-    statistics = measure_relevance(model, split, composite=criterion, start=start, on_batch=on_batch)
-    return ranking_from(statistics, criterion, shape, statistic=statistic, label=label, seed=seed)
+def _explain_by_lrp(composite: Composite, model: nn.Module | None) -> Attribute:
+    return Explainer(_given(model), composite).relevance
 
 
-def check_options(split: Split, statistic: str, start: str, label: int | None) -> None:
-    """Raise `InputError` for a statistic or start that is none, or a label that cannot be ranked by."""
-    check_choice("statistic", statistic, STATISTICS)
-    check_choice("start", start, STARTS)
-    if label is not None:
-        check_one_class(statistic, label)
-        if not bool((split.labels == label).any()):
-            raise InputError(f"class {label} has no image here to rank by")
+def _explain_by_gradient(attribution: Callable[..., Tensor], model: nn.Module | None) -> Attribute:
+    return gradients.explain_by(attribution, _given(model))
 
 
-def check_network(model: nn.Module | None, criterion: str) -> nn.Module:
-    """`model` if there is one, else `InputError`."""
+def _smoothgrad(model: nn.Module | None, seed: int) -> Attribute:
+    return gradients.explain_by(partial(gradients.smoothgrad, seed=seed), _given(model))
+
+
+def _chance(model: nn.Module | None, seed: int) -> Attribute:
+    """Other numbers for every image, from one stream for all batches."""
+    random = generator(seed, "random relevance")
+
+    def attribute(images: Tensor, labels: Tensor | None, start: str) -> Tensor:
+        return torch.rand(images.shape, generator=random).to(images)
+
+    return attribute
+
+
+def _nearness(model: nn.Module | None) -> Attribute:
+    def attribute(images: Tensor, labels: Tensor | None, start: str) -> Tensor:
+        scores = controls.centre_distance(tuple(images.shape[1:]))
+        return scores.view(images.shape[1:]).to(images).expand_as(images)
+
+    return attribute
+
+
+def _given(model: nn.Module | None) -> nn.Module:
     if model is None:
-        raise InputError(f"criterion {criterion!r} explains a network: give one")
+        raise InputError("this criterion explains a network: give one")
     return model
 
 
-def ranking_from(
-    statistics: RelevanceStatistics,
-    criterion: str,
-    shape: tuple[int, ...],
-    *,
-    statistic: str = "mean-square",
-    label: int | None = None,
-    seed: int = 0,
-) -> Ranking:
-    """The ranking that relevance statistics give."""
-    return Ranking.from_scores(
-        criterion,
-        statistics.mean(statistic, label=label),
-        shape,
-        standard_error=statistics.standard_error(statistic, label=label),
-        seed=seed,
-    )
+def _of_data(score: Callable[[Split, int], Tensor]) -> Score:
+    return lambda model, split, seed: score(split, seed)
+
+
+def _weights(model: nn.Module | None, split: Split, seed: int) -> Tensor:
+    return controls.first_weights(_given(model), tuple(split.pixels.shape[1:]))
+
+
+def _gradient(name: str, says: str, attribution: Callable[..., Tensor]) -> Criterion:
+    return Criterion(name, says, partial(_explain_by_gradient, attribution))
+
+
+def _control(name: str, says: str, score: Callable[[Split, int], Tensor], **more: Any) -> Criterion:
+    return Criterion(name, says, score=_of_data(score), needs_network=False, **more)
+
+
+_BUILT_IN = (
+    _control(
+        "random",
+        "at random",
+        lambda split, seed: torch.zeros(split.pixels[0].numel(), dtype=torch.float64),
+        explain=_chance,
+        is_random=True,
+    ),
+    _control("variance", "by their variance over the images", lambda split, seed: controls.pixel_variance(split)),
+    _control(
+        "centre",
+        "by how near the centre of the image they are",
+        lambda split, seed: controls.centre_distance(tuple(split.pixels.shape[1:])),
+        explain=_nearness,
+    ),
+    _control(
+        "smooth-random",
+        "in random blobs",
+        lambda split, seed: controls.smooth_noise(tuple(split.pixels.shape[1:]), seed),
+    ),
+    _control("non-constant", "by whether they vary at all", lambda split, seed: controls.varies(split)),
+    _control("anova-f", "by how much they differ between the classes", lambda split, seed: controls.anova_f(split)),
+    _control("mutual-information", "by what they tell of the class", controls.mutual_information),
+    _control("extra-trees", "by their importance to extremely randomised trees", controls.extra_trees),
+    Criterion("weight", "by the size of the first layer's weights", score=_weights),
+    _gradient("gradient", "by the gradient of what is explained", gradients.gradient),
+    _gradient("gradient-x-input", "by gradient times input", gradients.gradient_x_input),
+    _gradient("integrated-gradients", "by gradients integrated from zero on", gradients.integrated_gradients),
+    Criterion("smoothgrad", "by gradients averaged over noise", _smoothgrad, is_random=True),
+)
+
+CRITERIA: Registry[Criterion] = Registry(
+    "criterion",
+    {name: by_lrp(composite, name) for name, composite in COMPOSITES.items()} | {one.name: one for one in _BUILT_IN},
+)
+"""Every criterion by name: LRP under each composite, then the controls, then your own."""
+
+
+def register_criterion(criterion: Criterion) -> Criterion:
+    """Make a criterion of your own known by its name, everywhere in this process. Raises `InputError`."""
+    if not isinstance(criterion, Criterion):
+        raise InputError(f"register a Criterion(name, says, explain=... or score=...), not {criterion!r}")
+    return CRITERIA.register(criterion.name, criterion)
+
+
+def find_criterion(criterion: str | Composite | Criterion) -> Criterion:
+    """The criterion of that name, that composite, or the given one. Raises `InputError` for an unknown name."""
+    if isinstance(criterion, Criterion):
+        return criterion
+    if isinstance(criterion, Composite):
+        return by_lrp(criterion)
+    if criterion not in CRITERIA and criterion in COMPOSITES:  # a composite that was added after the start
+        return by_lrp(COMPOSITES[criterion], criterion)
+    return CRITERIA.find(criterion)
+
+
+def explaining_criterion(criterion: str | Composite | Criterion) -> Criterion:
+    """`find_criterion`, for one that explains images. Raises `InputError` for any other."""
+    found = find_criterion(criterion)
+    if found.explain is None:
+        check_choice("criterion that explains images", found.name, [c.name for c in CRITERIA.values() if c.explain])
+    return found

@@ -9,18 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..data import Split
 from ..errors import InputError, check_choice
-from ..lrp import STARTS
+from ..lrp import STARTS, Composite
 from ..models import Network
 from ..pruning import PixelMask, prune_inputs
 from ..training import Recipe, fit, selects_pixels
-from .criteria import MEASURED, measure_relevance
+from .criteria import Criterion, explaining_criterion
 from .ranking import Ranking
+from .relevance import measure_relevance
 from .statistics import STATISTICS
 
 
@@ -67,10 +69,10 @@ class Elimination:
 
 
 def eliminate(
-    network: Network,
+    network: Any,
     split: Split,
     *,
-    criterion: str = "lrp-0",
+    criterion: str | Composite | Criterion = "lrp-0",
     statistic: str = "mean-square",
     start: str = "log-odds",
     options: Elimination | None = None,
@@ -80,14 +82,14 @@ def eliminate(
     """Rank all inputs of `network` by how long they survive elimination on `split` (never the test split).
 
     The last survivor comes first; inputs that go in one step are ordered by their relevance in it, measured by
-    `criterion`, one of `MEASURED`. The score of an input is the number of inputs that were ranked below it.
+    `criterion`, one that explains images. The score of an input is the number of inputs that were ranked below it.
     A dense network is sliced and gets cheaper with every step; any other one sees removed inputs as 0.
     `network` itself is not changed. The same seed, versions and thread count give the same ranking.
 
     `on_step(inputs left)` reports progress, and stops the elimination by raising (`Cancelled`, say). Raises
     `InputError` for unknown names, no images, or images of another shape.
     """
-    check_choice("criterion that explains images", criterion, MEASURED)
+    how = explaining_criterion(criterion)
     check_choice("statistic", statistic, STATISTICS)
     check_choice("start", start, STARTS)
     shape = tuple(split.pixels.shape[1:])
@@ -103,8 +105,8 @@ def eliminate(
     removed: list[Tensor] = []
     while True:
         sample = _draw(len(split), options.explained, random)
-        scores = contender.relevance(sample, criterion, statistic, start)
-        survivors = Ranking.from_scores(criterion, scores, (len(left),), seed=_seed(random)).order
+        scores = contender.relevance(sample, how, statistic, start)
+        survivors = Ranking.from_scores(how.name, scores, (len(left),), seed=_seed(random)).order
         keep = options.after(len(left), n_inputs) if len(left) > 1 else 0
         removed.append(left[survivors[keep:]])
         if keep == 0:
@@ -115,7 +117,7 @@ def eliminate(
         contender = contender.keep(kept, sample, options.recipe(len(sample)), _seed(random))
         if on_step:
             on_step(keep)
-    return ranking_of_order(f"{criterion}, elimination", torch.cat(removed[::-1]), shape)
+    return ranking_of_order(f"{how.name}, elimination", torch.cat(removed[::-1]), shape)
 
 
 def ranking_of_order(criterion: str, order: Tensor, shape: tuple[int, ...]) -> Ranking:
@@ -132,9 +134,9 @@ class _Sliced:
     network: Network
     split: Split
 
-    def relevance(self, sample: Tensor, criterion: str, statistic: str, start: str) -> Tensor:
+    def relevance(self, sample: Tensor, criterion: Criterion, statistic: str, start: str) -> Tensor:
         statistics = measure_relevance(
-            self.network, self.split.take(sample), composite=criterion, start=start, encode=self._encode
+            self.network, self.split.take(sample), criterion=criterion, start=start, encode=self._encode
         )
         return statistics.mean(statistic)
 
@@ -160,9 +162,9 @@ class _Masked:
         self.left = torch.arange(math.prod(network.spec.shape)) if left is None else left
         self.mask = PixelMask(self.left, network.spec.shape)
 
-    def relevance(self, sample: Tensor, criterion: str, statistic: str, start: str) -> Tensor:
+    def relevance(self, sample: Tensor, criterion: Criterion, statistic: str, start: str) -> Tensor:
         statistics = measure_relevance(
-            self.network, self.split.take(sample), composite=criterion, start=start, encode=self.mask.remove
+            self.network, self.split.take(sample), criterion=criterion, start=start, encode=self.mask.remove
         )
         return statistics.mean(statistic)[self.left]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -33,9 +33,9 @@ class Ranking:
     """
 
     criterion: str
-    scores: Float[Tensor, " inputs"]
-    standard_error: Float[Tensor, " inputs"]
-    order: Int64[Tensor, " inputs"]
+    scores: Float[Tensor, " inputs"] = field(repr=False)
+    standard_error: Float[Tensor, " inputs"] = field(repr=False)
+    order: Int64[Tensor, " inputs"] = field(repr=False)
     shape: tuple[int, ...]
 
     @classmethod

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import update_wrapper
+from importlib import import_module
 from typing import Any
 
 from joblib import Memory
-from joblib import hash as digest
 
 from ..storage import cache_dir
 
@@ -19,16 +19,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a stage gave for its arguments."""
+    """What a stage gave for a description."""
 
-    stage: Callable[..., Any]
-    arguments: dict[str, Any]
+    stage: Stage
+    described: Any
     value: Any
 
     @property
     def key(self) -> str:
         """Identifies the call; where the data lie (`root`) is not part of it."""
-        return _key(self.stage, self.arguments)
+        return self.stage.key(self.described)
 
 
 class NotStored(LookupError):
@@ -38,40 +38,60 @@ class NotStored(LookupError):
 _handed: dict[str, Any] = {}
 _collected: list[Result] | None = None
 _may_compute = True
-_computing: dict[Callable[..., Any], Callable[..., Any]] = {}
-"""What `joblib.Memory` knows each stage by."""
 
 
-def stage(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Cache a function on disk by its arguments, which are plain values given by name; `root` is not looked at.
+class Stage:
+    """A function of one description, whose results lie on disk. Made by `stage`; a call gives the result."""
+
+    def __init__(self, function: Callable[[Any], Any], key_of: Callable[[Any], str]) -> None:
+        self.function, self._key_of = function, key_of
+        update_wrapper(self, function)
+
+        def compute(key: str, described: Any) -> Any:
+            if key in _handed:
+                return _handed[key]
+            if not _may_compute:
+                raise NotStored(function.__name__)
+            log.info("computing %s", function.__name__)
+            return function(described)
+
+        # joblib files results under these names; it must not look through to what is wrapped.
+        compute.__module__, compute.__name__ = function.__module__, function.__name__
+        compute.__qualname__ = function.__qualname__
+        self._compute = compute
+
+    def __call__(self, described: Any) -> Any:
+        value = self._cached()(key=self._key_of(described), described=described)
+        if _collected is not None:
+            _collected.append(Result(self, described, value))
+        return value
+
+    def is_stored(self, described: Any) -> bool:
+        """Whether the result is on disk, so that asking for it takes no time."""
+        return bool(self._cached().check_call_in_cache(key=self._key_of(described), described=described))
+
+    def key(self, described: Any) -> str:
+        """Identifies the result among those of all stages."""
+        return f"{self.function.__module__}.{self.function.__qualname__}:{self._key_of(described)}"
+
+    def _cached(self) -> Any:
+        return memory().cache(self._compute, ignore=["described"])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _found, (self.function.__module__, self.function.__qualname__)
+
+
+def stage(key_of: Callable[[Any], str]) -> Callable[[Callable[[Any], Any]], Stage]:
+    """Cache a function of one description on disk, under the key that `key_of` gives of it.
 
     It must be a function of a module, so that its name finds it in any process.
     """
-
-    @wraps(function)
-    def compute(**arguments: Any) -> Any:
-        key = _key(function, arguments)
-        if key in _handed:
-            return _handed[key]
-        if not _may_compute:
-            raise NotStored(function.__name__)
-        log.info("computing %s", function.__name__)
-        return function(**arguments)
-
-    @wraps(function)
-    def stored(**arguments: Any) -> Any:
-        value = memory().cache(compute, ignore=["root"])(**arguments)
-        if _collected is not None:
-            _collected.append(Result(stored, arguments, value))
-        return value
-
-    _computing[stored] = compute
-    return stored
+    return lambda function: Stage(function, key_of)
 
 
-def is_stored(stage: Callable[..., Any], arguments: dict[str, Any]) -> bool:
-    """Whether the result of a stage is on disk, so that asking for it takes no time."""
-    return bool(memory().cache(_computing[stage], ignore=["root"]).check_call_in_cache(**arguments))
+def _found(module: str, name: str) -> Stage:
+    found: Stage = getattr(import_module(module), name)
+    return found
 
 
 def memory() -> Memory:
@@ -104,14 +124,9 @@ def only_stored() -> Iterator[None]:
 def keep(results: Iterable[Result]) -> None:
     """Put results that another process computed into this one's cache."""
     for result in results:
-        key = result.key
+        key = result.stage._key_of(result.described)
         _handed[key] = result.value
         try:
-            result.stage(**result.arguments)
+            result.stage(result.described)
         finally:
             del _handed[key]
-
-
-def _key(function: Callable[..., Any], arguments: dict[str, Any]) -> str:
-    counted = {name: value for name, value in arguments.items() if name != "root"}
-    return f"{function.__module__}.{function.__qualname__}:{digest(counted)}"

@@ -7,32 +7,41 @@ them; so trials run in any process and any order, and none is run twice.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from ..data import Dataset
+import torch
+from torch import nn
+
+from ..data import Dataset, open_data, store
 from ..errors import InputError, StorageError, check_choice
-from ..lrp import STARTS
-from ..models import ARCHITECTURES
+from ..lrp import STARTS, Composite
+from ..models import ARCHITECTURES, ModelSpec, register_model
 from ..ranking import (
     CRITERIA,
-    MEASURED,
-    NEED_NETWORK,
     STATISTICS,
     STRATEGIES,
+    Criterion,
     Method,
     check_keep,
     combine,
+    find_criterion,
+    find_strategy,
     keep_for_share,
+    register_criterion,
+    register_strategy,
+    seeds_of,
 )
 from ..training import PRECISIONS, Recipe, recipe_for
+from . import absent
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 """Part of every cache key and trial key: raise it when a change makes results differ."""
 
-ADDED = {"precision": "float32"}
+ADDED = {"precision": "float32", "digest": "", "own": ""}
 """Fields that came after results had been kept: with these values they are no part of a key, so those stay valid."""
 
 
@@ -49,19 +58,14 @@ class Base:
     seed: int = 0
 
 
-STABILITY_NETWORKS = 3
-"""Networks whose rankings the strategy "stability" averages: that of the seed, and others from seeds of their own."""
-
-_SEED_STEP = 1_000_003
-"""Between the seeds of these networks: far enough that two seeds that a person names have no network in common."""
-
-
 @dataclass(frozen=True)
 class RankingSpec:
     """Everything that a ranking follows from: the network that is explained, and how.
 
     `rank_images` None means all training images; for elimination, its own default in each step. `keep` is the
-    number of inputs that "exchange" optimises, and None for every other strategy.
+    number of inputs that a strategy such as "exchange" optimises, and None for every other one. `own` is the
+    fingerprint of a criterion or strategy that did not come with the project: another one of that name is another
+    ranking.
     """
 
     base: Base
@@ -70,21 +74,32 @@ class RankingSpec:
     start: str = "log-odds"
     rank_images: int | None = None
     keep: int | None = None
+    own: str = ""
 
     @property
     def bases(self) -> tuple[Base, ...]:
         """The networks that have to be there first."""
-        if self.method.criterion not in NEED_NETWORK:
+        criterion, strategy = find_criterion(self.method.criterion), find_strategy(self.method.strategy)
+        if not (criterion.is_measured or criterion.needs_network):
             return ()
-        n = STABILITY_NETWORKS if self.method.strategy == "stability" else 1
-        return tuple(replace(self.base, seed=(self.base.seed + i * _SEED_STEP) % 2**32) for i in range(n))
+        return tuple(replace(self.base, seed=seed) for seed in seeds_of(self.base.seed, strategy.networks))
 
     @property
     def improves(self) -> RankingSpec | None:
-        """The ranking that "exchange" starts from; None for every other strategy."""
-        if self.keep is None:
+        """The ranking that a strategy such as "exchange" starts from; None for those that start from nothing."""
+        strategy = find_strategy(self.method.strategy)
+        if strategy.follows is None:
             return None
-        return replace(self, method=replace(self.method, strategy="elimination"), keep=None)
+        keep = self.keep if find_strategy(strategy.follows).per_keep else None
+        return replace(self, method=replace(self.method, strategy=strategy.follows), keep=keep)
+
+    @property
+    def essence(self) -> RankingSpec:
+        """The same ranking with only what it depends on: without a network, that is the data and the seed alone."""
+        if self.bases:
+            return self
+        base = self.base
+        return replace(self, base=Base(base.dataset, base.root, base.digest, base.n_train, seed=base.seed))
 
 
 def key_of(described: Any, *, without: str = "") -> str:
@@ -155,6 +170,10 @@ class Trial:
 class Study:
     """A grid of trials: every criterion x strategy x keep x mode x seed, and the baseline of every seed.
 
+    Criteria (also composites), strategies and an architecture may be given as objects: they are registered, and the
+    study holds their names. `digest` is that of data of one's own, empty for data sets that load by name. `epochs` 0
+    takes a network that is given as it is.
+
     `keeps` are numbers of inputs, `n_train` and `rank_images` numbers of training images (None: all of them),
     `epochs`, `retrain_epochs` and `precision` override the architecture's recipe. `seeds` are those of training. A
     mask comes from the network of the same seed, unless `mask_seeds` name others: then every mask is tried with every
@@ -178,8 +197,10 @@ class Study:
     epochs: int | None = None
     retrain_epochs: int | None = None
     precision: str = "float32"
+    digest: str = ""
 
     def __post_init__(self) -> None:
+        self._name_objects()
         for name in ("criteria", "strategies", "keeps", "modes", "seeds"):
             if not getattr(self, name):
                 raise InputError(f"a study needs at least one value in {name}")
@@ -187,35 +208,67 @@ class Study:
         check_choice("statistic", self.statistic, STATISTICS)
         check_choice("start", self.start, STARTS)
         check_choice("precision", self.precision, PRECISIONS)
-        for name, epochs in (("epochs", self.epochs), ("retrain_epochs", self.retrain_epochs)):
-            if epochs is not None and epochs < 1:
-                raise InputError(f"{name} must be at least 1, not {epochs}")
+        if self.epochs is not None and self.epochs < 0:
+            raise InputError(f"epochs must be at least 0 (the network as it is), not {self.epochs}")
+        if self.retrain_epochs is not None and self.retrain_epochs < 1:
+            raise InputError(f"retrain_epochs must be at least 1, not {self.retrain_epochs}")
         for criterion in self.criteria:
-            check_choice("criterion", criterion, CRITERIA)
+            find_criterion(criterion)
         for strategy in self.strategies:
-            check_choice("strategy", strategy, tuple(STRATEGIES))
+            find_strategy(strategy)
         for mode in self.modes:
             check_choice("mode", mode, MODES)
+        if "scratch" in self.modes and isinstance(ARCHITECTURES[self.architecture], GivenNetwork):
+            raise InputError(
+                "mode 'scratch' starts from fresh weights, and a network that is given cannot: register a builder with "
+                "register_model(name, builder) and name it, or choose the modes none and fine-tune"
+            )
         for seed in (*self.seeds, *self.mask_seeds):
             if not 0 <= seed < 2**32:
                 raise InputError(f"a seed must be between 0 and {2**32 - 1}, not {seed}")
+
+    def _name_objects(self) -> None:
+        """Register what was given as an object, and keep its name: a study is plain values."""
+        criteria = [c if isinstance(c, str) else _registered_criterion(c) for c in self.criteria]
+        strategies = [s if isinstance(s, str) else register_strategy(s).name for s in self.strategies]
+        object.__setattr__(self, "criteria", tuple(criteria))
+        object.__setattr__(self, "strategies", tuple(strategies))
+        architecture: Any = self.architecture
+        if not isinstance(architecture, str):
+            object.__setattr__(self, "architecture", _registered_network(architecture))
 
     @property
     def key(self) -> str:
         """Identifies the study: its runs and its lock are known under it."""
         return key_of(self)
 
+    def on(self, data: Dataset) -> Study:
+        """The same study of these data."""
+        return replace(self, dataset=data.name, digest="" if data.is_named else store(data))
+
+    def data(self) -> Dataset:
+        """The data that the study is about. Raises `StorageError` if they are not here."""
+        return open_data(self.dataset, self.root, self.digest)
+
     @property
     def methods(self) -> tuple[str, ...]:
         """Names of all ways in which it ranks the inputs."""
         return tuple(method.name for method in combine(self.criteria, self.strategies))
 
+    def values(self) -> dict[str, Any]:
+        """The study as plain values for JSON, with what has to be known of objects of one's own."""
+        own = absent.say_own(self.criteria, self.strategies, self.architecture)
+        return asdict(self) | ({"own": own} if own else {})
+
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Study:
-        """A study from what `dataclasses.asdict` gave, after a way through JSON.
+        """A study from what `values` gave, after a way through JSON.
 
-        Raises `StorageError` for a value that this version does not know.
+        Objects of one's own that this process does not know are stood in for, so that results can be read. Raises
+        `StorageError` for a value that this version does not know.
         """
+        values = dict(values)
+        absent.stand_in(values.pop("own", {}))
         if unknown := set(values) - {field.name for field in fields(cls)}:
             raise StorageError(f"the study was made by a newer version: {', '.join(sorted(unknown))} is not known here")
         known: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
@@ -236,6 +289,7 @@ def preset(name: str, data: Dataset, **changes: Any) -> Study:
     """The study of that name for `data`, with every change that is not None."""
     values: dict[str, Any] = {
         "dataset": data.name,
+        "digest": "" if data.is_named else store(data),
         "keeps": tuple(keep_for_share(share, data.n_inputs) for share in REMOVED_SHARES),
     }
     values |= PRESETS[check_choice("preset", name, PRESETS)]
@@ -296,13 +350,56 @@ def _base(study: Study, data: Dataset, seed: int) -> Base:
 def _pruned(study: Study, data: Dataset, method: Method, keep: int, mode: str, seed: int, mask_seed: int) -> Trial:
     base = _base(study, data, seed)
     ranking = RankingSpec(replace(base, seed=mask_seed), method)
-    if method.criterion in MEASURED:
+    if find_criterion(method.criterion).is_measured:
         ranking = replace(ranking, statistic=study.statistic, start=study.start, rank_images=study.rank_images)
-    if method.strategy == "exchange":
+    if find_strategy(method.strategy).per_keep:
         ranking = replace(ranking, keep=min(study.keeps, key=lambda k: abs(k - keep)))
+    ranking = replace(ranking, own=_fingerprint(method))
     scratch = base.recipe
     tuned = replace(scratch, lr=scratch.lr / 2, epochs=study.retrain_epochs or max(1, scratch.epochs // 4))
     return Trial(base, keep, mode, ranking, {"none": Recipe(epochs=0), "fine-tune": tuned, "scratch": scratch}[mode])
+
+
+def _fingerprint(method: Method) -> str:
+    """What tells a criterion and strategy of one's own from others of the same names; empty for the project's own."""
+    parts = []
+    if not CRITERIA.is_built_in(method.criterion):
+        parts.append(find_criterion(method.criterion).fingerprint)
+    if not STRATEGIES.is_built_in(method.strategy):
+        parts.append(absent.fingerprint(find_strategy(method.strategy)))
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=6).hexdigest() if parts else ""
+
+
+def _registered_criterion(criterion: Composite | Criterion) -> str:
+    found = find_criterion(criterion)
+    return found.name if CRITERIA.get(found.name) is found else _register_unless_built_in(found)
+
+
+def _registered_network(network: nn.Module) -> str:
+    """The name under which a network that was given is known: its class, and a digest of what it holds."""
+    state = hashlib.blake2b(str(network).encode(), digest_size=4)
+    for name, tensor in network.state_dict().items():
+        state.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    name = f"{type(network).__name__.lower()}-{state.hexdigest()}"
+    if name not in ARCHITECTURES:
+        register_model(name, GivenNetwork(copy.deepcopy(network).cpu()))
+    return name
+
+
+@dataclass(frozen=True, eq=False)
+class GivenNetwork:
+    """A builder that gives copies of one network, weights and all: it cannot start afresh."""
+
+    network: nn.Module
+
+    def __call__(self, spec: ModelSpec) -> nn.Module:
+        return copy.deepcopy(self.network)
+
+
+def _register_unless_built_in(criterion: Criterion) -> str:
+    if CRITERIA.is_built_in(criterion.name) and criterion.composite is CRITERIA[criterion.name].composite is not None:
+        return criterion.name
+    return register_criterion(criterion).name
 
 
 def _spread(values: list[int]) -> list[int]:

@@ -11,12 +11,11 @@ import logging
 import time
 from collections.abc import Callable, Collection, Generator
 from contextlib import closing
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..data import load_dataset
+from ..data import Dataset
 from ..errors import StorageError
 from ..evaluation import measure_cost, pack
 from ..models import Network
@@ -50,10 +49,17 @@ def run_study(
     `InputError` for a study that does not fit its data or a backend that cannot be, `Cancelled` on request.
     """
     check_backend(backend, jobs=jobs, scheduler=scheduler)
-    ledger = ledger or Ledger()
-    data = load_dataset(study.dataset, study.root)
+    data = study.data()
     trials = {trial.key: trial for trial in plan(study, data)}
-    with ledger.running(study.key, "study", name, asdict(study), len(trials), share=True) as holder:
+    options = {"backend": backend, "jobs": jobs, "scheduler": scheduler, "fall_back": fall_back}
+    return _steps(study, ledger or Ledger(), name, data, trials, options)
+
+
+def _steps(
+    study: Study, ledger: Ledger, name: str, data: Dataset, trials: dict[str, Trial], options: dict[str, Any]
+) -> Generator[tuple[int, int, Trial], None, None]:
+    """What `run_study` yields, after everything was checked."""
+    with ledger.running(study.key, "study", name, study.values(), len(trials), share=True) as holder:
         seen = ledger.recorded(list(trials))
         left = {key: trial for key, trial in trials.items() if key not in seen}
         done = len(trials) - len(left)
@@ -62,7 +68,7 @@ def run_study(
             return
         trim_cache(ledger.folder / "weights")
         note = partial(_note, ledger, study.key)
-        with open_pool(data, backend=backend, jobs=jobs, scheduler=scheduler, fall_back=fall_back, note=note) as pool:
+        with open_pool(data, **options, note=note) as pool:
             for stage, prepare, needed in _preparations(left.values()):
                 total = len(needed)
                 ledger.report(study.key, f"{stage} (0 of {total})", done)
@@ -93,16 +99,22 @@ def _preparations(trials: Collection[Trial]) -> list[tuple[str, Callable[[Any], 
     """What trials have in common, in the order in which it is needed: each is computed once and cached.
 
     Gives what it is, the function that has it cached, and its arguments by the key under which they are claimed.
+    Rankings that improve on others come after them.
     """
     bases = dict.fromkeys(base for trial in trials for base in trial.bases)
-    rankings = dict.fromkeys(trial.ranking for trial in trials if trial.ranking)
-    first = dict.fromkeys(ranking.improves or ranking for ranking in rankings)
-    rest = dict.fromkeys(ranking for ranking in rankings if ranking not in first)
-    stages: list[tuple[str, Callable[[Any], Any], dict[Any, None]]] = [
-        ("training on all inputs", prepare_base, dict(bases)),
-        ("ranking", prepare_ranking, dict(first)),
-        ("exchange", prepare_ranking, dict(rest)),
-    ]
+    stages: list[tuple[str, Callable[[Any], Any], dict[Any, None]]] = [("training on all inputs", prepare_base, bases)]
+    level = dict.fromkeys(trial.ranking for trial in trials if trial.ranking)
+    levels: list[dict[RankingSpec, None]] = []
+    while level:
+        levels.insert(0, level)
+        level = dict.fromkeys(spec.improves for spec in level if spec.improves)
+    seen: set[RankingSpec] = set()
+    for level in levels:
+        needed = {spec: None for spec in level if spec.improves is None or spec.improves in seen}
+        needed = {spec: None for spec in needed if spec not in seen}
+        seen |= set(needed)
+        improved = {spec.method.strategy for spec in needed if spec.improves}
+        stages.append((" and ".join(sorted(improved)) or "ranking", prepare_ranking, needed))
     return [(name, prepare, {_stage_key(one): one for one in needed}) for name, prepare, needed in stages if needed]
 
 

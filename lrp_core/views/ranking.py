@@ -14,7 +14,7 @@ from joblib import Memory
 
 from ..data import Dataset, Split, load_dataset
 from ..errors import InputError, StorageError
-from ..ranking import MEASURED, Method, Ranking, compare, settling
+from ..ranking import CRITERIA, Method, Ranking, compare, settling
 from ..storage import cache_dir
 from ..study import Study, trial_at
 from ..study.describe import STAGE_VERSION, RankingSpec
@@ -199,7 +199,7 @@ class Settled:
 
 def can_settle(method: str) -> bool:
     """Whether a method's criterion explains images, so that more of them make it surer."""
-    return Method.named(method).criterion in MEASURED
+    return CRITERIA[Method.named(method).criterion].is_measured
 
 
 def measure_settling(study: Study, method: str, seed: int, report: Report) -> Settled:
@@ -273,7 +273,7 @@ def _measure_settling(
 
 def _one_shot(study: Study, data: Dataset, method: str, seed: int) -> RankingSpec:
     criterion = Method.named(method).criterion
-    if criterion not in MEASURED:
+    if not CRITERIA[criterion].is_measured:
         raise InputError(f"{criterion} explains no image, so there is nothing to settle")
     trial = trial_at(study, data, method=criterion, keep=data.n_inputs, mode=study.modes[0], seed=seed)
     assert trial.ranking is not None, "only a baseline has no ranking"

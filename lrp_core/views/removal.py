@@ -19,24 +19,19 @@ from ..data import Dataset, Split, load_dataset
 from ..data.pictures import fit_image
 from ..errors import InputError, check_choice
 from ..evaluation import (
-    ATTRIBUTIONS,
+    DATA_SET,
     PixelStatistics,
     Removal,
     attribute_images,
     make_removed,
     perturbation_curves,
+    removal_criteria,
     remove_features,
 )
-from ..models import Network
-from ..ranking import CONTROLS, Ranking
+from ..ranking import CRITERIA, Ranking
 from ..storage import cache_dir
 from ..study import Study, Trial, trial_at
 from ..study.stages import base_network, ranking_of
-
-DATA_SET = "data-set"
-"""The criterion that gives every image the same mask: the inputs as the study ranks them, over training images."""
-
-CRITERIA: tuple[str, ...] = (*ATTRIBUTIONS, DATA_SET)
 
 Report = Callable[[float, str], None]
 """Told how far the work is, from 0 to 1, and with what; it may raise `Cancelled`."""
@@ -272,11 +267,11 @@ def _test_sample(study: Study, n_images: int | None) -> Split:
 def _mask_trial(study: Study, seed: int) -> Trial:
     """The study's trial that ranks all inputs by relevance; its key says what network and what ranking that is."""
     data = _data(study)
-    criterion = next((name for name in study.criteria if name not in CONTROLS), "lrp-0")
+    criterion = next((name for name in study.criteria if not CRITERIA[name].is_control), "lrp-0")
     return trial_at(study, data, method=criterion, keep=data.n_inputs, mode=study.modes[0], seed=seed)
 
 
-def _network(study: Study, seed: int) -> Network:
+def _network(study: Study, seed: int) -> Any:
     return base_network(_mask_trial(study, seed).base)
 
 
@@ -298,7 +293,7 @@ def _statistics_of(data: Dataset) -> PixelStatistics:
 def _attribute(
     study: Study, seed: int, images: Tensor, criterion: str, start: str, on_batch: Callable[[int], None] | None = None
 ) -> Tensor:
-    check_choice("criterion", criterion, CRITERIA)
+    check_choice("criterion", criterion, removal_criteria())
     of: str | Ranking = _mask_ranking(study, seed) if criterion == DATA_SET else criterion
     return attribute_images(_network(study, seed), images, of, start=start, seed=seed, on_batch=on_batch)
 

@@ -53,9 +53,9 @@ class Choice:
 
 def criteria() -> tuple[str, ...]:
     """What relevance can be taken from."""
-    from lrp_core.views.removal import CRITERIA
+    from lrp_core.evaluation import removal_criteria
 
-    return CRITERIA
+    return removal_criteria()
 
 
 def rankings() -> tuple[str, ...]:

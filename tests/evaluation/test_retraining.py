@@ -72,7 +72,7 @@ def test_one_mask_for_all_says_nothing_of_the_class(toy, network):
         network,
         toy.train,
         toy.test,
-        lambda images: attribute_images(network, images, "centre-disc"),
+        lambda images: attribute_images(network, images, "centre"),
         Removal(),
         0.3,
         retrain=Retrain((0,), RECIPE),

@@ -106,12 +106,12 @@ def test_the_curves_follow_their_controls(small):
     assert set(app.dataframe[-1].value["criterion"]) == {
         "epsilon-plus", "gradient-x-input", "data-set", "random"
     }  # fmt: skip
-    app.multiselect(key="others").set_value(["centre-disc"]).run()
+    app.multiselect(key="others").set_value(["centre"]).run()
     app.selectbox(key="images").set_value(500).run()
     app.selectbox(key="measure").set_value("accuracy").run()
     settled(app)
     assert not app.exception
-    assert set(app.dataframe[-1].value["criterion"]) == {"epsilon-plus", "centre-disc"}
+    assert set(app.dataframe[-1].value["criterion"]) == {"epsilon-plus", "centre"}
 
 
 def test_only_misclassified_images(small):

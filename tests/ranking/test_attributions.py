@@ -10,10 +10,10 @@ from lrp_core.data import Dataset, Split
 from lrp_core.errors import InputError, UnsupportedLayer
 from lrp_core.lrp import STARTS, attribute
 from lrp_core.models import build_model
-from lrp_core.ranking import ATTRIBUTIONS, measure_relevance, rank
-from lrp_core.ranking.attributions import attributor, integrated_gradients
+from lrp_core.ranking import find_criterion, measure_relevance, rank
+from lrp_core.ranking.gradients import integrated_gradients
 
-from ..support import livened
+from ..support import GRADIENTS, livened
 
 SHAPE, N_CLASSES = (1, 6, 6), 4
 
@@ -41,7 +41,7 @@ def explained(logits: Tensor, labels: Tensor, start: str) -> Tensor:
 @pytest.mark.parametrize("architecture", ["softmax", "mlp-300-100", "lenet-5", "cnn-32-64"])
 def test_the_gradient_is_the_limit_of_differences(architecture: str, start: str) -> None:
     model, x = livened(architecture, SHAPE, N_CLASSES), images()
-    actual = attributor(model, "gradient")(x, LABELS, start)
+    actual = find_criterion("gradient").explain_with(model)(x, LABELS, start)
     h = 1e-6
     for place in [(0, 0, 0), (0, 2, 3), (0, 5, 5)]:
         step = torch.zeros(SHAPE, dtype=torch.float64)
@@ -54,7 +54,7 @@ def test_the_gradient_is_the_limit_of_differences(architecture: str, start: str)
 @pytest.mark.parametrize("start", ["logit", "contrast", "log-odds"])
 def test_on_relu_networks_gradient_x_input_is_relevance_under_lrp_0(start: str) -> None:
     model, x = livened("lenet-5", SHAPE, N_CLASSES), images()
-    actual = attributor(model, "gradient-x-input")(x, LABELS, start)
+    actual = find_criterion("gradient-x-input").explain_with(model)(x, LABELS, start)
     expected = attribute(model, x, target=LABELS, composite="lrp-0", start=start)
     torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-9)
 
@@ -66,7 +66,7 @@ def test_integrated_gradients_add_up_to_what_the_input_changes(start: str) -> No
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(36, 9), nn.Tanh(), nn.Linear(9, N_CLASSES)).double()
     x = images()
-    actual = attributor(model, "integrated-gradients")(x, LABELS, start).flatten(1).sum(1)
+    actual = find_criterion("integrated-gradients").explain_with(model)(x, LABELS, start).flatten(1).sum(1)
     with torch.no_grad():
         change = explained(model(x), LABELS, start) - explained(model(x * 0), LABELS, start)
     torch.testing.assert_close(actual, change, rtol=2e-3, atol=2e-3)
@@ -95,18 +95,18 @@ def test_of_a_linear_network_they_are_the_weights() -> None:
         ("gradient-x-input", weight * x),
         ("integrated-gradients", weight * x),
     ):
-        torch.testing.assert_close(attributor(model, name)(x, LABELS, "logit"), expected)
+        torch.testing.assert_close(find_criterion(name).explain_with(model)(x, LABELS, "logit"), expected)
 
 
-@pytest.mark.parametrize("name", ATTRIBUTIONS)
+@pytest.mark.parametrize("name", GRADIENTS)
 class TestEach:
     def test_is_reduced_like_relevance(self, name: str) -> None:
         model = livened("lenet-5", SHAPE, N_CLASSES).float()
         random = torch.Generator().manual_seed(3)
         pixels = torch.randint(0, 256, (23, *SHAPE), generator=random, dtype=torch.uint8)
         split = Split(pixels, torch.randint(0, N_CLASSES, (23,), generator=random), torch.arange(23))
-        whole = attributor(model, name)(split.images, split.labels, "contrast").double().flatten(1)
-        statistics = measure_relevance(model, split, composite=name, start="contrast", batch_size=7)
+        whole = find_criterion(name).explain_with(model)(split.images, split.labels, "contrast").double().flatten(1)
+        statistics = measure_relevance(model, split, criterion=name, start="contrast", batch_size=7)
         scale = float(whole.abs().max())
         torch.testing.assert_close(statistics.mean("mean-abs"), whole.abs().mean(0), rtol=1e-3, atol=1e-4 * scale)
         ranked = rank(model, split, criterion=name, statistic="max-mean-abs", start="contrast")
@@ -116,24 +116,24 @@ class TestEach:
 
     def test_dropout_and_batch_norm_are_those_of_evaluation(self, name: str) -> None:
         model, x = livened("cnn-32-64", SHAPE, N_CLASSES), images()
-        expected = attributor(model, name)(x, LABELS, "logit")
-        assert torch.equal(attributor(model.train(), name)(x, LABELS, "logit"), expected)
+        expected = find_criterion(name).explain_with(model)(x, LABELS, "logit")
+        assert torch.equal(find_criterion(name).explain_with(model.train())(x, LABELS, "logit"), expected)
 
     def test_one_image_does_not_depend_on_the_others(self, name: str) -> None:
         model, x = livened("mlp-300-100", SHAPE, N_CLASSES), images()
-        whole = attributor(model, name)(x, LABELS, "log-odds")
-        alone = attributor(model, name)(x[2:3], LABELS[2:3], "log-odds")
+        whole = find_criterion(name).explain_with(model)(x, LABELS, "log-odds")
+        alone = find_criterion(name).explain_with(model)(x[2:3], LABELS[2:3], "log-odds")
         torch.testing.assert_close(alone, whole[2:3])
 
     def test_leaves_no_graph_and_works_where_gradients_are_off(self, name: str) -> None:
         model, x = livened("mlp-300-100", SHAPE, N_CLASSES), images()
-        expected = attributor(model, name)(x, LABELS, "logit")
+        expected = find_criterion(name).explain_with(model)(x, LABELS, "logit")
         assert not expected.requires_grad
         with torch.no_grad():
-            assert torch.equal(attributor(model, name)(x, LABELS, "logit"), expected)
+            assert torch.equal(find_criterion(name).explain_with(model)(x, LABELS, "logit"), expected)
 
     def test_bad_input_is_refused_in_a_sentence(self, name: str) -> None:
-        explain = attributor(livened("mlp-300-100", SHAPE, N_CLASSES), name)
+        explain = find_criterion(name).explain_with(livened("mlp-300-100", SHAPE, N_CLASSES))
         with pytest.raises(InputError, match=r"shape \(2, 1, 5, 5\).*do not fit"):
             explain(torch.rand(2, 1, 5, 5, dtype=torch.float64), torch.tensor([0, 1]), "logit")
         with pytest.raises(InputError, match="between 0 and 3"):
@@ -152,9 +152,9 @@ class TestEach:
 
 def test_gradients_need_no_rule_where_relevance_does() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 4), nn.Softmax(1)).double()
-    assert attributor(model, "gradient")(images(), LABELS, "logit").shape == (5, *SHAPE)
+    assert find_criterion("gradient").explain_with(model)(images(), LABELS, "logit").shape == (5, *SHAPE)
     with pytest.raises(UnsupportedLayer):
-        attributor(model, "lrp-0")
+        find_criterion("lrp-0").explain_with(model)
 
 
 def test_images_made_in_inference_mode_have_gradients_too(toy: Dataset) -> None:
@@ -162,6 +162,6 @@ def test_images_made_in_inference_mode_have_gradients_too(toy: Dataset) -> None:
     labels = toy.test.labels[:5]
     with torch.inference_mode():
         images = toy.test.images[:5].clone()
-    for name in ATTRIBUTIONS:
-        attribute = attributor(network, name)
+    for name in GRADIENTS:
+        attribute = find_criterion(name).explain_with(network)
         assert torch.equal(attribute(images, labels, "logit"), attribute(toy.test.images[:5], labels, "logit"))

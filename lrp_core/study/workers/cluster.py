@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ from distributed.comm.core import CommClosedError
 from joblib import Parallel
 from joblib._dask import DaskDistributedBackend
 
-from ...data import Dataset, Split, provide, withdraw
+from ...data import Dataset, provide, withdraw
 from ...errors import LrpError, StorageError
 from ...version import __version__
 from ..cache import NotStored, Result, collecting, keep, only_stored
@@ -92,9 +93,9 @@ class Cluster(Pool):
         self._names: list[str] = []
         self._had_workers = time.monotonic()
         # Without what a data set and its splits have computed of themselves.
-        parts = (Split(part.pixels, part.labels, part.indices) for part in (data.train, data.validation, data.test))
+        parts = {name: replace(getattr(data, name)) for name in ("train", "validation", "test")}
         try:
-            self._send(data=Dataset(data.name, data.classes, *parts))
+            self._send(data=replace(data, **parts))
         except BaseException:
             self.close()
             raise

@@ -9,12 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from ...errors import LrpError
+from ...registry import add_entries, own_entries
 
 POLL_SECONDS = 0.5
 """How long a caller waits at most before it can look around."""
@@ -46,6 +47,8 @@ class Pool:
             for item in items:
                 yield item, function(item[1])
             return
+        if own := own_entries():
+            function = _With(own, function)
         source = iter(items)
         in_flight: dict[int, Item[T]] = {}
         numbers = itertools.count()
@@ -160,6 +163,17 @@ def _follow(coordinator: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+class _With(Generic[T]):
+    """A function, and what it needs in the registries of another process."""
+
+    def __init__(self, own: dict[str, dict[str, object]], function: Callable[[T], Any]) -> None:
+        self.own, self.function = own, function
+
+    def __call__(self, value: T) -> Any:
+        add_entries(self.own)
+        return self.function(value)
 
 
 def _numbered(number: int, function: Callable[[T], Any], value: T) -> tuple[int, Any]:

@@ -1,24 +1,27 @@
-"""What each input contributed to one classification: by relevance, or by the gradients that it has to beat."""
+"""What each input contributed to one classification by the gradients that relevance has to beat."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..lrp import Composite, Explainer
 from ..lrp.starts import start_relevance
+from ..seeds import generator
 
-PATH_STEPS = 16
+PATH_STEPS = 32
 """How many gradients approximate the integral of integrated gradients."""
 
-Attribute = Callable[[Tensor, Tensor, str], Tensor]
-"""Images [n, *shape], the class of each [n] and a start -> the contribution of every input [n, *shape]."""
+SMOOTHGRAD_SAMPLES = 32
+SMOOTHGRAD_NOISE = 0.15
+"""Standard deviation of SmoothGrad's noise, with pixels in [0, 1]: 10 to 20 % of the range (Smilkov et al. 2017)."""
+
+Attribute = Callable[[Tensor, Tensor | None, str], Tensor]
+"""Inputs [n, *shape], the class of each [n] (None: the predicted one), a start -> contributions [n, *shape]."""
 
 Slope = Callable[[Tensor], Tensor]
 """Images -> the gradient of what is explained, in their shape."""
@@ -46,34 +49,31 @@ def integrated_gradients(images: Tensor, slope: Slope, steps: int = PATH_STEPS) 
     return images * total.div_(steps)
 
 
-ATTRIBUTIONS: dict[str, Callable[[Tensor, Slope], Tensor]] = {
-    "gradient": gradient,
-    "gradient-x-input": gradient_x_input,
-    "integrated-gradients": integrated_gradients,
-}
-"""Controls that explain one image at a time, as LRP does, by autograd."""
+def smoothgrad(images: Tensor, slope: Slope, seed: int = 0) -> Tensor:
+    """The mean of df/dx over noisy copies of each image (Smilkov et al. 2017); the noise is the same for all images."""
+    random = generator(seed, "smoothgrad")
+    noise = SMOOTHGRAD_NOISE * torch.randn(SMOOTHGRAD_SAMPLES, *images.shape[1:], generator=random).to(images.dtype)
+    total = torch.zeros_like(images)
+    for one in noise:
+        total += slope(images + one.to(images.device))
+    return total.div_(SMOOTHGRAD_SAMPLES)
 
 
-def attributor(model: nn.Module, criterion: str | Composite) -> Attribute:
-    """What explains images by `criterion`: one of `ATTRIBUTIONS`, or an LRP composite; prepared once for all batches.
+def explain_by(attribution: Callable[[Tensor, Slope], Tensor], model: nn.Module) -> Attribute:
+    """What explains images by a gradient; prepared once, so that later changes of the model are not seen.
 
-    For an attribution, f is what the start names: the explained logit ("logit" and "one-hot"), that minus the best
-    other ("contrast"), or minus the logsumexp of the others ("log-odds"). Later changes of the model are not seen.
+    f is what the start names: the explained logit ("logit" and "one-hot"), that minus the best other ("contrast"), or
+    minus the logsumexp of the others ("log-odds").
     """
-    if isinstance(criterion, str) and criterion in ATTRIBUTIONS:
-        return _ByGradient(_frozen(model), ATTRIBUTIONS[criterion])
-    return Explainer(model, criterion).relevance
+    network = copy.deepcopy(model).eval().requires_grad_(False)
 
+    def attribute(images: Tensor, labels: Tensor | None, start: str) -> Tensor:
+        if labels is None:
+            with torch.no_grad(), refusing_misfits(images):
+                labels = network(images).argmax(1)
+        return attribution(images.detach(), slope_of(network, labels, start))
 
-@dataclass(frozen=True, eq=False)
-class _ByGradient:
-    """An attribution, and a network whose parameters need no gradient."""
-
-    network: nn.Module
-    attribution: Callable[[Tensor, Slope], Tensor]
-
-    def __call__(self, images: Tensor, labels: Tensor, start: str) -> Tensor:
-        return self.attribution(images.detach(), slope_of(self.network, labels, start))
+    return attribute
 
 
 def slope_of(network: nn.Module, labels: Tensor, start: str) -> Slope:
@@ -103,8 +103,3 @@ def refusing_misfits(inputs: Tensor) -> Iterator[None]:
             f"inputs of shape {tuple(inputs.shape)} and type {inputs.dtype} do not fit the network "
             f"({str(error).splitlines()[0]})"
         ) from error
-
-
-def _frozen(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose parameters need no gradient."""
-    return copy.deepcopy(model).eval().requires_grad_(False)

@@ -1,0 +1,83 @@
+"""Relevance over a data set: what a criterion says of every image, reduced as it streams by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from ..data import Split
+from ..errors import InputError, check_choice
+from ..lrp import STARTS, Composite
+from ..training import Encode
+from .criteria import Criterion, explaining_criterion
+from .ranking import Ranking
+from .statistics import STATISTICS, RelevanceStatistics, check_one_class
+
+
+def measure_relevance(
+    model: nn.Module,
+    split: Split,
+    *,
+    criterion: str | Composite | Criterion = "lrp-0",
+    start: str = "log-odds",
+    encode: Encode | None = None,
+    batch_size: int = 500,
+    seed: int = 0,
+    on_batch: Callable[[int], None] | None = None,
+) -> RelevanceStatistics:
+    """Relevance of every input for the true class of every image of `split`, reduced as it streams by.
+
+    `criterion` is one that explains images: a composite, a gradient, or one of your own. `encode` prepares the images
+    (default: none), `on_batch(images done)` reports progress.
+    """
+    attribute = explaining_criterion(criterion).explain_with(model, seed)
+    statistics: RelevanceStatistics | None = None
+    for start_at in range(0, len(split), batch_size):
+        part = split.take(torch.arange(start_at, min(start_at + batch_size, len(split))))
+        inputs = encode(part.images) if encode else part.images
+        relevance = attribute(inputs, part.labels, start)
+        if statistics is None:
+            statistics = RelevanceStatistics.empty(n_classes_of(model, split), relevance[0].numel())
+        statistics.update(relevance, part.labels)
+        if on_batch:
+            on_batch(start_at + len(part))
+    if statistics is None:
+        raise InputError("there are no images to measure relevance on: the split is empty")
+    return statistics
+
+
+def n_classes_of(model: nn.Module, split: Split) -> int:
+    """How many classes a network tells apart; for one without a `spec`, as many as there are labels."""
+    spec = getattr(model, "spec", None)
+    return spec.n_classes if spec else int(split.labels.max()) + 1
+
+
+def check_options(split: Split, statistic: str, start: str, label: int | None) -> None:
+    """Raise `InputError` for a statistic or start that is none, or a label that cannot be ranked by."""
+    check_choice("statistic", statistic, STATISTICS)
+    check_choice("start", start, STARTS)
+    if label is not None:
+        check_one_class(statistic, label)
+        if not bool((split.labels == label).any()):
+            raise InputError(f"class {label} has no image here to rank by")
+
+
+def ranking_from(
+    statistics: RelevanceStatistics,
+    criterion: str,
+    shape: tuple[int, ...],
+    *,
+    statistic: str = "mean-square",
+    label: int | None = None,
+    seed: int = 0,
+) -> Ranking:
+    """The ranking that relevance statistics give; `criterion` is the name that it bears."""
+    return Ranking.from_scores(
+        criterion,
+        statistics.mean(statistic, label=label),
+        shape,
+        standard_error=statistics.standard_error(statistic, label=label),
+        seed=seed,
+    )
