@@ -490,7 +490,7 @@ def test_a_download_without_network_is_one_sentence(name, error, own_cache, monk
 
 @pytest.fixture
 def net(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A network from which only the stand-in for KMNIST can be had; the list tells what was fetched."""
+    """A network that has only the stand-in for KMNIST; the list tells what was fetched."""
     published = idx.publish("kmnist")
     published.register(monkeypatch)
     fetched: list[str] = []

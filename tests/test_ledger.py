@@ -156,7 +156,7 @@ def test_a_shared_run_lives_as_long_as_any_holder(tmp_path: Path) -> None:
             joined = ledger.run("r")
             assert before is not None
             assert joined is not None
-            assert (joined.started, joined.done) == (before.started, 1), "who joins does not begin anew"
+            assert (joined.started, joined.done) == (before.started, 1), "who joins does not begin again"
             kill(first)
             assert state_of(ledger) == "running"
             with Ledger(tmp_path).running("r", "study", "quick", {"a": 1}, 3) as other:
@@ -399,6 +399,6 @@ def test_a_cancellation_reaches_a_run_that_is_only_starting(ledger: Ledger) -> N
     ledger.request_cancel("r")
     with pytest.raises(Cancelled), ledger.running("r", "study", "quick", {}, 3):
         ledger.report("r", "trials", 0)
-    assert ledger.announce("r", "study", "quick", {}, 3), "what is started anew is not cancelled"
+    assert ledger.announce("r", "study", "quick", {}, 3), "what is started again is not cancelled"
     with ledger.running("r", "study", "quick", {}, 3):
         ledger.report("r", "trials", 0)

@@ -166,7 +166,7 @@ def test_a_study_killed_at_any_moment_goes_on_where_it_was(
 ) -> None:
     """kill -9 at five random moments, twenty in all; then every trial is there once and none differs.
 
-    A study that was complete before is checked and begun anew, so that each kill meets one at work.
+    A study that was complete before is checked and begun again, so that each kill meets one at work.
     """
     study = tiny(modes=MODES)
     keys = [trial.key for trial in plan(study, mnist)]
