@@ -532,7 +532,7 @@ def test_the_prepared_copy_is_what_was_prepared(kmnist, monkeypatch):
     def fail(*_args, **_kwargs):
         raise AssertionError("the archives were read again")
 
-    monkeypatch.setattr("lrp_core.data.read_raw", fail)
+    monkeypatch.setattr("lrp_core.data.archives.Source.read", fail)
     assert_same(fresh("kmnist", root), first)
 
 
