@@ -333,6 +333,20 @@ def test_a_touched_archive_gives_the_same_data(kmnist):
     assert_same(fresh("kmnist", root), before)
 
 
+def test_the_folder_that_lrp_data_names_is_tried_with_the_name_and_without(tmp_path, own_cache, monkeypatch):
+    first, second = idx.publish("kmnist", seed=1), idx.publish("kmnist", seed=2)
+    for published, folder in ((first, tmp_path / "first"), (second, tmp_path / "second" / "kmnist")):
+        published.register(monkeypatch)
+        published.write(folder)
+        monkeypatch.setenv("LRP_DATA", str(tmp_path / folder.relative_to(tmp_path).parts[0]))
+        assert_official(load_dataset("kmnist"), published)
+    monkeypatch.setenv("LRP_DATA", str(tmp_path / "first"))
+    assert_official(load_dataset("kmnist"), first)
+    monkeypatch.setenv("LRP_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(StorageError, match=r"LRP_DATA is .*, which is no folder"):
+        load_dataset("kmnist", split_seed=3)
+
+
 def test_unpacked_files_that_change_are_read_again(tmp_path, own_cache, monkeypatch):
     first, second = idx.publish("kmnist", seed=1), idx.publish("kmnist", seed=2)
     first.register(monkeypatch)
@@ -541,7 +555,7 @@ def test_the_prepared_copy_is_what_was_prepared(kmnist, monkeypatch):
     def fail(*_args, **_kwargs):
         raise AssertionError("the archives were read again")
 
-    monkeypatch.setattr("lrp_core.data.read_raw", fail)
+    monkeypatch.setattr("lrp_core.data.archives.Source.read", fail)
     assert_same(fresh("kmnist", root), first)
 
 

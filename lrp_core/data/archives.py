@@ -53,8 +53,20 @@ class Source:
     def open(self, root: Path, *, train: bool, download: bool = False) -> MNIST:
         return self.cls(str(root), train=train, download=download, **dict(self.options))
 
+    def read(self, name: str, root: Path | None, *, download: bool = False) -> Raw:
+        """Find, verify, unpack and read the files. Raises `StorageError` for a missing, truncated or altered one."""
+        folder, files = _find_files(name, self, root, download)
+        try:
+            train, test = (self.open(folder, train=flag) for flag in (True, False))
+        except _UNREADABLE as error:
+            raise StorageError(
+                f"the {name} files under {folder} cannot be read: they are truncated or altered"
+            ) from error
+        classes = tuple(str(c).split(" - ")[0] for c in train.classes[self.first_label :])  # '7 - seven': 7 says it
+        return Raw(classes, _tensors(name, self, train), _tensors(name, self, test), files)
 
-DATASETS: dict[str, Source] = {
+
+ARCHIVES: dict[str, Source] = {
     "mnist": Source("MNIST"),
     "fashion-mnist": Source("FashionMNIST"),
     "kmnist": Source("KMNIST"),
@@ -67,30 +79,16 @@ DATASETS: dict[str, Source] = {
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """A data set as it was published: training and test images [n, 1, h, w] and labels [n].
+    """A data set as it was published: inputs [n, *shape] and labels [n] for training and for the test.
 
-    `files` are the ones that it was read from.
+    `files` are the ones that it was read from, `input_names` the names of the inputs, where they have some.
     """
 
     classes: tuple[str, ...]
-    train: tuple[Tensor, Tensor]
-    test: tuple[Tensor, Tensor]
-    files: tuple[Path, ...]
-
-
-def read_raw(name: str, root: Path | None, *, download: bool = False) -> Raw:
-    """Find, verify, unpack and read a data set of the registry.
-
-    Raises `StorageError` for a missing, truncated or altered file.
-    """
-    source = DATASETS[name]
-    folder, files = _find_files(name, source, root, download)
-    try:
-        train, test = (source.open(folder, train=flag) for flag in (True, False))
-    except _UNREADABLE as error:
-        raise StorageError(f"the {name} files under {folder} cannot be read: they are truncated or altered") from error
-    classes = tuple(str(c).split(" - ")[0] for c in train.classes[source.first_label :])  # '7 - seven': 7 says it
-    return Raw(classes, _tensors(name, source, train), _tensors(name, source, test), files)
+    train: tuple[Any, Any]
+    test: tuple[Any, Any]
+    files: tuple[Path, ...] = ()
+    input_names: tuple[str, ...] | None = None
 
 
 _UNREADABLE = (

@@ -43,12 +43,13 @@ class PixelStatistics:
 
     @classmethod
     def of(cls, split: Split, batch_size: int = 5000) -> PixelStatistics:
-        total = torch.zeros(split.pixels.shape[1:], dtype=torch.int64)
-        lit = torch.zeros_like(total)
-        for part in torch.split(split.pixels, batch_size):
-            total += part.sum(0, dtype=torch.int64)
+        kind, unit = (torch.int64, 255) if split.is_bytes else (torch.float64, 1)
+        total = torch.zeros(split.shape, dtype=kind)
+        lit = torch.zeros(split.shape, dtype=torch.int64)
+        for part in torch.split(split.raw, batch_size):
+            total += part.sum(0, dtype=kind)
             lit += (part > 0).sum(0)
-        return cls((total.double() / (255 * len(split))).float(), (lit.double() / len(split)).float())
+        return cls((total.double() / (unit * len(split))).float(), (lit.double() / len(split)).float())
 
 
 @dataclass(frozen=True, eq=False)

@@ -92,7 +92,7 @@ def settling(
     if label is not None:
         split = split.take((split.labels == label).nonzero().flatten())
     sizes = _sizes(sizes, len(split) // 2)
-    n_inputs, shape = split.pixels[:1].numel(), tuple(split.pixels.shape[1:])
+    n_inputs, shape = split.pixels[:1].numel(), split.shape
     keeps = _keeps(keeps, n_inputs)
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
     attribute, n_classes = how.explain_with(model, seed), n_classes_of(model, split)

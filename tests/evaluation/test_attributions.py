@@ -9,10 +9,10 @@ from torch import nn
 
 from lrp_core.errors import InputError
 from lrp_core.evaluation import attribute_images
-from lrp_core.evaluation.attributions import PATH_STEPS
 from lrp_core.lrp import COMPOSITES, STARTS, attribute
 from lrp_core.models import Network, build_model
 from lrp_core.ranking import Ranking
+from lrp_core.ranking.gradients import PATH_STEPS
 
 from ..support import EXPLAIN, frozen, livened, unchanged
 
