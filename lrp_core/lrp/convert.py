@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from ..errors import UnsupportedLayer
-from ..layers import Frame, Scatter
+from ..layers import Frame, Gather, Scatter
 from . import calls, pooling
 from .affine import Affine, Convolution, Dense
 from .operations import Activation, Framing, Identity, Operation, Rearrangement, Rectifier, Scattering
@@ -180,6 +180,8 @@ def _other(module: nn.Module) -> Operation | None:
         case nn.Unflatten() if module.dim != 0:
             return Rearrangement(module.forward, in_order=True)
         case nn.Upsample() if module.mode == "nearest":
+            return Rearrangement(module.forward)
+        case Gather():
             return Rearrangement(module.forward)
         case Scatter():
             return Scattering(module)

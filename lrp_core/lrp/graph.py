@@ -14,7 +14,7 @@ from typing import Any
 from torch import fx, nn
 
 from ..errors import UnsupportedLayer
-from ..layers import Frame, Scatter
+from ..layers import Frame, Gather, Scatter
 from .affine import Affine
 from .convert import Reader
 from .operations import Operation
@@ -131,7 +131,7 @@ class _Tracer(fx.Tracer):
         return _Proxy(node, self)
 
     def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
-        return isinstance(module, Scatter | Frame) or super().is_leaf_module(module, qualified_name)
+        return isinstance(module, Scatter | Frame | Gather) or super().is_leaf_module(module, qualified_name)
 
 
 def _traced_nodes(model: nn.Module) -> list[fx.Node]:
