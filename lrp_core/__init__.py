@@ -17,46 +17,57 @@ from .lazy import attach
 from .version import __version__ as __version__
 
 _HOMES = {
-    "load_dataset": "data",
     "Dataset": "data",
     "Split": "data",
-    "build_model": "models",
+    "load_dataset": "data",
+    "register_dataset": "data",
     "Network": "models",
-    "fit": "training",
-    "evaluate": "training",
+    "build_model": "models",
+    "register_model": "models",
     "Recipe": "training",
-    "attribute": "lrp",
-    "Explainer": "lrp",
+    "evaluate": "training",
+    "fit": "training",
+    "At": "lrp",
     "Composite": "lrp",
+    "Explainer": "lrp",
+    "attribute": "lrp",
+    "register": "lrp",
     "PixelMask": "pruning",
     "PrunedNetwork": "pruning",
-    "prune_inputs": "pruning",
     "build_pruned": "pruning",
-    "rank": "ranking",
+    "prune_inputs": "pruning",
+    "Criterion": "ranking",
     "Ranking": "ranking",
     "compare": "ranking",
     "eliminate": "ranking",
     "exchange": "ranking",
+    "rank": "ranking",
+    "register_criterion": "ranking",
+    "register_strategy": "ranking",
     "settling": "ranking",
     "Removal": "evaluation",
     "attribute_images": "evaluation",
     "measure_cost": "evaluation",
     "perturbation_curves": "evaluation",
     "remove_features": "evaluation",
-    "Study": "study",
-    "preset": "study",
-    "run_study": "study",
-    "curve": "study.results",
-    "study_trials": "views.study",
-    "recommend": "study.results",
     "Ledger": "study.ledger",
+    "Study": "study.describe",
+    "StudyResult": "study.finished",
+    "curve": "study.results",
     "export": "study.export",
     "load_export": "study.export",
+    "preset": "study.describe",
+    "recommend": "study.results",
+    "run": "study.finished",
+    "run_study": "study.run",
+    "study_trials": "views.study",
     "LrpError": "errors",
 }
 
 __all__ = [
+    "At",
     "Composite",
+    "Criterion",
     "Dataset",
     "Explainer",
     "Ledger",
@@ -69,6 +80,7 @@ __all__ = [
     "Removal",
     "Split",
     "Study",
+    "StudyResult",
     "attribute",
     "attribute_images",
     "build_model",
@@ -88,26 +100,43 @@ __all__ = [
     "prune_inputs",
     "rank",
     "recommend",
+    "register",
+    "register_criterion",
+    "register_dataset",
+    "register_model",
+    "register_strategy",
     "remove_features",
+    "run",
     "run_study",
     "settling",
     "study_trials",
 ]
 
 if TYPE_CHECKING:
-    from .data import Dataset, Split, load_dataset
+    from .data import Dataset, Split, load_dataset, register_dataset
     from .errors import LrpError
     from .evaluation import Removal, attribute_images, measure_cost, perturbation_curves, remove_features
-    from .lrp import Composite, Explainer, attribute
-    from .models import Network, build_model
+    from .lrp import At, Composite, Explainer, attribute, register
+    from .models import Network, build_model, register_model
     from .pruning import PixelMask, PrunedNetwork, build_pruned, prune_inputs
-    from .ranking import Ranking, compare, eliminate, exchange, rank, settling
-    from .study import Study, preset, run_study
+    from .ranking import (
+        Criterion,
+        Ranking,
+        compare,
+        eliminate,
+        exchange,
+        rank,
+        register_criterion,
+        register_strategy,
+        settling,
+    )
+    from .study.describe import Study, preset
     from .study.export import export, load_export
+    from .study.finished import StudyResult, run
     from .study.ledger import Ledger
     from .study.results import curve, recommend
+    from .study.run import run_study
     from .training import Recipe, evaluate, fit
     from .views.study import study_trials
-
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

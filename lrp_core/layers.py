@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from .errors import InputError
+from .lrp import register
+from .lrp.operations import Rearrangement
+from .pruning_operations import Framing, Scattering
 
 
 class Scatter(nn.Module):
@@ -85,3 +88,12 @@ class Gather(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{len(self.positions)} inputs"
+
+
+def _rearrangement(layer: Gather) -> Rearrangement:
+    return Rearrangement(layer.forward)
+
+
+register(Scatter, Scattering)
+register(Frame, Framing)
+register(Gather, _rearrangement)

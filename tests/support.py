@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lrp_core.data import Dataset, Split
 from lrp_core.models import Network, build_model
+from lrp_core.ranking import CRITERIA
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -89,3 +90,10 @@ def python_command(code: str, *args: object) -> list[str]:
 def python_options(cache: Path | None = None) -> dict:
     env = os.environ | ({"LRP_CACHE": str(cache)} if cache else {})
     return {"cwd": ROOT, "env": env, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
+
+CONTROLS = tuple(name for name, criterion in CRITERIA.items() if criterion.is_control)
+MEASURED = tuple(name for name, criterion in CRITERIA.items() if criterion.is_measured)
+NEED_NETWORK = tuple(name for name, one in CRITERIA.items() if one.is_measured or one.needs_network)
+GRADIENTS = tuple(name for name in CONTROLS if name in MEASURED)
+EXPLAIN = tuple(name for name, criterion in CRITERIA.items() if criterion.explain)

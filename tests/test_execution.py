@@ -243,8 +243,8 @@ def test_two_processes_share_a_study(mnist: Dataset, expected: pd.DataFrame, tmp
     counts = computed(tmp_path)
     assert set(counts) >= {f"trial {key}" for key in keys_of(STUDY)}
     assert {line: n for line, n in counts.items() if line.startswith("trial ") and n > 1} == {}
-    assert counts["computing _train_base"] == 2
-    assert counts["computing _measure_relevance"] == 2
+    assert counts["computing train_base"] == 2
+    assert counts["computing rank_inputs"] == 6, "three criteria, two seeds"
     run = Ledger(tmp_path).run(STUDY.key)
     assert run is not None
     assert (run.state, run.done, run.total) == ("done", len(expected), len(expected))
@@ -417,16 +417,16 @@ def test_a_study_on_other_machines_gives_the_same_table(
     assert (run.state, run.done) == ("done", len(expected))
 
     assert machines.count("received data set") == [1, 1], "once a worker, not once a trial"
-    assert sum(machines.count("computing _train_base")) == 2, "once for each seed, whoever did it"
-    assert sum(machines.count("computing _measure_relevance")) == 2
+    assert sum(machines.count("computing train_base")) == 2, "once for each seed, whoever did it"
+    assert sum(machines.count("computing rank_inputs")) == 6
     assert all(machines.count("computing"))
     assert not list(machines.folder.glob("cache-*/data/*")), "no worker read data from a disk"
 
     # What the workers trained is in the coordinator's cache: the next study computes no stage, here or there.
     list(run_study(tiny(modes=("none",), keeps=(50,)), Ledger(own_cache), backend="dask", scheduler=machines.address))
     assert machines.count("received data set") == [1, 2]
-    assert sum(machines.count("computing _train_base")) == 2
-    assert sum(machines.count("computing _measure_relevance")) == 2
+    assert sum(machines.count("computing train_base")) == 2
+    assert sum(machines.count("computing rank_inputs")) == 6
 
 
 @pytest.mark.slow

@@ -12,9 +12,9 @@ import torch
 from benchmarks import pixel_selection
 from lrp_core.data import Dataset
 from lrp_core.evaluation import mean_interval
-from lrp_core.ranking import CONTROLS, STRATEGIES
+from lrp_core.ranking import STRATEGIES
 
-from .support import toy_split
+from .support import CONTROLS, toy_split
 
 
 def split_in_two(n: int = 90) -> Dataset:

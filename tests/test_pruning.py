@@ -298,7 +298,10 @@ def test_odd_layers_are_exact_or_refused(odd):
 @pytest.mark.parametrize(
     ("layers", "named"),
     [
-        ([("norm", nn.LayerNorm(3)), ("flatten", nn.Flatten()), ("fc", nn.Linear(9, 3))], r"layer 'norm' \(LayerNorm\)"),
+        (
+            [("norm", nn.LayerNorm(3)), ("flatten", nn.Flatten()), ("fc", nn.Linear(9, 3))],
+            r"layer 'norm' \(LayerNorm\)",
+        ),
         ([("flatten", nn.Flatten()), ("relu", nn.ReLU()), ("fc", nn.Linear(9, 3))], r"layer 'relu' \(ReLU\)"),
         ([("flatten", nn.Flatten())], "Network returns inputs"),
     ],

@@ -22,7 +22,7 @@ from lrp_core.data import Dataset
 from lrp_core.errors import Cancelled, InputError, StorageError
 from lrp_core.pruning import PrunedNetwork
 from lrp_core.pruning.files import load_network
-from lrp_core.ranking import CRITERIA, MEASURED, rank
+from lrp_core.ranking import CRITERIA, Method, rank
 from lrp_core.study import (
     MODES,
     PRESETS,
@@ -36,16 +36,17 @@ from lrp_core.study import (
     trial_network,
     weights_path,
 )
+from lrp_core.study.describe import RankingSpec
 from lrp_core.study.ledger import Ledger
 from lrp_core.study.stages import (
     base_network,
-    base_scores,
     ranking_of,
-    relevance_statistics,
     significant,
     training_split,
 )
 from lrp_core.training import PRECISIONS, evaluate, one_thread
+
+from .support import MEASURED
 
 TINY: dict[str, Any] = {
     "architecture": "softmax",
@@ -235,13 +236,19 @@ def test_changed_data_are_noticed(mnist: Dataset) -> None:
         run_trial(other)
 
 
-def test_cached_relevance_is_what_would_be_measured(mnist: Dataset) -> None:
+def test_a_cached_ranking_is_the_one_that_is_computed(mnist: Dataset) -> None:
     base = plan(tiny(), mnist)[0].base
-    first = relevance_statistics(base, "epsilon", "logit", 50)
-    again = relevance_statistics(base, "epsilon", "logit", 50)
-    assert torch.equal(first.sums, again.sums)
-    assert int(first.counts.sum()) == 50
-    assert not torch.equal(first.sums, relevance_statistics(base, "epsilon", "contrast", 50).sums)
+    spec = RankingSpec(base, Method("epsilon"), start="logit", rank_images=50)
+    first, again = ranking_of(spec), ranking_of(spec)
+    for name in ("scores", "standard_error", "order"):
+        assert torch.equal(getattr(first, name), getattr(again, name))
+    with one_thread():
+        expected = rank(
+            base_network(base), training_split(base), criterion="epsilon", start="logit", images=50, seed=base.seed
+        )
+    assert torch.equal(first.scores, expected.scores)
+    assert torch.equal(first.standard_error, expected.standard_error)
+    assert not torch.equal(first.scores, ranking_of(replace(spec, start="contrast")).scores)
 
 
 @pytest.mark.parametrize("criterion", ["gradient-x-input", "weight", "anova-f", "centre"])
@@ -280,7 +287,7 @@ def test_what_a_control_does_not_depend_on_is_not_part_of_its_trial(mnist: Datas
 def test_controls_without_a_network_are_computed_once_for_all_networks(mnist: Dataset, own_cache: Path) -> None:
     base = plan(tiny(), mnist)[0].base
     for architecture in ("softmax", "mlp-1000"):
-        base_scores(replace(base, architecture=architecture), "non-constant")
+        ranking_of(RankingSpec(replace(base, architecture=architecture), Method("non-constant")))
     assert len(list((own_cache / "stages").rglob("output.pkl"))) == 1
 
 

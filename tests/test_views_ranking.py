@@ -136,7 +136,7 @@ def test_settling_is_two_rankings_by_images_of_their_own(mnist: Dataset) -> None
     order = torch.randperm(160, generator=torch.Generator().manual_seed(3))
     halves = []
     for half in (order[0::2], order[1::2]):
-        statistics = measure_relevance(base_network(base), pool.take(half[:40]), composite="lrp-0", start="log-odds")
+        statistics = measure_relevance(base_network(base), pool.take(half[:40]), criterion="lrp-0", start="log-odds")
         halves.append(ranking_from(statistics, "lrp-0", (1, 28, 28), seed=3))
     expected = views_ranking.agreement(*halves)
     assert found.value("spearman", 40) == pytest.approx(expected.spearman)

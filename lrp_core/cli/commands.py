@@ -114,12 +114,11 @@ def study(arguments: argparse.Namespace) -> Answer:
 
 
 def _run_study(study: Study, ledger: Ledger, name: str, arguments: argparse.Namespace) -> Answer:
-    from ..data import load_dataset
     from ..study import plan, run_study
     from ..study.results import curve, recommend
     from ..views.study import study_trials
 
-    data = load_dataset(study.dataset, study.root)
+    data = study.data()
     steps = run_study(
         study,
         ledger,
@@ -144,7 +143,7 @@ def _run_study(study: Study, ledger: Ledger, name: str, arguments: argparse.Name
     sentences = {name: found.sentence for name, found in recommended.items() if found is not None}
     values = {
         "study": study.key,
-        "spec": asdict(study),
+        "spec": study.values(),
         "trials": len(trials),
         **{part: json.loads(table.to_json(orient="records")) for part, table in tables.items()},
         "recommended": {
@@ -218,7 +217,6 @@ def export(arguments: argparse.Namespace) -> Answer:
 
 def _export_recorded(run: Run, ledger: Ledger) -> Export:
     """The export that a page asked for."""
-    from ..data import load_dataset
     from ..study import Study, trial_at
     from ..study.export import export_trial
     from ..views.study import export_folder
@@ -228,7 +226,7 @@ def _export_recorded(run: Run, ledger: Ledger) -> Export:
         raise StorageError("this export was asked for by another version of the program: prepare it again")
     choice = {name: run.spec[name] for name in names}
     study = Study.from_values(run.spec["study"])
-    trial = trial_at(study, load_dataset(study.dataset, study.root), **choice)
+    trial = trial_at(study, study.data(), **choice)
     with ledger.running(run.id, "export", run.name, run.spec, total=1) as mine:
         if not mine:
             raise StorageError("this export is being made by another process")

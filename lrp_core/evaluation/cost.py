@@ -97,7 +97,9 @@ def _own_shape(model: nn.Module) -> Sequence[int]:
             return (len(model.mask),)
         case Network():
             return model.spec.shape
-    raise InputError(f"give the shape of one input, measure_cost(network, shape): {type(model).__name__} does not say it")
+    raise InputError(
+        f"give the shape of one input, measure_cost(network, shape): {type(model).__name__} does not say it"
+    )
 
 
 def _stored(layer: nn.Module) -> list[Tensor]:

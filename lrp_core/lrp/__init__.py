@@ -1,8 +1,11 @@
 """Layer-wise relevance propagation: rules, composites, and the engine that walks a network back."""
 
+from .affine import Affine
 from .composites import COMPOSITES, At, Composite, find_composite
 from .contributions import BySign, ByWeight, Contributions, InBox, OfLayer, Weighted
 from .engine import Balance, Explainer, Explanation, attribute
+from .operations import Operation
+from .reading import register
 from .rules import RULES, AlphaBeta, Epsilon, Flat, Gamma, Pass, Rule, WSquare, ZBox, Zero, ZPlus
 from .starts import STARTS
 
@@ -10,6 +13,7 @@ __all__ = [
     "COMPOSITES",
     "RULES",
     "STARTS",
+    "Affine",
     "AlphaBeta",
     "At",
     "Balance",
@@ -24,6 +28,7 @@ __all__ = [
     "Gamma",
     "InBox",
     "OfLayer",
+    "Operation",
     "Pass",
     "Rule",
     "WSquare",
@@ -33,4 +38,5 @@ __all__ = [
     "Zero",
     "attribute",
     "find_composite",
+    "register",
 ]

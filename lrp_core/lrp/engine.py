@@ -6,27 +6,34 @@ require gradients or not.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from ..errors import InputError, NonFiniteRelevance, check_choice
+from ..errors import InputError, NonFiniteRelevance, UnsupportedLayer, check_choice
 from .affine import Affine, Convolution
 from .composites import Composite, find_composite
 from .contributions import absorbed, propagate
 from .folding import fold_scales
-from .graph import trace
 from .operations import Back, Operation
 from .planning import prepare_rules, rectify_in_place, simplify
+from .reading.graph import Ending, trace_logits
+from .reading.preparation import evaluated, tensors, versions
+from .reading.tracer import NeedsExample
 from .relevance import Relevance
 from .rules import Rule
 from .starts import Start, Target, start_relevance
+from .steps import Step, reading_the_input
 
 CACHED_BYTES = 12 * 2**20
 """How large an activation may grow before a batch is taken in pieces: larger ones cost new pages of memory each."""
@@ -65,7 +72,7 @@ class Explanation:
     `relevance` is that of the inputs and has their shape; `layers` maps every step of the network to the
     relevance at its output; `target` [n] is the explained class (-1 for a start that was given as a tensor),
     `logits` [n, classes] the network's output; `balance` tells, from the first layer to the last, what arrived
-    and what became of it.
+    and what became of it; `note` says what the reader of the network has taken off its end, if anything.
     """
 
     relevance: Tensor
@@ -73,24 +80,110 @@ class Explanation:
     target: Tensor
     logits: Tensor
     balance: list[Balance]
+    note: str = ""
+
+
+READINGS = 8
+"""For how many sizes of inputs a network whose reading depends on them is kept read."""
 
 
 class Explainer:
     """A network and a composite, prepared once: modified weights are made here and not for every batch.
 
-    Later changes of the model's parameters are not seen. Raises `UnsupportedLayer` before anything is computed
+    Later changes of the model's parameters are not seen. A network whose `forward` works with the sizes of its values
+    is read with the first batch of every size of inputs, or with `example`, a batch. Before the first explanation,
+    its own logits are compared with those of the model. Raises `UnsupportedLayer` before anything is computed
     if the network holds an operation without a rule, or a layer for which the composite has none, and `InputError`
     for an unknown composite.
     """
 
-    def __init__(self, model: nn.Module, composite: str | Composite = "epsilon-plus") -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        composite: str | Composite = "epsilon-plus",
+        *,
+        example: Shaped[Tensor, "n *shape"] | None = None,
+    ) -> None:
         self.composite = find_composite(composite)
-        steps = fold_scales(trace(model))
+        self._lock = threading.Lock()
+        self._readings: dict[tuple[Any, ...], Explainer] = {}
+        self._network: nn.Module | None = evaluated(model)
+        self._versions = versions(self._network)
+        self._checked = False
+        self.steps: list[Step] = []
+        self.rules: dict[int, Rule] = {}
+        self.note = ""
+        try:
+            self._prepare(*trace_logits(self._network))
+            self._by_size = False
+        except NeedsExample:
+            self._network, self._by_size = evaluated(model, frozen=True), True
+        if self._by_size and example is not None:
+            first = self._reading(_as_inputs(example))
+            self.steps, self.rules, self.note = first.steps, first.rules, first.note
+
+    def _reading(self, inputs: Tensor) -> Explainer:
+        """This explainer, or for a network that is read by size the one for inputs of this size."""
+        if not self._by_size:
+            if not self._checked:
+                self._compare(inputs)
+            return self
+        key = (tuple(inputs.shape[1:]), inputs.dtype, str(inputs.device))
+        with self._lock:
+            if key not in self._readings:
+                if len(self._readings) >= READINGS:
+                    self._readings.pop(next(iter(self._readings)))
+                self._readings[key] = self._read_with(inputs)
+            return self._readings[key]
+
+    def _read_with(self, inputs: Tensor) -> Explainer:
+        """An explainer for inputs of one size."""
+        if inputs.ndim < 2 or not len(inputs):
+            raise InputError(
+                f"this network is read with its first batch, which must hold an image, not shape {tuple(inputs.shape)}"
+            )
+        assert self._network is not None, "a network that is read by size is kept"
+        reading = copy.copy(self)
+        reading._by_size, reading._checked = False, False
+        reading._versions = versions(self._network)
+        example = inputs[:2] if len(inputs) > 1 else inputs.expand(2, *inputs.shape[1:])
+        network = copy.deepcopy(self._network, {id(t): t for t in tensors(self._network)})
+        with _refusing_misfits(inputs):
+            reading._prepare(*trace_logits(network, example.detach().clone()))
+        reading._compare(inputs)
+        return reading
+
+    @torch.no_grad()
+    def _compare(self, inputs: Tensor) -> None:
+        """Raise `UnsupportedLayer` if the steps do not compute on a few of the inputs what the model does."""
+        if self._network is None or versions(self._network) != self._versions or not len(inputs):
+            self._network, self._checked = None, self._checked or self._network is not None
+            return
+        few = inputs[-3:].detach()
+        few = few if len(few) > 1 else torch.cat([few, few / 2, few * 0])
+        ours = self._forward(few)[0][-1]
+        ours = ours if self._ending is None else self._ending.function(ours)
+        theirs = self._network(few.clone())
+        tolerance = 10 * math.sqrt(torch.finfo(ours.dtype).eps) * max(float(theirs.abs().max()), 1e-30)
+        if ours.shape != theirs.shape or float((ours - theirs).abs().max()) > tolerance:
+            raise UnsupportedLayer(
+                f"{type(self._network).__name__} was not read as it is: its own output and that of the steps read off "
+                "it differ; its forward does something that cannot be followed"
+            )
+        self._network, self._checked = None, True
+
+    def _prepare(self, steps: list[Step], ending: Ending | None) -> None:
+        """Modified weights, and all else that can be settled before any input is there."""
+        self._ending = ending
+        self.note = f"explained from the logits: {ending.says} at the end was taken off" if ending else ""
+        steps = fold_scales(steps)
         steps = [
             replace(s, operation=s.operation.channels_last()) if isinstance(s.operation, Affine) else s for s in steps
         ]
         layers = {i: (s.name, s.operation) for i, s in enumerate(steps) if isinstance(s.operation, Affine)}
-        self.rules: dict[int, Rule] = dict(zip(layers, self.composite.rules_for(list(layers.values())), strict=True))
+        first = reading_the_input(steps)
+        reading = {place for place, i in enumerate(layers) if i in first}
+        self.rules = dict(zip(layers, self.composite.rules_for(list(layers.values()), reading), strict=True))
         parts = prepare_rules(steps, self.rules)
         self.steps = rectify_in_place(steps, parts)
         self._parts = simplify(self.steps, parts)
@@ -108,11 +201,13 @@ class Explainer:
         For the target "all": of every class in turn, [n, classes, *shape], with one forward pass for all of them.
         Raises `InputError`, and `NonFiniteRelevance` instead of returning NaN or infinity.
         """
-        _check_inputs(inputs)
+        inputs, target, start = _as_inputs(inputs), _as_target(target), _as_start(start)
+        reading = self._reading(inputs)
+        if reading is not self:
+            return reading.relevance(inputs, target, start)
         size = self._piece(inputs)
         if len(inputs) <= size:
             return self._of_piece(inputs, target, start)
-        target = torch.as_tensor(target) if isinstance(target, list | tuple) else target
         for name, value in (("target", target), ("start", start)):
             if isinstance(value, Tensor) and value.ndim and len(value) != len(inputs):
                 raise InputError(f"there are {len(inputs)} images, and {name} has {len(value)} entries")
@@ -138,7 +233,10 @@ class Explainer:
 
         Raises `InputError`, and `NonFiniteRelevance` instead of returning NaN or infinity.
         """
-        _check_inputs(inputs)
+        inputs, target, start = _as_inputs(inputs), _as_target(target), _as_start(start)
+        reading = self._reading(inputs)
+        if reading is not self:
+            return reading.explain(inputs, target, start)
         values, backs = self._forward(inputs)
         chosen, r = start_relevance(values[-1], target, start)
         layers: dict[str, Tensor] = {}
@@ -151,7 +249,9 @@ class Explainer:
                 balance.append(entry)
 
         relevance = self._relevance(backs, r, note)
-        return Explanation(relevance, dict(reversed(layers.items())), chosen, values[-1].clone(), balance[::-1])
+        return Explanation(
+            relevance, dict(reversed(layers.items())), chosen, values[-1].clone(), balance[::-1], self.note
+        )
 
     @torch.no_grad()
     def _forward(self, inputs: Tensor) -> tuple[list[Tensor], list[Back]]:
@@ -226,12 +326,14 @@ class Explainer:
     def _balance(self, i: int, values: list[Tensor], arrived: Relevance, left: Sequence[Relevance]) -> Balance | None:
         """What became of relevance at step `i`, if it is one where some is absorbed."""
         step, operation = self.steps[i], self.steps[i].operation
-        before = _per_image(arrived.dense())
-        after = torch.stack([_per_image(r.dense()) for r in left]).sum(0)
+        n = len(values[0])
+        before = _per_image(arrived.dense(), n)
+        after = torch.stack([_per_image(r.dense(), n) for r in left]).sum(0)
         if isinstance(operation, Affine):
             where = absorbed(self._parts[i], values[step.sources[0] + 1], arrived)
+            where = {name: _per_image(share, n) for name, share in where.items()}
             return Balance(step.name, str(self.rules[i]), before, after, **where)
-        size = torch.finfo(before.dtype).eps * _per_image(arrived.dense().abs())
+        size = torch.finfo(before.dtype).eps * _per_image(arrived.dense().abs(), n)
         if bool(((before - after).abs() > 1e3 * size).any()):
             nothing = torch.zeros_like(before)
             return Balance(step.name, type(operation).__name__, before, after, before - after, nothing, nothing)
@@ -279,13 +381,55 @@ def _n_classes(output: Tensor) -> int:
     return output.shape[1]
 
 
-def _per_image(r: Tensor) -> Tensor:
-    return r.flatten(1).sum(1)
+def _per_image(r: Tensor, images: int) -> Tensor:
+    return r.reshape(images, -1).sum(1) if images else r.new_zeros(0)
 
 
 def _is_finite(values: Tensor) -> bool:
     """Whether there is no NaN and no infinity. The sum is quick and tells, but for one that overflows itself."""
     return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
+
+
+@contextmanager
+def _refusing_misfits(inputs: Tensor) -> Iterator[None]:
+    """Turn what torch says of inputs that do not fit a network into an `InputError` of one sentence."""
+    try:
+        yield
+    except (RuntimeError, IndexError) as error:
+        raise InputError(
+            f"inputs of shape {tuple(inputs.shape)} and type {inputs.dtype} do not fit the network "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+
+
+def _as_inputs(inputs: Any) -> Tensor:
+    """The inputs as a tensor of finite numbers. Raises `InputError` for anything else."""
+    if isinstance(inputs, np.ndarray):
+        inputs = torch.as_tensor(inputs)
+    if not isinstance(inputs, Tensor):
+        raise InputError(f"inputs must be a tensor [n, ...] of images, not {type(inputs).__name__}")
+    if inputs.layout is not torch.strided:
+        raise InputError(f"inputs must be a dense tensor, not one of layout {inputs.layout}: use to_dense()")
+    if inputs.ndim < 1:
+        raise InputError("inputs must be a batch of images [n, ...], not a single number")
+    _check_inputs(inputs)
+    return inputs
+
+
+def _as_target(target: Any) -> Any:
+    """The target as it is, or as a tensor where it lists classes; one of a single element is one class for all."""
+    if isinstance(target, list | tuple | range | np.ndarray):
+        try:
+            target = torch.as_tensor(np.asarray(target))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"target must be one class or one for each image, not {target!r:.60}") from error
+    return target.reshape(()) if isinstance(target, Tensor) and target.numel() == 1 else target
+
+
+def _as_start(start: Any) -> Any:
+    if isinstance(start, np.ndarray):
+        return torch.as_tensor(start)
+    return start
 
 
 def _check_inputs(inputs: Tensor) -> None:

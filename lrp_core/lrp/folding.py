@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from .affine import Affine, Convolution, Dense, Scale
-from .graph import Step, readers
+from .steps import Step, readers
 
 
 def fold_scales(steps: list[Step]) -> list[Step]:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..layers import Frame, Scatter
 from .relevance import Relevance
 
 Back: TypeAlias = Callable[[Relevance], Sequence[Relevance]]
@@ -39,6 +38,13 @@ def _checked_batch(z: Tensor, *inputs: Tensor) -> Tensor:
     """`z`, if broadcasting has put the batch of every input along its first axis."""
     _refuse(any(a.ndim != z.ndim or len(a) != len(z) for a in inputs))
     return z
+
+
+def _for_batch(constant: Tensor | float, a: Tensor) -> Tensor | float:
+    """A constant that has the rows of one image, for all images in `a`; any other one as it is."""
+    if isinstance(constant, Tensor) and constant.ndim == a.ndim and 1 < len(constant) < len(a):
+        return constant.repeat(len(a) // len(constant), *[1] * (a.ndim - 1))
+    return constant
 
 
 class Operation(ABC):
@@ -83,12 +89,13 @@ class Multiple(Operation):
 
     def run(self, *inputs: Tensor) -> tuple[Tensor, Back]:
         (a,) = inputs
+        constant = _for_batch(self.constant, a)
 
         def back(r: Relevance) -> Sequence[Relevance]:
-            shared = r.tensor * self.constant if r.is_factor else r.tensor
+            shared = r.tensor * constant if r.is_factor else r.tensor
             return [Relevance(a, shared.sum_to_size(a.shape), is_factor=r.is_factor)]
 
-        return _checked_batch(a * self.constant, a), back
+        return _checked_batch(a * constant, a), back
 
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
         return inputs[0] and bool((torch.as_tensor(self.constant) >= 0).all())
@@ -137,18 +144,20 @@ class Rearrangement(Operation):
     """Values moved, left out or repeated, never changed: views, permutations, slices, padding with zeros.
 
     Relevance goes back to where each value came from. `in_order` says that values keep their order and number,
-    `mixes(axes)` whether, of values with so many axes, images of the batch would be mixed.
+    `mixes(axes)` whether, of values with so many axes, images of the batch would be mixed; `known` that it has been
+    seen not to mix them, though an image may have more or fewer rows afterwards.
     """
 
     function: Callable[[Tensor], Tensor]
     in_order: bool = False
     mixes: Mixes = _never
+    known: bool = False
 
     def run(self, *inputs: Tensor) -> tuple[Tensor, Back]:
         (a,) = inputs
         _refuse(self.mixes(a.ndim))
         z = self.function(a)
-        _refuse(z.ndim < 1 or len(z) != len(a))
+        _refuse(z.ndim < 1 or (len(z) != len(a) and not self.known))
         return z, lambda r: [r.at(a, lambda t: self._home(t, a))]
 
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
@@ -158,6 +167,10 @@ class Rearrangement(Operation):
         if self.in_order:
             return moved.reshape(a.shape)
         # Positions count from 1, so that constants set in by padding, which are 0, come from nowhere.
+        if self.known:
+            positions = torch.arange(1, a.numel() + 1, device=a.device, dtype=torch.float64).view(a.shape)
+            origin = self.function(positions).long().flatten()
+            return moved.new_zeros(a.numel() + 1).index_add_(0, origin, moved.flatten())[1:].view(a.shape)
         places = math.prod(a.shape[1:])
         positions = torch.arange(1, places + 1, device=a.device, dtype=torch.float64).view(1, *a.shape[1:])
         origin = self.function(positions).round().long().flatten()
@@ -194,6 +207,8 @@ class Average(Operation):
     function: Callable[[Tensor], Tensor]
     pullback: Callable[[Tensor, Tensor], Tensor]
     mixes: Mixes = _never
+    signed: bool = False
+    """Whether some of the weights are negative, as those of bicubic interpolation."""
 
     def run(self, *inputs: Tensor) -> tuple[Tensor, Back]:
         (a,) = inputs
@@ -202,7 +217,7 @@ class Average(Operation):
         return z, lambda r: [Relevance.product(a, self.pullback(r.over_values(), a))]
 
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
-        return inputs[0]
+        return inputs[0] and not self.signed
 
     def gives_product(self, arriving: bool) -> bool:
         return True
@@ -216,7 +231,8 @@ class Sum(Operation):
     signs: tuple[int, ...] = (1, 1)
 
     def run(self, *inputs: Tensor) -> tuple[Tensor, Back]:
-        total: Tensor = sum((sign * a for sign, a in zip(self.signs, inputs, strict=True)), self.constant)  # type: ignore[assignment]
+        constant = _for_batch(self.constant, inputs[0])
+        total: Tensor = sum((sign * a for sign, a in zip(self.signs, inputs, strict=True)), constant)  # type: ignore[assignment]
 
         def back(r: Relevance) -> Sequence[Relevance]:
             share = r.over_values()
@@ -235,47 +251,59 @@ class Sum(Operation):
 
 @dataclass(frozen=True, eq=False)
 class Concatenation(Operation):
-    """Branches side by side along `axis`: each gets the relevance of its part."""
+    """Branches side by side along `axis`, a new one with `stacked`: each gets the relevance of its part.
+
+    `constants`, where there are any, holds None in the place of each branch, and what stands in the others; their
+    relevance is absorbed, like that of a bias.
+    """
 
     axis: int
+    constants: tuple[Tensor | None, ...] = ()
+    stacked: bool = False
 
     def run(self, *inputs: Tensor) -> tuple[Tensor, Back]:
-        _refuse(self.axis % inputs[0].ndim == 0)
-        sizes = [a.shape[self.axis] for a in inputs]
+        axis = self.axis % (inputs[0].ndim + self.stacked)
+        _refuse(axis == 0)
+        given = iter(inputs)
+        constants = self.constants or (None,) * len(inputs)
+        parts = [next(given) if c is None else self._rows(c, inputs[0]) for c in constants]
+        places = [i for i, c in enumerate(constants) if c is None]
+        if self.stacked:
+            parts = [part.unsqueeze(axis) for part in parts]
+        sizes = [part.shape[axis] for part in parts]
 
         def back(r: Relevance) -> Sequence[Relevance]:
-            parts = torch.split(r.tensor, sizes, self.axis)
-            return [Relevance(a, part, is_factor=r.is_factor) for a, part in zip(inputs, parts, strict=True)]
+            shares = torch.split(r.tensor, sizes, axis)
+            homes = [shares[i].squeeze(axis) if self.stacked else shares[i] for i in places]
+            return [Relevance(a, home, is_factor=r.is_factor) for a, home in zip(inputs, homes, strict=True)]
 
-        return torch.cat(inputs, self.axis), back
+        return torch.cat(parts, axis), back
 
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
-        return all(inputs)
+        return all(inputs) and all(c is None or bool((c >= 0).all()) for c in self.constants)
+
+    @staticmethod
+    def _rows(constant: Tensor, a: Tensor) -> Tensor:
+        return constant.to(a).repeat(len(a) // len(constant), *[1] * (constant.ndim - 1))
 
 
 @dataclass(frozen=True, eq=False)
-class Scattering(Operation):
-    """Kept pixels onto their canvas: relevance of the filled places is dropped, as they are no inputs."""
+class Extreme(Operation):
+    """The larger (or the smaller) of two branches, value by value: relevance goes to the winner, the first if equal."""
 
-    layer: Scatter
-
-    def run(self, *inputs: Tensor) -> tuple[Tensor, Back]:
-        (a,) = inputs
-        return self.layer.forward(a), lambda r: [r.at(a, self.layer.gather)]
-
-    def nonnegative(self, inputs: Sequence[bool]) -> bool:
-        return inputs[0] and self.layer.fill >= 0
-
-
-@dataclass(frozen=True, eq=False)
-class Framing(Operation):
-    """A map set into a constant surround: relevance of the surround is absorbed, like that of a bias."""
-
-    layer: Frame
+    largest: bool = True
 
     def run(self, *inputs: Tensor) -> tuple[Tensor, Back]:
-        (a,) = inputs
-        return self.layer.forward(a), lambda r: [r.at(a, lambda t: self.layer.crop(t, like=a))]
+        a, b = inputs
+        z = torch.maximum(a, b) if self.largest else torch.minimum(a, b)
+        won = z == a
+
+        def back(r: Relevance) -> Sequence[Relevance]:
+            shares = (r.tensor.masked_fill(~won, 0), r.tensor.masked_fill(won, 0))
+            homes = [share.sum_to_size(v.shape) for share, v in zip(shares, inputs, strict=True)]
+            return [Relevance(v, home, is_factor=r.is_factor) for v, home in zip(inputs, homes, strict=True)]
+
+        return _checked_batch(z, a, b), back
 
     def nonnegative(self, inputs: Sequence[bool]) -> bool:
-        return inputs[0] and bool((self.layer.surround >= 0).all())
+        return any(inputs) if self.largest else all(inputs)

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from .affine import Affine
 from .contributions import Contributions
-from .graph import Step, readers
 from .operations import Average, Rectifier, Sum
 from .rules import Rule
+from .steps import Step, readers
 
 
 def prepare_rules(steps: list[Step], rules: Mapping[int, Rule]) -> dict[int, list[Contributions]]:

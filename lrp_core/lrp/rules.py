@@ -87,21 +87,25 @@ class Gamma(Rule):
 
 @dataclass(frozen=True)
 class AlphaBeta(Rule):
-    """alpha-beta (Bach et al. 2015, eq. 60), alpha - beta = 1: alpha times n_jk = (a_j w_jk)+, and with the bias
-    in neither, minus beta times n_jk = (a_j w_jk)-, each with its own d_k.
+    """alpha-beta (Bach et al. 2015, eq. 60), alpha - beta = 1: alpha times n_jk = (a_j w_jk)+ minus beta times
+    n_jk = (a_j w_jk)-, each with its own d_k.
+
+    With `bias`, as in the equation, b_k+ and b_k- stand in the two d_k and absorb their shares. Without, they stand
+    in neither, and all relevance reaches the inputs, which is what the rule is mostly used for.
     """
 
     alpha: float = 2.0
     beta: float = 1.0
+    bias: bool = False
 
     def __post_init__(self) -> None:
         if not (self.beta >= 0 and math.isclose(self.alpha - self.beta, 1)):
             raise InputError(f"alpha - beta must be 1 and beta 0 or more, not alpha={self.alpha}, beta={self.beta}")
 
     def prepare(self, layer: Affine) -> Sequence[Contributions]:
-        up, down = (layer.without_bias().map(part) for part in (positive, negative))
-        rise = BySign(up, down, weight=self.alpha, sign=1)
-        return [rise, BySign(down, up, weight=-self.beta, sign=-1)] if self.beta else [rise]
+        up, down = ((layer if self.bias else layer.without_bias()).map(part) for part in (positive, negative))
+        rise = BySign(up, down.without_bias(), weight=self.alpha, sign=1)
+        return [rise, BySign(down, up.without_bias(), weight=-self.beta, sign=-1)] if self.beta else [rise]
 
 
 @dataclass(frozen=True)

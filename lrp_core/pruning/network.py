@@ -23,7 +23,7 @@ from ..training import selects_pixels
 from .crop import slice_convolutional, slice_dense
 from .descriptions import describe_layers
 from .mask import PixelMask, crop_mask
-from .rewriting import is_sliced, on_canvas, slice_paths
+from .rewriting import is_sliced, slice_paths
 from .sequences import named_layers, steps_of
 
 Structure = Literal["sliced", "fresh", "canvas"]

@@ -19,7 +19,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from ..errors import InputError, UnsupportedLayer
-from ..layers import Frame, Gather, Scatter
+from ..lrp.reading.registry import registered
+from ..lrp.reading.tracer import Proxy
 from .sequences import is_torchs_own, runs_as
 
 MOVES = {
@@ -37,10 +38,16 @@ JOINS = {"cat", "concat", "concatenate"}
 
 
 class Tracer(fx.Tracer):
-    """Takes the layers of this project whole, as it does torch's own."""
+    """Takes torch's own layers whole, and registered ones, as explanations do.
+
+    Unlike there, what a network computes from its parameters stays a computation, so that they can be trained.
+    """
 
     def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
-        return isinstance(module, Scatter | Frame | Gather) or super().is_leaf_module(module, qualified_name)
+        return registered(module) is not None or super().is_leaf_module(module, qualified_name)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return Proxy(node, self)
 
 
 @dataclass(frozen=True, eq=False)

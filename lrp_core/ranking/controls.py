@@ -15,8 +15,8 @@ from ..data import Split
 from ..errors import InputError, UnsupportedLayer
 from ..lrp.affine import Affine
 from ..lrp.folding import fold_scales
-from ..lrp.graph import trace
 from ..lrp.operations import Identity, Rearrangement
+from ..lrp.reading import trace
 from .gradients import refusing_misfits
 
 BLUR = 0.1

@@ -42,6 +42,7 @@ class Criterion:
     - `score(model, split, seed)` gives one score for each input of a data set, [n_inputs], larger for what is kept. A
       criterion with a score is ranked by it; one without is ranked by the statistics of what it explains.
 
+    `fingerprint` tells it from another one of the same name: a digest of its source, or of its composite.
     `needs_network` False says that `score` looks at no network, so that it is computed once for all of them.
     """
 
@@ -52,10 +53,15 @@ class Criterion:
     needs_network: bool = True
     is_random: bool = False
     composite: Composite | None = field(default=None, repr=False)
+    fingerprint: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if self.explain is None and self.score is None:
             raise InputError(f"criterion {self.name!r} does nothing: give it explain=, score=, or both")
+        if not self.fingerprint:
+            parts = [repr(self.composite), *(source_of(f) for f in (self.explain, self.score))]
+            digest = hashlib.blake2b("\n".join(parts).encode(), digest_size=6).hexdigest()
+            object.__setattr__(self, "fingerprint", digest)
 
     @property
     def is_measured(self) -> bool:
@@ -75,12 +81,6 @@ class Criterion:
                 "give the ranking in its place"
             )
         return self.explain(model, seed) if self.is_random else self.explain(model)
-
-    @property
-    def fingerprint(self) -> str:
-        """What tells this criterion from another one of the same name: a digest of its source or its composite."""
-        parts = [repr(self.composite), *(source_of(f) for f in (self.explain, self.score))]
-        return hashlib.blake2b("\n".join(parts).encode(), digest_size=6).hexdigest()
 
 
 def source_of(function: Any) -> str:

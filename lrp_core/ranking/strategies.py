@@ -31,6 +31,10 @@ SEED_STEP = 1_000_003
 """Between the seeds of a strategy's networks: far enough that two seeds that a person names have none in common."""
 
 
+def _tell_nobody(text: str) -> None:
+    """The default of `How.progress`."""
+
+
 _ELIMINATION, _EXCHANGE, _REFINEMENT = Elimination(), Exchange(), Refinement()
 
 
@@ -50,7 +54,7 @@ class How:
     images: int | None = None
     keep: int | None = None
     seed: int = 0
-    progress: Callable[[str], None] = lambda text: None
+    progress: Callable[[str], None] = _tell_nobody
     on_batch: Callable[[int], None] | None = None
 
 
@@ -104,6 +108,7 @@ class OneShot:
         statistics = measure_relevance(
             network, split, criterion=criterion, start=how.start, seed=how.seed, on_batch=how.on_batch
         )
+        how.progress(f"{len(split):,} images explained")
         return ranking_from(statistics, criterion.name, shape, statistic=how.statistic, label=how.label, seed=how.seed)
 
 
@@ -121,7 +126,7 @@ class Stability:
     def rank(self, networks: Sequence[nn.Module], split: Split, how: How, before: Ranking | None = None) -> Ranking:
         rankings = []
         for i, (network, seed) in enumerate(zip(networks, seeds_of(how.seed, len(networks)), strict=True), start=1):
-            rankings.append(OneShot().rank([network], split, replace(how, seed=seed)))
+            rankings.append(OneShot().rank([network], split, replace(how, seed=seed, progress=_tell_nobody)))
             how.progress(f"ranked by network {i} of {len(networks)}")
         return average_rankings(rankings)
 
@@ -321,5 +326,5 @@ def rank(
         raise InputError(f"strategy {plan.name!r} ranks by all classes: leave label {label} out")
     if images is not None and not 1 <= images <= len(split):
         raise InputError(f"relevance can be measured on 1 to {len(split):,} images of this split, not {images}")
-    request = How(how, statistic, start, label, images, keep, seed, on_progress or (lambda text: None), on_batch)
+    request = How(how, statistic, start, label, images, keep, seed, on_progress or _tell_nobody, on_batch)
     return plan.rank(networks, split, request, before)

@@ -35,8 +35,8 @@ from ..ranking import (
     register_strategy,
     seeds_of,
 )
-from ..ranking.criteria import source_of
 from ..training import PRECISIONS, Recipe, recipe_for
+from . import absent
 
 STAGE_VERSION = 4
 """Part of every cache key and trial key: raise it when a change makes results differ."""
@@ -184,9 +184,9 @@ class Study:
     dataset: str = "mnist"
     root: str | None = None
     n_train: int | None = None
-    architecture: str = "mlp-300-100"
-    criteria: tuple[str, ...] = ("lrp-0", "random", "variance")
-    strategies: tuple[str, ...] = ("one-shot",)
+    architecture: Any = "mlp-300-100"
+    criteria: tuple[Any, ...] = ("lrp-0", "random", "variance")
+    strategies: tuple[Any, ...] = ("one-shot",)
     keeps: tuple[int, ...] = ()
     modes: tuple[str, ...] = ("fine-tune",)
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -255,12 +255,20 @@ class Study:
         """Names of all ways in which it ranks the inputs."""
         return tuple(method.name for method in combine(self.criteria, self.strategies))
 
+    def values(self) -> dict[str, Any]:
+        """The study as plain values for JSON, with what has to be known of objects of one's own."""
+        own = absent.say_own(self.criteria, self.strategies, self.architecture)
+        return asdict(self) | ({"own": own} if own else {})
+
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Study:
-        """A study from what `dataclasses.asdict` gave, after a way through JSON.
+        """A study from what `values` gave, after a way through JSON.
 
-        Raises `StorageError` for a value that this version does not know.
+        Objects of one's own that this process does not know are stood in for, so that results can be read. Raises
+        `StorageError` for a value that this version does not know.
         """
+        values = dict(values)
+        absent.stand_in(values.pop("own", {}))
         if unknown := set(values) - {field.name for field in fields(cls)}:
             raise StorageError(f"the study was made by a newer version: {', '.join(sorted(unknown))} is not known here")
         known: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
@@ -358,8 +366,7 @@ def _fingerprint(method: Method) -> str:
     if not CRITERIA.is_built_in(method.criterion):
         parts.append(find_criterion(method.criterion).fingerprint)
     if not STRATEGIES.is_built_in(method.strategy):
-        strategy = find_strategy(method.strategy)
-        parts.append(f"{strategy!r} {source_of(type(strategy))}")
+        parts.append(absent.fingerprint(find_strategy(method.strategy)))
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=6).hexdigest() if parts else ""
 
 

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from .ledger import Ledger
 
 def start_study(study: Any, ledger: Ledger, *, name: str = "study") -> bool:
     """Run a `Study`, or go on with it, in a process of its own; False if one is at it already."""
-    return _start(study.key, "study", name, asdict(study), ["study", "--resume", study.key], ledger)
+    return _start(study.key, "study", name, study.values(), ["study", "--resume", study.key], ledger)
 
 
 def start_export(run: str, spec: dict[str, Any], ledger: Ledger) -> bool:

@@ -11,16 +11,15 @@ import logging
 import time
 from collections.abc import Callable, Collection, Generator
 from contextlib import closing
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from ..data import Dataset
 from ..errors import StorageError
 from ..evaluation import measure_cost, pack
-from torch import nn
-
 from ..pruning import build_pruned, load_network, prune_inputs, save_network
 from ..training import evaluate, fit, one_thread
 from .describe import Base, RankingSpec, Study, Trial, key_of, plan
@@ -61,7 +60,7 @@ def _steps(
     study: Study, ledger: Ledger, name: str, data: Dataset, trials: dict[str, Trial], options: dict[str, Any]
 ) -> Generator[tuple[int, int, Trial], None, None]:
     """What `run_study` yields, after everything was checked."""
-    with ledger.running(study.key, "study", name, asdict(study), len(trials), share=True) as holder:
+    with ledger.running(study.key, "study", name, study.values(), len(trials), share=True) as holder:
         seen = ledger.recorded(list(trials))
         left = {key: trial for key, trial in trials.items() if key not in seen}
         done = len(trials) - len(left)

@@ -275,7 +275,6 @@ def export_run(
     study: Study, ledger: Ledger, method: str, keep: int, mode: str, seed: int
 ) -> tuple[str, dict[str, Any], Path]:
     """The id of the export run for these values, the spec that its process reads, and the folder that it writes."""
-    from dataclasses import asdict
 
     from lrp_core.data import load_dataset
     from lrp_core.study import trial_at
@@ -283,7 +282,7 @@ def export_run(
 
     choice: dict[str, Any] = {"method": method, "keep": keep, "mode": mode, "seed": seed}
     trial = trial_at(study, load_dataset(study.dataset, study.root), **choice)
-    return f"export-{trial.key}", {"study": asdict(study), **choice}, export_folder(ledger, trial)
+    return f"export-{trial.key}", {"study": study.values(), **choice}, export_folder(ledger, trial)
 
 
 def start_export(run: str, spec: dict, ledger: Ledger) -> bool:

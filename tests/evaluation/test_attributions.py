@@ -8,13 +8,13 @@ from captum.attr import InputXGradient, IntegratedGradients, Saliency
 from torch import nn
 
 from lrp_core.errors import InputError
-from lrp_core.evaluation import ATTRIBUTIONS, attribute_images
+from lrp_core.evaluation import attribute_images
 from lrp_core.evaluation.attributions import PATH_STEPS
 from lrp_core.lrp import COMPOSITES, STARTS, attribute
 from lrp_core.models import Network, build_model
 from lrp_core.ranking import Ranking
 
-from ..support import frozen, livened, unchanged
+from ..support import EXPLAIN, frozen, livened, unchanged
 
 SHAPE = (1, 6, 6)
 CLASSES = torch.tensor([0, 2, 1, 3, 0])
@@ -102,7 +102,7 @@ def test_a_ranking_is_one_order_for_all():
         assert torch.equal(image.flatten().argsort(descending=True), ranking.order)
 
 
-@pytest.mark.parametrize("criterion", ATTRIBUTIONS)
+@pytest.mark.parametrize("criterion", EXPLAIN)
 def test_changes_nothing_and_batches_do_not_matter(criterion):
     model = build_model("cnn-32-64", shape=SHAPE, n_classes=4, seed=1).train()
     x, before = images(), frozen(model)
@@ -111,8 +111,9 @@ def test_changes_nothing_and_batches_do_not_matter(criterion):
     state = torch.random.get_rng_state()
     done: list[int] = []
     parts = attribute_images(model, x, criterion, batch_size=2, on_batch=done.append)
-    torch.testing.assert_close(parts, attribute_images(model, x, criterion), rtol=1e-4, atol=1e-6)
-    assert done == ([] if criterion in ("random", "centre") else [2, 4, 5])
+    if criterion != "random":  # another batch size is another order of draws
+        torch.testing.assert_close(parts, attribute_images(model, x, criterion), rtol=1e-4, atol=1e-6)
+    assert done == [2, 4, 5]
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.equal(x, kept)
     assert unchanged(model, before)
@@ -128,7 +129,7 @@ def test_what_cannot_be():
         attribute_images(network(), images(), "gradient", start="softmax")
     with pytest.raises(InputError, match="ranking is of 9 inputs, an image has 36"):
         attribute_images(network(), images(), Ranking.from_scores("own", torch.zeros(9), (1, 3, 3)))
-    with pytest.raises(InputError, match="centre disc needs images"):
+    with pytest.raises(InputError, match="needs images"):
         attribute_images(nn.Identity(), torch.zeros(2, 36), "centre")
     with pytest.raises(InputError, match=r"network takes inputs of shape \(1, 6, 6\), the images are of \(1, 6, 5\)"):
         attribute_images(network(), torch.zeros(2, 1, 6, 5), "gradient")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lrp_core.lrp import AlphaBeta, Epsilon, Flat, Gamma, Pass, Rule, WSquare, ZBox, Zero, ZPlus
 from lrp_core.lrp.affine import Affine
 from lrp_core.lrp.contributions import propagate
-from lrp_core.lrp.graph import trace
+from lrp_core.lrp.reading import trace
 from lrp_core.lrp.relevance import Relevance
 
 Array = np.ndarray[Any, Any]
@@ -97,7 +97,9 @@ INSTANCES: dict[str, list[Rule]] = {
     "lrp-0": [Zero()],
     "epsilon": [Epsilon(), Epsilon(0.5)],
     "gamma": [Gamma(), Gamma(0.0), Gamma(30.0)],
-    "alpha-beta": [AlphaBeta(), AlphaBeta(1.0, 0.0), AlphaBeta(3.5, 2.5)],
+    "alpha-beta": [
+        AlphaBeta(a, a - 1, b) for a, b in ((2.0, False), (1.0, False), (3.5, False), (2.0, True), (1.0, True))
+    ],
     "z-plus": [ZPlus()],
     "w-square": [WSquare()],
     "flat": [Flat()],

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lrp_core.errors import InputError
 from lrp_core.lrp import COMPOSITES, Explainer
 from lrp_core.lrp.affine import Affine
-from lrp_core.lrp.graph import trace
+from lrp_core.lrp.reading import trace
 
 from .networks import Lambda, assert_clear, gradient_x_input, images, randomise, relative_error
 from .test_graph import three

@@ -110,7 +110,9 @@ class TestAssignments:
         composite = Composite(At(Gamma(), name="body.1"), At(ZPlus(), name="body*"), At(Zero(), name="h??d.[0-9]"))
         assert rules_of(model, composite) == [Gamma(), ZPlus(), Zero()]
         with pytest.raises(UnsupportedLayer, match=r"'head\.1'"):
-            Explainer(model, Composite(At(Gamma(), name="BODY*"), At(Gamma(), name="body*")))
+            Explainer(model, Composite(At(Gamma(), name="body*")))
+        with pytest.raises(InputError, match="BODY"):
+            Explainer(model, Composite(At(Gamma(), name="BODY*"), At(Gamma())))
 
     @pytest.mark.parametrize(("position", "place"), [(0, 0), (1, 1), (-1, 3), (-4, 0)])
     def test_by_position_among_layers_with_weights(self, position: int, place: int) -> None:
@@ -119,10 +121,49 @@ class TestAssignments:
         assert rules_of(cnn([4, 4]), Composite(At(Flat(), position=position), At(Epsilon()))) == expected
 
     @pytest.mark.parametrize("position", [4, 17, -5])
-    def test_a_position_beyond_the_network_fits_nothing(self, position: int) -> None:
+    def test_a_position_beyond_the_network_is_refused(self, position: int) -> None:
         """A fifth layer of four is not the first one again."""
-        rules = rules_of(cnn([4, 4]), Composite(At(Flat(), position=position), At(Epsilon())))
-        assert rules == [Epsilon()] * 4
+        with pytest.raises(InputError) as refused:
+            rules_of(cnn([4, 4]), Composite(At(Flat(), position=position), At(Epsilon())))
+        assert_clear(refused.value, "4 layers", str(position))
+
+    def test_a_name_that_no_layer_has_is_refused_with_the_names_there_are(self) -> None:
+        with pytest.raises(InputError) as refused:
+            rules_of(cnn([4, 4]), Composite(At(Flat(), name="stem.*"), At(Epsilon())))
+        assert_clear(refused.value, "'stem.*'", "'0'", "'6'")
+
+    @pytest.mark.usefixtures("unchecked")
+    def test_a_kind_that_there_is_not_is_refused(self) -> None:
+        with pytest.raises(InputError) as refused:
+            At(Flat(), kind="conv")  # type: ignore[arg-type]
+        assert_clear(refused.value, "'conv'", "convolution", "dense")
+
+    def test_every_layer_that_reads_the_input(self) -> None:
+        """Kernels of three sizes side by side, after a move of the input: as in networks for text."""
+
+        def forward(m: Any, x: Tensor) -> Tensor:
+            series = x.transpose(1, 2)
+            found = [torch.relu(conv(series)).amax(2) for conv in (m.two, m.three, m.four)]
+            return m.head(m.hidden(torch.cat(found, 1)))
+
+        sizes = {"two": 2, "three": 3, "four": 4}
+        kernels = {name: nn.Conv1d(5, 4, size) for name, size in sizes.items()}
+        model = Lambda(forward, **kernels, hidden=nn.Linear(12, 6), head=nn.Linear(6, 3))
+        composite = Composite(At(WSquare(), input=True), At(Epsilon()))
+        assert rules_of(model, composite) == [WSquare()] * 3 + [Epsilon()] * 2
+        assert rules_of(model, Composite(At(WSquare(), position=0), At(Epsilon()))).count(WSquare()) == 1
+        for name in ("epsilon-plus-flat", "epsilon-gamma-box", "w2", "epsilon-alpha2-beta1-flat"):
+            first, *rest = (
+                {"flat": Flat(), "box": ZBox(0.0, 1.0), "w2": WSquare()}[name.split("-")[-1]],
+                *rules_of(model, name),
+            )
+            assert rest[:3] == [first] * 3
+            assert first not in rest[3:]
+
+    def test_a_layer_after_another_does_not_read_the_input(self) -> None:
+        """Not even beside a shortcut that does."""
+        model = Lambda(lambda m, x: m.b(x + m.a(x)), a=nn.Linear(5, 5), b=nn.Linear(5, 3))
+        assert rules_of(model, Composite(At(Flat(), input=True), At(Epsilon()))) == [Flat(), Epsilon()]
 
     def test_all_conditions_must_hold(self) -> None:
         composite = Composite(At(Flat(), kind="dense", position=0), At(Gamma(), kind="dense", name="7"), At(Epsilon()))

@@ -15,7 +15,7 @@ from torch.nn.utils import prune
 from lrp_core.errors import InputError, UnsupportedLayer
 from lrp_core.lrp import COMPOSITES, Explainer, attribute
 from lrp_core.lrp.affine import Affine
-from lrp_core.lrp.graph import trace
+from lrp_core.lrp.reading import trace
 
 from .networks import Lambda, assert_clear, cnn, gradient_x_input, images, mlp, randomise, relative_error
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from lrp_core.errors import InputError
 from lrp_core.layers import Frame, Scatter
 from lrp_core.lrp import STARTS, Explainer, attribute
-from lrp_core.lrp.graph import trace
-from lrp_core.lrp.operations import Framing, Scattering
+from lrp_core.lrp.reading import trace
 from lrp_core.lrp.relevance import Relevance
 from lrp_core.pruning import PixelMask, build_pruned, prune_inputs
+from lrp_core.pruning_operations import Framing, Scattering
 
 from .networks import architecture, images, relative_error, seeds
 

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from lrp_core.errors import UnsupportedLayer
 from lrp_core.lrp import COMPOSITES, Explainer
-from lrp_core.lrp.graph import trace
 from lrp_core.lrp.operations import MaxPool
+from lrp_core.lrp.reading import trace
 from lrp_core.lrp.relevance import Relevance
 
 from .networks import Lambda, assert_clear, gradient_x_input, images, randomise, relative_error

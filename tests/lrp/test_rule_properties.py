@@ -63,6 +63,10 @@ def test_relevance_is_conserved_up_to_bias_and_epsilon(name: str, rule: Rule, ki
             pulled = [(b + gamma * side(b, 0), flat @ (w + gamma * side(w, 0)).T) for side in (np.maximum, np.minimum)]
             shares = (np.divide(bias, bias + rest, where=bias + rest != 0, out=0 * z) for bias, rest in pulled)
             lost = np.where(z >= 0, *shares)
+        case AlphaBeta(alpha, beta, True):
+            pulled = [(side(b, 0), flat @ side(w, 0).T) for side in (np.maximum, np.minimum)]
+            up, down = (np.divide(bias, bias + rest, where=bias + rest != 0, out=0 * z) for bias, rest in pulled)
+            lost = alpha * up - beta * down
         case _:
             lost = np.zeros_like(z)
     # A part of it has nobody to go to where nothing pulls that way, or where all of it together comes to nothing.
@@ -96,7 +100,9 @@ def test_what_is_absorbed_is_what_did_not_arrive(name: str, rule: Rule, kind: st
         gap = r.flatten(1).sum(1) - left - taken["bias"] - taken["epsilon"]
         assert float(gap.abs().max()) < 1e-11 * scale
         assert bool(taken["box"].any()) is (isinstance(rule, ZBox))
-        if isinstance(rule, ZPlus | AlphaBeta | WSquare | Flat | ZBox | Pass):
+        if isinstance(rule, AlphaBeta) and rule.bias:
+            assert taken["bias"].any()
+        elif isinstance(rule, ZPlus | AlphaBeta | WSquare | Flat | ZBox | Pass):
             assert not taken["bias"].any()
 
 

@@ -84,11 +84,23 @@ def twin_gamma(rule: Gamma, c: Case) -> Array:
 
 
 def twin_alpha_beta(rule: AlphaBeta, c: Case) -> Array:
+    """Bach et al. 2015, eq. 60, in full or without the bias."""
     up, down = np.maximum(c.parts, 0), np.minimum(c.parts, 0)
+    b_up, b_down = (np.maximum(c.b, 0), np.minimum(c.b, 0)) if rule.bias else (0, 0)
+    risen, fallen = up.sum(2) + b_up, down.sum(2) + b_down
     return np.asarray(
-        rule.alpha * (up / (up.sum(2) + 1e-9)[:, :, None] * c.r[:, :, None]).sum(1)
-        - rule.beta * (down / (down.sum(2) + 1e-9 * sign(down.sum(2)))[:, :, None] * c.r[:, :, None]).sum(1)
+        rule.alpha * (up / (risen + 1e-9)[:, :, None] * c.r[:, :, None]).sum(1)
+        - rule.beta * (down / (fallen + 1e-9 * sign(fallen))[:, :, None] * c.r[:, :, None]).sum(1)
     )
+
+
+def test_alpha_beta_with_its_bias_by_hand() -> None:
+    """x = (1, 1), w = (1, -1), b = -1: the falling part has -1 from the second input and -1 from the bias."""
+    layer = nn.Linear(2, 1)
+    layer.weight.data, layer.bias.data = torch.tensor([[1.0, -1.0]]), torch.tensor([-1.0])
+    for bias, expected in ((True, [-2.0, 0.5]), (False, [-2.0, 1.0])):
+        relevance = attribute(layer, torch.ones(1, 2), composite=Composite(At(AlphaBeta(2, 1, bias=bias))))
+        torch.testing.assert_close(relevance, torch.tensor([expected]))
 
 
 def twin_z_plus(rule: ZPlus, c: Case) -> Array:

@@ -10,10 +10,10 @@ from lrp_core.data import Dataset, Split
 from lrp_core.errors import InputError, UnsupportedLayer
 from lrp_core.lrp import STARTS, attribute
 from lrp_core.models import build_model
-from lrp_core.ranking import CRITERIA, find_criterion, measure_relevance, rank
+from lrp_core.ranking import find_criterion, measure_relevance, rank
 from lrp_core.ranking.gradients import integrated_gradients
 
-from ..support import livened
+from ..support import GRADIENTS, livened
 
 SHAPE, N_CLASSES = (1, 6, 6), 4
 

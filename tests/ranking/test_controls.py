@@ -16,7 +16,7 @@ from torch import nn
 from lrp_core.data import Split
 from lrp_core.errors import InputError, UnsupportedLayer
 from lrp_core.models import ARCHITECTURES, build_model
-from lrp_core.ranking import CONTROLS, rank
+from lrp_core.ranking import rank
 from lrp_core.ranking.controls import (
     BLUR,
     GREY_LEVELS,
@@ -29,7 +29,7 @@ from lrp_core.ranking.controls import (
     varies,
 )
 
-from ..support import check_sentence, stir, toy_split
+from ..support import CONTROLS, check_sentence, stir, toy_split
 
 
 def split_of(pixels: np.ndarray, labels: list[int]) -> Split:

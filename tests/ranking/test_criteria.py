@@ -19,10 +19,7 @@ from lrp_core.lrp import COMPOSITES, STARTS, attribute
 from lrp_core.models import Network, build_model
 from lrp_core.pruning import prune_inputs
 from lrp_core.ranking import (
-    CONTROLS,
     CRITERIA,
-    MEASURED,
-    NEED_NETWORK,
     STATISTICS,
     measure_relevance,
     pixel_variance,
@@ -30,7 +27,7 @@ from lrp_core.ranking import (
     ranking_from,
 )
 
-from ..support import frozen, unchanged
+from ..support import CONTROLS, MEASURED, NEED_NETWORK, frozen, unchanged
 
 SHAPE = (1, 6, 6)
 N_CLASSES = 4
@@ -53,7 +50,7 @@ class TestMeasure:
     @pytest.mark.parametrize("composite", COMPOSITES)
     def test_is_the_relevance_of_every_image_for_its_true_class(self, composite: str, start: str) -> None:
         model, split = network("lenet-5"), fake_split()
-        statistics = measure_relevance(model, split, composite=composite, start=start, batch_size=7)
+        statistics = measure_relevance(model, split, criterion=composite, start=start, batch_size=7)
         relevance = attribute(model, split.images, target=split.labels, composite=composite, start=start)
         r = relevance.double().flatten(1).numpy()
         for label in (None, *range(N_CLASSES)):
@@ -79,7 +76,7 @@ class TestMeasure:
 
     def test_the_defaults_are_lrp_0_from_the_log_odds(self) -> None:
         model, split = network(), fake_split()
-        expected = measure_relevance(model, split, composite="lrp-0", start="log-odds")
+        expected = measure_relevance(model, split, criterion="lrp-0", start="log-odds")
         assert torch.equal(measure_relevance(model, split).sums, expected.sums)
 
     def test_progress_counts_the_images_done(self) -> None:
@@ -178,11 +175,11 @@ class TestRank:
         assert set(CRITERIA) == {*COMPOSITES, *CONTROLS}
         assert set(CONTROLS) == {
             *("random", "centre", "smooth-random", "variance", "non-constant", "weight"),
-            *("gradient", "gradient-x-input", "integrated-gradients"),
+            *("gradient", "gradient-x-input", "integrated-gradients", "smoothgrad"),
             *("anova-f", "mutual-information", "extra-trees"),
         }
         assert len(CRITERIA) == len(set(CRITERIA))
-        assert set(MEASURED) == {*COMPOSITES, "gradient", "gradient-x-input", "integrated-gradients"}
+        assert set(MEASURED) == {*COMPOSITES, "gradient", "gradient-x-input", "integrated-gradients", "smoothgrad"}
         assert set(NEED_NETWORK) == {*MEASURED, "weight"}
 
     @pytest.mark.parametrize("criterion", CRITERIA)
@@ -227,7 +224,7 @@ class TestRank:
     def test_by_relevance(self, criterion: str, statistic: str) -> None:
         model, split = network(), fake_split()
         ranked = rank(model, split, criterion=criterion, statistic=statistic)
-        statistics = measure_relevance(model, split, composite=criterion, start="log-odds")
+        statistics = measure_relevance(model, split, criterion=criterion, start="log-odds")
         assert torch.equal(ranked.scores, statistics.mean(statistic))
         assert torch.equal(ranked.standard_error, statistics.standard_error(statistic))
         assert (ranked.scores[ranked.order].diff() <= 0).all()

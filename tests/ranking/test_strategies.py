@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,12 +18,13 @@ from lrp_core.ranking import (
     Exchange,
     Ranking,
     Refinement,
+    Strategy,
     average_rankings,
     eliminate,
     exchange,
     rank,
-    rank_by_strategy,
     refine,
+    seeds_of,
 )
 
 from ..support import toy_split
@@ -44,6 +45,12 @@ def split() -> Split:
 
 def random_ranking(seed: int, n: int = 12) -> Ranking:
     return Ranking.from_scores("any", torch.zeros(n), (n,), seed=seed)
+
+
+def quick(strategy: str) -> Strategy:
+    """The strategy of that name with the options of these tests."""
+    options = {"elimination": {"options": QUICK}, "exchange": {"exchanging": SWAPS, "refining": REFINED}}
+    return replace(STRATEGIES[strategy], **options.get(strategy, {}))
 
 
 class TestAverage:
@@ -80,7 +87,7 @@ class TestByName:
         exchanged = exchange(eliminated, split, 7, options=SWAPS, seed=5)
         expected = {
             "one-shot": rank(one, split, seed=5),
-            "stability": average_rankings([rank(one, split, seed=5), rank(two, split, seed=6)]),
+            "stability": average_rankings([rank(one, split, seed=5), rank(two, split, seed=seeds_of(5, 2)[1])]),
             "elimination": eliminated,
             "exchange": refine(exchanged, split, 7, options=REFINED, seed=5),
         }
@@ -88,29 +95,21 @@ class TestByName:
         for strategy, ranking in expected.items():
             networks = [one, two] if strategy == "stability" else [one]
             keep = 7 if strategy == "exchange" else None
-            found = rank_by_strategy(
-                strategy,
-                networks,
-                split,
-                keep=keep,
-                elimination=QUICK,
-                exchanging=SWAPS,
-                refining=REFINED,
-                seed=5,
-            )
+            before = eliminated if strategy == "exchange" else None
+            found = rank(networks, split, strategy=quick(strategy), keep=keep, before=before, seed=5)
             assert torch.equal(found.order, ranking.order), strategy
 
     def test_the_criterion_reaches_every_strategy(self, split: Split) -> None:
         for strategy in ("one-shot", "elimination"):
             orders = {
-                tuple(rank_by_strategy(strategy, [network()], split, elimination=QUICK, **changes).order.tolist())
+                tuple(rank(network(), split, strategy=quick(strategy), **changes).order.tolist())
                 for changes in ({}, {"criterion": "epsilon-plus"}, {"statistic": "mean"}, {"start": "logit"})
             }
             assert len(orders) > 2
 
     def test_progress_is_told_and_can_stop_it(self, split: Split) -> None:
         told: list[str] = []
-        rank_by_strategy("stability", [network(), network(1)], split, on_progress=told.append)
+        rank([network(), network(1)], split, strategy="stability", on_progress=told.append)
         assert told == ["ranked by network 1 of 2", "ranked by network 2 of 2"]
 
         def stop(text: str) -> None:
@@ -118,20 +117,19 @@ class TestByName:
 
         for strategy, keep in (("one-shot", None), ("elimination", None), ("exchange", 5)):
             with pytest.raises(Cancelled):
-                rank_by_strategy(strategy, [network()], split, keep=keep, elimination=QUICK, on_progress=stop)
+                rank(network(), split, strategy=quick(strategy), keep=keep, on_progress=stop)
 
     @pytest.mark.parametrize(
         ("strategy", "n_networks", "keep", "words"),
         [
             ("eliminate", 1, None, "did you mean 'elimination'"),
-            ("one-shot", 0, None, "exactly one network, not 0"),
+            ("one-shot", 0, None, "explains a network"),
             ("elimination", 2, None, "exactly one network, not 2"),
-            ("stability", 0, None, "at least one network, not 0"),
+            ("stability", 0, None, "explains a network"),
             ("exchange", 1, None, "needs keep"),
-            ("elimination", 1, 5, "no other one takes it"),
+            ("elimination", 1, 5, "leave keep out"),
         ],
     )
     def test_refusals(self, split: Split, strategy: str, n_networks: int, keep: int | None, words: str) -> None:
-        arguments: dict[str, Any] = {"keep": keep, "elimination": QUICK}
         with pytest.raises(InputError, match=words):
-            rank_by_strategy(strategy, [network()] * n_networks, split, **arguments)
+            rank([network()] * n_networks, split, strategy=strategy, keep=keep)

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from .operations import Average, MaxPool, Operation
+from ...errors import InputError
+from ..operations import Average, MaxPool, Operation, Rearrangement
 
 aten = torch.ops.aten
 
@@ -75,15 +77,113 @@ def mean(axes: Any = None, keepdim: bool = False) -> Operation | None:
         return None
 
     def pullback(s: Tensor, a: Tensor) -> Tensor:
-        places = sorted(axis % a.ndim for axis in chosen)
-        if not keepdim:
-            for place in places:
-                s = s.unsqueeze(place)
-        return (s / torch.Size([a.shape[place] for place in places]).numel()).expand(a.shape)
+        number = torch.Size([a.shape[axis] for axis in chosen]).numel()
+        return ((s if keepdim else _unsqueezed(s, chosen, a.ndim)) / number).expand(a.shape)
 
     return Average(
         lambda a: a.mean(chosen, keepdim=keepdim), pullback, mixes=lambda axes: any(axis + axes == 0 for axis in chosen)
     )
+
+
+def total(axes: Any = None, keepdim: bool = False) -> Operation | None:
+    """The sum over axes other than the first, which is the batch."""
+    chosen = [axes] if isinstance(axes, int) else list(axes or [])
+    if not chosen or 0 in chosen:
+        return None
+
+    def pullback(s: Tensor, a: Tensor) -> Tensor:
+        return (s if keepdim else _unsqueezed(s, chosen, a.ndim)).expand(a.shape)
+
+    return Average(
+        lambda a: a.sum(chosen, keepdim=keepdim), pullback, mixes=lambda axes: any(axis + axes == 0 for axis in chosen)
+    )
+
+
+def largest(axes: Any = None, keepdim: bool = False) -> Operation | None:
+    """The largest value along one axis other than the first: relevance goes to the first that has it."""
+    return _extreme(axes, keepdim, torch.max)
+
+
+def smallest(axes: Any = None, keepdim: bool = False) -> Operation | None:
+    """The smallest value along one axis other than the first."""
+    return _extreme(axes, keepdim, torch.min)
+
+
+def _extreme(axes: Any, keepdim: bool, function: Callable[..., Any]) -> Operation | None:
+    chosen = [axes] if isinstance(axes, int) else list(axes or [])
+    if not chosen or 0 in chosen:
+        return None
+
+    def flat(a: Tensor) -> Tensor:
+        """The chosen axes as the last one."""
+        return a.movedim(chosen, list(range(-len(chosen), 0))).flatten(-len(chosen))
+
+    def pool(a: Tensor) -> tuple[Tensor, Tensor]:
+        if any(axis % a.ndim == 0 for axis in chosen):
+            raise InputError("the operation would mix the images of the batch, which lie along the first axis")
+        z, winners = function(flat(a), -1)
+        return (_unsqueezed(z, chosen, a.ndim) if keepdim else z), winners
+
+    def pullback(s: Tensor, a: Tensor, winners: Tensor) -> Tensor:
+        folded = flat(a)
+        home = torch.zeros_like(folded).scatter_(-1, winners.unsqueeze(-1), s.reshape(winners.shape).unsqueeze(-1))
+        last = list(range(-len(chosen), 0))
+        sizes = [a.shape[axis] for axis in chosen]
+        unfolded: Tensor = home.view(*home.shape[:-1], *sizes).movedim(last, chosen)
+        return unfolded
+
+    return MaxPool(pool, pullback)
+
+
+def _unsqueezed(s: Tensor, axes: list[int], ndim: int) -> Tensor:
+    """Values with the axes back that were reduced away."""
+    for place in sorted(axis % ndim for axis in axes):
+        s = s.unsqueeze(place)
+    return s
+
+
+OVER_AXES: dict[str, Callable[..., Operation | None]] = {
+    "mean": mean,
+    "sum": total,
+    "max": largest,
+    "amax": largest,
+    "min": smallest,
+    "amin": smallest,
+}
+
+
+def interpolation(
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
+) -> Operation:
+    """Resizing: a move of values where the mode is nearest, else a linear layer without bias."""
+
+    def function(a: Tensor) -> Tensor:
+        sizes = list(size) if isinstance(size, list | tuple) else size
+        return F.interpolate(a, sizes, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
+
+    return (
+        Rearrangement(function)
+        if mode.startswith("nearest")
+        else Average(function, transposed(function), signed=mode == "bicubic")
+    )
+
+
+def transposed(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """The transpose of a linear function, by torch's own derivative of it: values at its outputs, and its inputs."""
+
+    def pullback(s: Tensor, a: Tensor) -> Tensor:
+        with torch.inference_mode(False), torch.enable_grad():
+            x = torch.zeros(a.shape, dtype=a.dtype, device=a.device, requires_grad=True)
+            (pulled,) = torch.autograd.grad(function(x), x, s.clone())
+        result: Tensor = pulled
+        return result
+
+    return pullback
 
 
 PoolBack = Callable[[Tensor, Tensor, Tensor], Tensor]

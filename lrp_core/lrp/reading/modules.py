@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from ..errors import UnsupportedLayer
-from ..layers import Frame, Gather, Scatter
-from . import calls, pooling
-from .affine import Affine, Convolution, Dense
-from .operations import Activation, Framing, Identity, Operation, Rearrangement, Rectifier, Scattering
+from ...errors import UnsupportedLayer
+from ..affine import Affine, Convolution, Dense
+from ..operations import Activation, Identity, Operation, Rearrangement, Rectifier
+from . import activations, calls, moves, pooling
+from .registry import registered
+from .tracer import CONSTANTS, PARTS, NeedsExample, name_of
 
-ELEMENTWISE_MODULES = (
-    *(nn.ReLU6, nn.LeakyReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid),
-    *(nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Softplus, nn.Softsign, nn.LogSigmoid, nn.Softshrink),
-)
-NEVER_NEGATIVE = (nn.ReLU6, nn.Sigmoid, nn.Hardsigmoid, nn.Softplus)
 IDENTITIES = (
     *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
 )
 MOVING_MODULES = (
     *(nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d),
     *(nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d, nn.CircularPad1d, nn.CircularPad2d),
-    *(nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.UpsamplingNearest2d),
+    *(nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.CircularPad3d),
 )
 HINTS = {
     "softmax": "explain the logits, and leave the softmax out",
@@ -37,7 +33,6 @@ HINTS = {
     "lstm": "recurrent layers have no rule here",
     "gru": "recurrent layers have no rule here",
     "rnn": "recurrent layers have no rule here",
-    "upsample": "upsample with mode='nearest'",
     "matmul": "use nn.Linear or F.linear, with weights that are parameters",
     "mul": "only multiples by a constant have one: gating splits relevance between two factors",
 }
@@ -47,50 +42,93 @@ SUPPORTED = "linear, convolution, batch-norm, pooling, element-wise activation, 
 class Reader:
     """Reads the traced nodes of a model: which operation each of them is."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, images: int = 0) -> None:
         self.model = model
+        self.images = images
         self.modules = dict(model.named_modules())
 
-    def convert(self, node: fx.Node) -> tuple[Affine | Operation, list[fx.Node]]:
-        """The operation of a node, and the nodes whose values it reads. Raises `UnsupportedLayer` if it has no rule."""
+    def convert(self, node: fx.Node) -> tuple[Sequence[Affine | Operation], list[fx.Node]]:
+        """The operations of a node, one after another, and the nodes whose values the first of them reads.
+
+        Raises `UnsupportedLayer` if it has no rule, and `NeedsExample` if that cannot be told without an example.
+        """
         sources = self.sources(node)
         operation: Affine | Operation | None
         try:
             if node.op == "call_module":
                 operation = from_module(self.modules[str(node.target)])
             else:
-                operation = calls.from_call(calls.Call(node, sources, self.constant))
+                operation = calls.from_call(self._call(node, sources))
         except UnsupportedLayer as error:
-            raise UnsupportedLayer(f"no relevance rule for {self._describe(node)}: {error}") from None
+            raise UnsupportedLayer(f"no relevance rule for {self.describe(node)}: {error}") from None
+        except (TypeError, ValueError, IndexError, AttributeError) as error:
+            raise UnsupportedLayer(
+                f"no relevance rule for {self.describe(node)} with its arguments: {error}"
+            ) from error
         if operation is None:
-            raise UnsupportedLayer(f"no relevance rule for {self._describe(node)}: {_hint(node, self.modules)}")
-        return operation, sources
+            refused = f"no relevance rule for {self.describe(node)}: {_hint(node, self.modules)}"
+            raise NeedsExample(refused) if self._depends_on_sizes(node) else UnsupportedLayer(refused)
+        padding = _padding_before(self.modules[str(node.target)]) if node.op == "call_module" else None
+        return ([operation] if padding is None else [padding, operation]), sources
+
+    def _call(self, node: fx.Node, sources: list[fx.Node]) -> calls.Call:
+        if not self.images or not sources:
+            return calls.Call(node, sources, self.constant)
+        value = sources[0].meta["value"]
+        per_image = max(1, len(value) // self.images) if isinstance(value, Tensor) and value.ndim else 1
+        return calls.Call(node, sources, self.constant, self.images, per_image)
+
+    def _depends_on_sizes(self, node: fx.Node) -> bool:
+        """Whether a node without an operation may have one once sizes are known."""
+        if self.images:
+            return False
+        sizes = [n for n in node.all_input_nodes if n.op != "get_attr" and self.is_constant(n)]
+        name = name_of(node)
+        after_view = any(name_of(n) in moves.VIEWS | PARTS for n in node.all_input_nodes)
+        moving = (name in moves.ANY_MOVE and name != "getitem") or (name == "getitem" and after_view)
+        return bool(sizes) or moving or name in CONSTANTS | PARTS
 
     def sources(self, node: fx.Node) -> list[fx.Node]:
         """The nodes whose values a node reads."""
         return [n for n in _inputs(node) if not self.is_constant(n)]
 
+    def name(self, node: fx.Node) -> str:
+        """The name of the function that a node is, as a call or as one of torch's modules."""
+        if node.op != "call_module":
+            return name_of(node).lstrip("_")
+        module = self.modules[str(node.target)]
+        activation = activations.of_module(module)
+        if activation is not None:
+            return activation.name
+        return {nn.Softmax: "softmax", nn.LogSoftmax: "log_softmax"}.get(type(module), "")
+
+    def axis(self, node: fx.Node) -> Any:
+        """The axis that a softmax runs over, if it says so."""
+        if node.op == "call_module":
+            return getattr(self.modules[str(node.target)], "dim", None)
+        return node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
+
     def aliases(self, node: fx.Node) -> Literal["same", "view", ""]:
         """Whether the values of a node lie where those of its source do: the same ones, or a view of them."""
         module = self.modules[str(node.target)] if node.op == "call_module" else None
-        name = calls.name_of(node)
+        name = name_of(node)
         if self.is_inplace(node) or isinstance(module, IDENTITIES) or name in calls.ALIASES:
             return "same"
-        return "view" if isinstance(module, nn.Flatten | nn.Unflatten) or name in calls.VIEWS else ""
+        return "view" if isinstance(module, nn.Flatten | nn.Unflatten) or name in moves.VIEWS | {"part"} else ""
 
     def is_inplace(self, node: fx.Node) -> bool:
         """Whether later readers of the node's input see its output: relu written as a statement."""
         if node.op == "call_module":
             return bool(getattr(self.modules[str(node.target)], "inplace", False))
-        name = calls.name_of(node)
+        name = name_of(node)
         overwriting = name.endswith("_") and not name.endswith("__")
         return bool(node.kwargs.get("inplace")) or overwriting or name in calls.AUGMENTED
 
     def is_constant(self, node: fx.Node) -> bool:
         """Whether a node is a parameter or a size, not a value computed from the inputs."""
-        if node.op == "get_attr" or calls.name_of(node) in ("size", "dim"):
+        if node.op == "get_attr" or name_of(node) in ("size", "dim"):
             return True
-        if calls.name_of(node) == "getattr":
+        if name_of(node) == "getattr":
             return node.args[1] in ("shape", "dtype", "device", "ndim")
         inputs = _inputs(node)
         return node.op in ("call_function", "call_method") and bool(inputs) and all(map(self.is_constant, inputs))
@@ -104,15 +142,16 @@ class Reader:
             return found.detach().clone()
         return value
 
-    def _describe(self, node: fx.Node) -> str:
+    def describe(self, node: fx.Node) -> str:
+        """A node as messages name it."""
         if node.op == "call_module":
             return f"layer {node.target!r} ({str(self.modules[str(node.target)]).splitlines()[0]})"
-        return f"operation {calls.name_of(node)!r} ({node.name})"
+        return f"operation {name_of(node)!r} ({node.name})"
 
 
 def _hint(node: fx.Node, modules: dict[str, nn.Module]) -> str:
     """What would help."""
-    name = type(modules[str(node.target)]).__name__ if node.op == "call_module" else calls.name_of(node)
+    name = type(modules[str(node.target)]).__name__ if node.op == "call_module" else name_of(node)
     name = name.lower()
     return next((hint for part, hint in HINTS.items() if part in name), f"supported are {SUPPORTED}")
 
@@ -131,12 +170,16 @@ def _inputs(node: fx.Node) -> list[fx.Node]:
 
 def from_module(module: nn.Module) -> Affine | Operation | None:
     """The operation that a module is in evaluation mode, None for one without a rule."""
+    convert = registered(module)
+    if convert is not None:
+        return convert(module)
     if isinstance(module, MOVING_MODULES):
         return Rearrangement(module.forward)
     if isinstance(module, IDENTITIES):
         return Identity()
-    if isinstance(module, ELEMENTWISE_MODULES):
-        return Activation(_out_of_place(module), isinstance(module, NEVER_NEGATIVE))
+    activation = activations.of_module(module)
+    if activation is not None:
+        return Activation(_out_of_place(module), activation.never_negative)
     return _layer(module) or _pooling(module) or _other(module)
 
 
@@ -144,11 +187,13 @@ def _layer(module: nn.Module) -> Affine | None:
     match module:
         case nn.Linear():
             return Dense(_copied(module.weight), _copied(module.bias))
-        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() if module.padding_mode == "zeros":
+        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
             return _convolution(module)
         case nn.ConvTranspose1d() | nn.ConvTranspose2d() | nn.ConvTranspose3d():
             return replace(_convolution(module), transposed=True, output_padding=tuple(module.output_padding))
-        case nn.BatchNorm1d() | nn.BatchNorm2d() | nn.BatchNorm3d():
+        case nn.BatchNorm1d() | nn.BatchNorm2d() | nn.BatchNorm3d() | nn.SyncBatchNorm():
+            return calls.scale(module.running_mean, module.running_var, module.weight, module.bias, module.eps)
+        case nn.InstanceNorm1d() | nn.InstanceNorm2d() | nn.InstanceNorm3d() if module.track_running_stats:
             return calls.scale(module.running_mean, module.running_var, module.weight, module.bias, module.eps)
     return None
 
@@ -179,14 +224,10 @@ def _other(module: nn.Module) -> Operation | None:
             return Rearrangement(module.forward, in_order=True)
         case nn.Unflatten() if module.dim != 0:
             return Rearrangement(module.forward, in_order=True)
-        case nn.Upsample() if module.mode == "nearest":
-            return Rearrangement(module.forward)
-        case Gather():
-            return Rearrangement(module.forward)
-        case Scatter():
-            return Scattering(module)
-        case Frame():
-            return Framing(module)
+        case nn.Upsample():
+            return pooling.interpolation(
+                module.size, module.scale_factor, module.mode, module.align_corners, module.recompute_scale_factor
+            )
     return None
 
 
@@ -211,7 +252,17 @@ def _spatial(module: nn.Module) -> int:
     return int(next(c for base in type(module).__mro__ for c in base.__name__ if c.isdigit()))
 
 
+def _padding_before(module: nn.Module) -> Rearrangement | None:
+    """What a convolution sets around its input, if that is anything but zeros."""
+    if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) or module.padding_mode == "zeros":
+        return None
+    mode, around = module.padding_mode, list(module._reversed_padding_repeated_twice)
+    return Rearrangement(lambda a: F.pad(a, around, mode))
+
+
 def _padding(module: Any) -> tuple[int, ...]:
+    if module.padding_mode != "zeros":
+        return (0,) * len(module.kernel_size)
     if not isinstance(module.padding, str):
         return tuple(module.padding)
     return calls.padding_of(module.padding, module.kernel_size, module.dilation)
