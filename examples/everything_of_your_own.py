@@ -64,7 +64,7 @@ lc.register_criterion(lc.Criterion("range", "by the range of their values", scor
 MIXED = lc.Criterion(
     "mixed",
     "by relevance under two rules",
-    explain=lambda model: lc.Explainer(model, Composite(At(ZPlus(), name="positive"), At(Epsilon()))).relevance,
+    explain=lambda model: lc.Explainer(model, Composite(At(ZPlus(), name="*positive"), At(Epsilon()))).relevance,
 )
 
 # A strategy
