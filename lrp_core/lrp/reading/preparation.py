@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -40,10 +40,10 @@ def unwrapped(model: Any) -> nn.Module:
 def _inside(module: nn.Module) -> nn.Module | None:
     """What a wrapper holds."""
     if isinstance(module, _types("torch._dynamo.eval_frame", "OptimizedModule")):
-        return module.get_submodule("_orig_mod")
+        return cast("nn.Module", module.get_submodule("_orig_mod"))
     wrappers = (nn.DataParallel, *_types("torch.nn.parallel", "DistributedDataParallel"))
     if isinstance(module, (*wrappers, *_types("torch.optim.swa_utils", "AveragedModel"))):
-        return module.get_submodule("module")
+        return cast("nn.Module", module.get_submodule("module"))
     return None
 
 

@@ -205,8 +205,8 @@ class Tracer(fx.Tracer):
         if kind != "call_module" and called in PARTS:
             return self._parts(kind, target, args, kwargs)
         if kind != "call_module" and called in ("expand_as", "view_as", "reshape_as"):
-            value, other = (*args, *kwargs.values())
-            return self.create_proxy("call_method", called.removesuffix("_as"), (value, *other.shape), {})
+            given = [*args, *kwargs.values()]
+            return self.create_proxy("call_method", called.removesuffix("_as"), (given[0], *given[1].shape), {})
         value = self._value(kind, target, args, kwargs)
         if called in _EXTREMES and isinstance(value, tuple):
             places = torch.argmax if called == "max" else torch.argmin
