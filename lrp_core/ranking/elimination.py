@@ -136,7 +136,12 @@ class _Sliced:
 
     def relevance(self, sample: Tensor, criterion: Criterion, statistic: str, start: str) -> Tensor:
         statistics = measure_relevance(
-            self.network, self.split.take(sample), criterion=criterion, start=start, encode=self._encode
+            self.network,
+            self.split.take(sample),
+            criterion=criterion,
+            start=start,
+            encode=self._encode,
+            statistic=statistic,
         )
         return statistics.mean(statistic)
 
@@ -164,7 +169,12 @@ class _Masked:
 
     def relevance(self, sample: Tensor, criterion: Criterion, statistic: str, start: str) -> Tensor:
         statistics = measure_relevance(
-            self.network, self.split.take(sample), criterion=criterion, start=start, encode=self.mask.remove
+            self.network,
+            self.split.take(sample),
+            criterion=criterion,
+            start=start,
+            encode=self.mask.remove,
+            statistic=statistic,
         )
         return statistics.mean(statistic)[self.left]
 

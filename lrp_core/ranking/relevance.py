@@ -23,6 +23,7 @@ def measure_relevance(
     criterion: str | Composite | Criterion = "lrp-0",
     start: str = "log-odds",
     encode: Encode | None = None,
+    statistic: str | None = None,
     batch_size: int = 500,
     seed: int = 0,
     on_batch: Callable[[int], None] | None = None,
@@ -30,7 +31,8 @@ def measure_relevance(
     """Relevance of every input for the true class of every image of `split`, reduced as it streams by.
 
     `criterion` is one that explains images: a composite, a gradient, or one of your own. `encode` prepares the images
-    (default: none), `on_batch(images done)` reports progress.
+    (default: none), `statistic` is the only one that will be asked for (None: any may be), and `on_batch(images done)`
+    reports progress.
     """
     attribute = explaining_criterion(criterion).explain_with(model, seed)
     statistics: RelevanceStatistics | None = None
@@ -39,7 +41,7 @@ def measure_relevance(
         inputs = encode(part.images) if encode else part.images
         relevance = attribute(inputs, part.labels, start)
         if statistics is None:
-            statistics = RelevanceStatistics.empty(n_classes_of(model, split), relevance[0].numel())
+            statistics = RelevanceStatistics.empty(n_classes_of(model, split), relevance[0].numel(), statistic)
         statistics.update(relevance, part.labels)
         if on_batch:
             on_batch(start_at + len(part))

@@ -106,7 +106,13 @@ class OneShot:
         if how.images is not None and how.images != len(split):
             split = split.sample(how.images, seed=how.seed)
         statistics = measure_relevance(
-            network, split, criterion=criterion, start=how.start, seed=how.seed, on_batch=how.on_batch
+            network,
+            split,
+            criterion=criterion,
+            start=how.start,
+            statistic=how.statistic,
+            seed=how.seed,
+            on_batch=how.on_batch,
         )
         how.progress(f"{len(split):,} images explained")
         return ranking_from(statistics, criterion.name, shape, statistic=how.statistic, label=how.label, seed=how.seed)
