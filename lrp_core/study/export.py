@@ -247,7 +247,7 @@ def predict(folder: str | Path, images: Tensor) -> tuple[list[str], np.ndarray]:
     if not bool(torch.isfinite(images).all()):
         raise InputError("the images hold NaN or infinity: clean them first")
     low, high = float(images.min()), float(images.max())
-    if not 0 <= low <= high <= 1:
+    if "range" in card["input"]["normalisation"] and not 0 <= low <= high <= 1:
         raise InputError(f"pixels must lie in [0, 1], not in [{low:g}, {high:g}]: divide bytes by 255")
     images = images.to(next(network.parameters()).dtype)
     encode = _encode(network)
