@@ -31,7 +31,6 @@ from .reading.graph import Ending, trace_logits
 from .reading.preparation import evaluated, tensors, versions
 from .reading.tracer import NeedsExample
 from .relevance import Relevance
-from .ruled import kind_of
 from .rules import Rule
 from .starts import Start, Target, start_relevance
 from .steps import Step, reading_the_input
@@ -106,7 +105,7 @@ class Explainer:
         example: Shaped[Tensor, "n *shape"] | None = None,
     ) -> None:
         self.composite = find_composite(composite)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._readings: dict[tuple[Any, ...], Explainer] = {}
         self._network: nn.Module | None = evaluated(model)
         self._versions = versions(self._network)
@@ -126,8 +125,9 @@ class Explainer:
     def _reading(self, inputs: Tensor) -> Explainer:
         """This explainer, or for a network that is read by size the one for inputs of this size."""
         if not self._by_size:
-            if not self._checked:
-                self._compare(inputs)
+            with self._lock:
+                if not self._checked:
+                    self._compare(inputs)
             return self
         key = (tuple(inputs.shape[1:]), inputs.dtype, str(inputs.device))
         with self._lock:
@@ -157,8 +157,10 @@ class Explainer:
     @torch.no_grad()
     def _compare(self, inputs: Tensor) -> None:
         """Raise `UnsupportedLayer` if the steps do not compute on a few of the inputs what the model does."""
-        if self._network is None or versions(self._network) != self._versions or not len(inputs):
-            self._network, self._checked = None, self._checked or self._network is not None
+        if not len(inputs):
+            return
+        if self._network is None or versions(self._network) != self._versions:
+            self._network, self._checked = None, True  # the model has changed since it was read
             return
         few = inputs[-3:].detach()
         few = few if len(few) > 1 else torch.cat([few, few / 2 if few.is_floating_point() else few // 2, few * 0])
@@ -184,8 +186,8 @@ class Explainer:
         layers = {i: (s.name, s.operation) for i, s in enumerate(steps) if isinstance(s.operation, Affine)}
         first = reading_the_input(steps)
         reading = {place for place, i in enumerate(layers) if i in first}
-        operations = [s.name for s in steps if kind_of(s.operation) is not None]
-        found = self.composite.rules_for(list(layers.values()), reading, operations)
+        others = [s.name for i, s in enumerate(steps) if i not in layers]
+        found = self.composite.rules_for(list(layers.values()), reading, others)
         self.rules = dict(zip(layers, found, strict=True))
         steps = ruled_operations(steps, self.composite)
         parts = prepare_rules(steps, self.rules)
@@ -351,25 +353,6 @@ class Explainer:
             f"relevance became NaN or infinite at layer {self.steps[i].name!r}{rule}: its denominators are too small "
             f"for {arrived.tensor.dtype}; use a rule with a larger epsilon, or a wider number type"
         )
-
-
-def attribute(
-    model: nn.Module,
-    inputs: Shaped[Tensor, "n *shape"],
-    *,
-    target: Target | Literal["all"] = None,
-    composite: str | Composite = "epsilon-plus",
-    start: Start = "logit",
-) -> Float[Tensor, "n *rest"]:
-    """Relevance of every input for the class `target`: a tensor of the shape of `inputs`.
-
-    `target` is one class, one for each image [n], None for the predicted one, or "all" for every class in turn,
-    which gives [n, classes, *shape]. `start` is the relevance at the output: "logit" (the class's logit, as in
-    Bach et al. 2015), "contrast" (logit minus the best other), "log-odds" (logit minus the logsumexp of the
-    others), "one-hot" (1), or a tensor in the shape of the output. Raises `UnsupportedLayer`, `InputError`, and
-    `NonFiniteRelevance` instead of returning NaN or infinity.
-    """
-    return Explainer(model, composite).relevance(inputs, target, start)
 
 
 def _split(value: Any, size: int) -> Iterable[Any]:

@@ -18,7 +18,9 @@ from . import activations, joins, pooling, products
 from .moves import move
 from .tracer import name_of
 
-IDENTITIES = {"contiguous", "clone", "detach", "to", "type_as", "float", "double", "half", "_assert_tensor_metadata"}
+IDENTITIES = {"contiguous", "clone", "detach"}
+CASTS = {"to", "type_as", "type", "float", "double", "half", "bfloat16", "cpu", "cuda"}
+"""Calls that do nothing to values that are of that type already."""
 DROPOUTS = {
     *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "feature_dropout"),
 }
@@ -68,6 +70,13 @@ class Call:
         """Whether the first argument is the only one that is computed from the network's input."""
         return len(self.sources) == 1 and self.first() is self.sources[0]
 
+    def keeps_type(self) -> bool:
+        """Whether the call is known to give values of the type that it takes."""
+        if not self.images:
+            return False
+        before, after = self.sources[0].meta["value"], self.node.meta["value"]
+        return bool(before.dtype == after.dtype and before.device == after.device)
+
     def _constants(self, value: Any) -> Any:
         return fx.map_arg(value, self.constant)
 
@@ -92,6 +101,8 @@ def from_call(call: Call) -> Affine | Operation | None:
         return Rectifier()
     if name in IDENTITIES:
         return Identity()
+    if name in CASTS:
+        return Identity() if call.keeps_type() else None
     if name in DROPOUTS:
         return Identity() if _is_off(arguments, options) else None
     if name in activations.BY_NAME:

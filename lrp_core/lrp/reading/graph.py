@@ -5,6 +5,7 @@ Batch-norm is folded into the layer before it, or else after it (see `folding`).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -193,9 +194,13 @@ class _Memory:
         return equal
 
 
+_RECORDING = threading.RLock()
+"""torch.fx replaces what all modules' calls go through while it records: one recording at a time."""
+
+
 def _traced_nodes(model: nn.Module, example: Tensor | None) -> list[fx.Node]:
     try:
-        with torch.no_grad():
+        with _RECORDING, torch.no_grad():
             return list(Tracer(example).trace(model).nodes)
     except UnsupportedLayer:
         raise
