@@ -31,6 +31,7 @@ from .reading.graph import Ending, trace_logits
 from .reading.preparation import evaluated, tensors, versions
 from .reading.tracer import NeedsExample
 from .relevance import Relevance
+from .ruled import kind_of
 from .rules import Rule
 from .starts import Start, Target, start_relevance
 from .steps import Step, reading_the_input
