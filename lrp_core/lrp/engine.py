@@ -95,6 +95,13 @@ class Explainer:
     its own logits are compared with those of the model. Raises `UnsupportedLayer` before anything is computed
     if the network holds an operation without a rule, or a layer for which the composite has none, and `InputError`
     for an unknown composite.
+
+    >>> import torch
+    >>> import lrp_core as lc
+    >>> net = lc.build_model("mlp-300-100", shape=(20,), n_classes=3)
+    >>> explanation = lc.Explainer(net, "lrp-0").explain(torch.rand(5, 20), 0)
+    >>> explanation.relevance.shape
+    torch.Size([5, 20])
     """
 
     def __init__(
@@ -364,6 +371,15 @@ def attribute(
     Bach et al. 2015), "contrast" (logit minus the best other), "log-odds" (logit minus the logsumexp of the
     others), "one-hot" (1), or a tensor in the shape of the output. Raises `UnsupportedLayer`, `InputError`, and
     `NonFiniteRelevance` instead of returning NaN or infinity.
+
+    >>> import torch
+    >>> import lrp_core as lc
+    >>> net = lc.build_model("lenet-5", shape=(1, 28, 28), n_classes=10)
+    >>> images = torch.rand(2, 1, 28, 28)
+    >>> lc.attribute(net, images, composite="epsilon-plus").shape
+    torch.Size([2, 1, 28, 28])
+    >>> lc.attribute(net, images, target="all").shape
+    torch.Size([2, 10, 1, 28, 28])
     """
     return Explainer(model, composite).relevance(inputs, target, start)
 

@@ -57,6 +57,14 @@ def prune_inputs(network: Network, mask: PixelMask, *, fill: float = 0.0) -> Pru
     Removed pixels count as `fill`. The weights are copies; `network` is not changed. In evaluation mode
     `small(mask.apply(x)) == network(mask.remove(x, fill))` up to rounding. Raises `InputError` if the mask is
     for another input shape, `UnsupportedLayer` for a network that is not a sequence of known layers.
+
+    >>> import torch
+    >>> import lrp_core as lc
+    >>> net = lc.build_model("mlp-300-100", shape=(20,), n_classes=3)
+    >>> mask = lc.PixelMask(torch.tensor([2, 3, 7]), (20,))
+    >>> small, x = lc.prune_inputs(net, mask), torch.rand(5, 20)
+    >>> torch.allclose(small(mask.apply(x)), net(mask.remove(x)), atol=1e-5)
+    True
     """
     _check_mask(network.spec, mask)
     if len(mask.shape) == 3 and any(isinstance(layer, nn.Conv2d) for layer in network):
