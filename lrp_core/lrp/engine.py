@@ -31,6 +31,7 @@ from .reading.graph import Ending, trace_logits
 from .reading.preparation import evaluated, tensors, versions
 from .reading.tracer import NeedsExample
 from .relevance import Relevance
+from .ruled import kind_of
 from .rules import Rule
 from .starts import Start, Target, start_relevance
 from .steps import Step, reading_the_input
@@ -193,8 +194,8 @@ class Explainer:
         layers = {i: (s.name, s.operation) for i, s in enumerate(steps) if isinstance(s.operation, Affine)}
         first = reading_the_input(steps)
         reading = {place for place, i in enumerate(layers) if i in first}
-        others = [s.name for i, s in enumerate(steps) if i not in layers]
-        found = self.composite.rules_for(list(layers.values()), reading, others)
+        operations = [s.name for s in steps if kind_of(s.operation) is not None]
+        found = self.composite.rules_for(list(layers.values()), reading, operations)
         self.rules = dict(zip(layers, found, strict=True))
         steps = ruled_operations(steps, self.composite)
         parts = prepare_rules(steps, self.rules)

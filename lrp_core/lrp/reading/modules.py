@@ -91,8 +91,12 @@ class Reader:
         sizes = [n for n in node.all_input_nodes if n.op != "get_attr" and self.is_constant(n)]
         name = name_of(node)
         after_view = any(name_of(n) in moves.VIEWS | PARTS for n in node.all_input_nodes)
-        moving = (name in moves.ANY_MOVE and name != "getitem") or (name == "getitem" and after_view)
-        return bool(sizes) or moving or name in CONSTANTS | PARTS | calls.CASTS
+        moving = name in moves.ANY_MOVE and name != "getitem"
+        if name == "getitem":
+            index = node.args[1]
+            several = any(name_of(n) in ("max", "min") for n in node.all_input_nodes)
+            moving = after_view or several or (isinstance(index, tuple) and index[0] in (slice(None), Ellipsis))
+        return bool(sizes) or moving or name in CONSTANTS | PARTS | {"max", "min"} | calls.CASTS
 
     def sources(self, node: fx.Node) -> list[fx.Node]:
         """The nodes whose values a node reads."""
