@@ -101,7 +101,7 @@ def settle(method: str, seed: int) -> None:
     if strategy:
         st.caption(
             f"This is how the one-shot measurement by {criterion} settles; {strategy} measures "
-            + ("with several networks." if strategy == "stability" else "anew after every step, on what is left.")
+            + ("with several networks." if strategy == "stability" else "again after every step, on what is left.")
         )
     key = (study, criterion, seed)
     is_cached = ranking.settling_is_measured(study, method, seed)

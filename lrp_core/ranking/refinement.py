@@ -1,7 +1,7 @@
 """Refinement: what nearest neighbours have chosen, improved for classifiers with smooth boundaries.
 
 An exchange (`swaps`) is judged by a vote of nearest neighbours. Here a few inputs enter a set and as many leave it,
-judged by a network of kernels (`kernels`), which is solved for anew with every change.
+judged by a network of kernels (`kernels`), which is solved for again with every change.
 """
 
 from __future__ import annotations

@@ -61,6 +61,15 @@ def export(
     measured before writing and again on what was read back; only if they agree does the folder appear.
     `provenance` goes into the card as it is. Raises `InputError` for an unknown format or for no data to
     measure on, `StorageError` for a folder that exists (unless `overwrite`) or cannot be written.
+
+    >>> import torch
+    >>> import lrp_core as lc
+    >>> from tempfile import mkdtemp
+    >>> parts = (lc.Split(torch.rand(n, 20), torch.arange(n) % 3) for n in (90, 30, 30))
+    >>> data = lc.Dataset("mine", ("a", "b", "c"), *parts)
+    >>> folder = lc.export(lc.build_model("softmax", data), mkdtemp() + "/small", data=data).folder
+    >>> sorted(file.name for file in folder.iterdir())
+    ['card.json', 'weights.safetensors']
     """
     for name in formats:
         check_choice("export format", name, FORMATS)

@@ -224,7 +224,7 @@ def _settling_keys(study: Study, method: str, seed: int) -> tuple[dict[str, Any]
     spec = _one_shot(study, data, method, seed)
     split = training_split(spec.base)
     used = len(split) if spec.rank_images is None else min(spec.rank_images, len(split))
-    # Four times the sample tells what twice the images would give; halves of more than there is cannot be had.
+    # Four times the sample tells what twice the images would give; there are no halves of more than there is.
     pool = min(len(split), max(4 * used, 2))
     if pool < 2:
         raise InputError("two halves need at least two images: the study trains on one")

@@ -134,7 +134,7 @@ def not_yet(seed: int) -> None:
 
 
 def has_ranking(opened: Open, method: str, keep: int, seed: int) -> bool:
-    """Whether what a page shows can be had at once; if not, what is missing is said or made here."""
+    """Whether what a page shows is there at once; if not, what is missing is said or made here."""
     study, run = opened.study, opened.run
     own = data.mask_seed(study, seed)
     if not data.is_ready(study, seed, opened.ledger.folder):
