@@ -1,8 +1,8 @@
 """The smaller network that needs only the inputs that are kept.
 
 It takes the kept inputs alone, [n, k]. A dense first layer keeps their columns only, on every path from the input; a
-sequence that convolves runs on their bounding box. Neither computes with the other inputs at all. Any other network that
-convolves gets them back on a canvas: it computes the same, and as much as before.
+sequence that convolves runs on their bounding box. Neither computes with the other inputs at all. Any other network
+that convolves gets them back on a canvas: it computes the same, and as much as before.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class PrunedNetwork(nn.Module):
 
     `structure` says how `body` came about: "sliced" out of a trained network, whose function on masked inputs it
     computes; "canvas", the trained network as it is behind a layer that puts kept inputs back into their places; or
-    "fresh" for the kept inputs. `spec` is that of the full network, if it has one; `layers` describes the full one, if it
-    is made of torch's own layers alone; `made_from` is the name of its class.
+    "fresh" for the kept inputs. `spec` is that of the full network, if it has one; `layers` describes the full one, if
+    it is made of torch's own layers alone; `made_from` is the name of its class.
     """
 
     def __init__(
@@ -116,9 +116,9 @@ def _pruned(network: nn.Module, mask: PixelMask, fill: float) -> tuple[nn.Module
 
 @torch.no_grad()
 def _check_same(network: nn.Module, small: PrunedNetwork) -> None:
-    """Raise `UnsupportedLayer` if the smaller network does not compute what the full one does: torch.fx sees no globals.
+    """Raise `UnsupportedLayer` if the smaller network does not compute what the full one does.
 
-    Networks of the project are tested to; those of others are tried on a few inputs.
+    torch.fx does not see all that Python can do. Networks of the project are tested; others are tried on a few inputs.
     """
     first = next(network.parameters(), torch.zeros(()))
     if first.is_meta:
@@ -166,7 +166,8 @@ def build_pruned(
     """
     if spec is None:
         raise InputError(
-            "a network of one's own is built again by a builder: register_model(name, builder), and build_model(name, data)"
+            "to train a network of your own from scratch, say how to build it: register_model(name, builder), then "
+            "build_model(name, data)"
         )
     _check_mask(spec, mask)
     check_choice("structure", structure, STRUCTURES)

@@ -198,13 +198,14 @@ class _Follower(fx.Interpreter):
                 return value.labels
             return [part.labels for part in value] if isinstance(value, list) else self.env[source]
 
-        args, kwargs = fx.map_arg((node.args, node.kwargs), labels_of)  # type: ignore[misc]
+        args, kwargs = fx.map_arg((node.args, node.kwargs), labels_of)
         if node.op == "call_module":
             result = self.submodules[str(node.target)](*args, **kwargs)
         elif node.op == "call_method":
             result = getattr(args[0], str(node.target))(*args[1:], **kwargs)
         else:
-            result = node.target(*args, **kwargs)  # type: ignore[operator]
+            function: Any = node.target
+            result = function(*args, **kwargs)
         dropouts = tuple(name for value in read for name in _dropouts(value))
         several = isinstance(result, tuple | list)
         moved = [Moved(part, dropouts) for part in (result if several else [result])]
