@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from ..errors import InputError, UnsupportedLayer
+from ..layers import Gather
 from ..lrp.reading.registry import registered
 from ..lrp.reading.tracer import Proxy
 from .sequences import is_torchs_own, runs_as
@@ -30,7 +31,10 @@ MOVES = {
 }
 """Functions and methods that only move values, leave some out, repeat them or set zeros beside them."""
 
-MOVING_LAYERS = (nn.Flatten, nn.Unflatten, nn.Identity, nn.ZeroPad1d, nn.ZeroPad2d, nn.PixelUnshuffle, nn.PixelShuffle)
+MOVING_LAYERS = (
+    *(nn.Flatten, nn.Unflatten, nn.Identity, nn.ZeroPad1d, nn.ZeroPad2d, nn.PixelUnshuffle, nn.PixelShuffle),
+    Gather,
+)
 DROPOUTS = (nn.Dropout, nn.AlphaDropout)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CONVOLVING = {*("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")}

@@ -225,7 +225,7 @@ def check_export(folder: Path, data: Dataset, built: nn.Module) -> None:
     Raises `StorageError` if it is not what its card says.
     """
     described = read_card(folder)["network"]
-    network, card = load_export(folder, built if "class" in described else None)
+    network, card = load_export(folder, built) if "class" in described else load_export(folder)
     found = evaluate(network, data.test, encode=_encode(network)).accuracy
     if found != card["accuracy"]["value"]:
         raise StorageError(
