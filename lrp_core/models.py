@@ -112,6 +112,22 @@ def as_layers(built: Layers | nn.Module) -> Layers:
     return list(built)
 
 
+def spec_of(network: nn.Module) -> ModelSpec | None:
+    """How to build a network again, None for one of one's own."""
+    spec = getattr(network, "spec", None)
+    return spec if isinstance(spec, ModelSpec) else None
+
+
+def needed_spec(spec: ModelSpec | None) -> ModelSpec:
+    """`spec`, for what trains from scratch. Raises `InputError` if there is none."""
+    if spec is None:
+        raise InputError(
+            "to train a network of your own from scratch, say how to build it: register_model(name, builder), then "
+            "build_model(name, data)"
+        )
+    return spec
+
+
 @torch.no_grad()
 def count_outputs(model: nn.Module, shape: Sequence[int]) -> int:
     """How many classes `model` tells apart: the logits that it gives for one input of `shape`.

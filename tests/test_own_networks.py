@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from lrp_core.data import Dataset, Split
 from lrp_core.errors import InputError, StorageError, UnsupportedLayer
-from lrp_core.evaluation import measure_cost
+from lrp_core.evaluation import Removal, Retrain, measure_cost, roar
 from lrp_core.layers import Gather
 from lrp_core.lrp import attribute
 from lrp_core.models import ARCHITECTURES, ModelSpec, Network, build_model, count_outputs, register_model
@@ -363,6 +364,9 @@ def test_hooks_are_not_lost_in_silence():
 def test_scratch_asks_for_a_builder():
     with pytest.raises(InputError, match=r"register_model\(name, builder\)"):
         build_pruned(prune_inputs(built("residual"), MASK).spec, MASK)
+    data = toy_split(20)
+    with pytest.raises(InputError, match=r"register_model\(name, builder\)"):
+        roar(Residual(), data, data, torch.ones_like, Removal(), [0.5], retrain=Retrain(seeds=(0,)))
 
 
 # Elimination
@@ -548,6 +552,22 @@ def test_exports_of_a_sequence_need_nothing_but_the_folder(toy, tmp_path):
     (tmp_path / "out" / CARD).write_text(json.dumps(card | {"classes": ["a", "b"]}))
     with pytest.raises(StorageError, match="does not describe"):
         load_export(tmp_path / "out")
+
+
+def test_tables_of_numbers_are_predicted_as_they_were(tmp_path):
+    """What was taken off the columns is on the card: the numbers of the table are given, not standardised ones."""
+    random = torch.Generator().manual_seed(0)
+    labels = torch.arange(120) % 3
+    values = torch.randn(120, 5, generator=random) + 4 * labels[:, None] + 100
+    parts = [Split(values[a:b], labels[a:b]) for a, b in ((0, 60), (60, 90), (90, 120))]
+    data = Dataset("table", ("a", "b", "c"), *parts, input_names=tuple("vwxyz")).standardised()
+    mask = PixelMask.from_indices([0, 3], (5,))
+    network = fit(nn.Sequential(nn.Linear(5, 3)), data, recipe=Recipe(epochs=30, lr=0.1), device="cpu")
+    card = export(prune_inputs(network, mask), tmp_path / "out", data=data).card
+    assert card["input"]["names"] == list("vwxyz")
+    names, _ = predict(tmp_path / "out", values[90:])
+    assert np.mean([name == "abc"[label] for name, label in zip(names, labels[90:], strict=True)]) > 0.9
+    assert names == predict(tmp_path / "out", values[90:].double())[0]
 
 
 def test_the_card_says_when_nothing_is_saved(toy, tmp_path):

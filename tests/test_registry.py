@@ -60,7 +60,9 @@ def test_entries_reach_another_process(colours):
 
 PLUGIN = """
 import lrp_core as lc
-lc.register_criterion(lc.Criterion("last-first", "by their place, the last one first", score=lambda m, s, seed: s.pixels[0].flatten().double().cumsum(0)))
+def last_first(model, split, seed):
+    return split.raw[0].flatten().double().cumsum(0)
+lc.register_criterion(lc.Criterion("last-first", "by their place, the last one first", score=last_first))
 """
 
 

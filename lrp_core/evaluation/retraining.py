@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data import Split
 from ..errors import InputError
-from ..models import Network, build_from_spec
+from ..extras import from_extra
+from ..models import build_from_spec, needed_spec, spec_of
 from ..training import Recipe, evaluate, fit
 from .checks import check_share
 from .curves import ORDERS
 from .fills import PixelStatistics
 from .removal import VARIANTS, Removal, each_block
 from .statistics import mean_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Attribute = Callable[[Float[Tensor, "n *shape"]], Float[Tensor, "n *shape"]]
 """Gives the relevance of images; it knows no labels, so that none can leak from the test images."""
@@ -40,7 +44,7 @@ class Retrain:
 
 
 def roar(
-    network: Network,
+    network: nn.Module,
     train: Split,
     test: Split,
     attribute: Attribute,
@@ -55,9 +59,13 @@ def roar(
     At each share the most relevant inputs (order "MoRF") and the least relevant ones ("LeRF") are removed from training
     and test images alike, and networks of the same architecture are trained from scratch. Share 0 is the baseline.
     One row for each order and share: mean `accuracy` over seeds with Student's t interval (NaN for one seed).
-    `on_network(networks trained)` reports progress. Raises `InputError` for a share that is not between 0 and 1, before
-    anything is trained.
+    `on_network(networks trained)` reports progress. Raises `InputError` for a share that is not between 0 and 1, or a
+    network that nobody can build again, before anything is trained.
     """
+    with from_extra():
+        import pandas as pd
+
+    needed_spec(spec_of(network))
     for share in shares:
         check_share(share)
     relevance = [attribute(split.images) for split in (train, test)]
@@ -76,7 +84,7 @@ def roar(
 
 
 def mask_leak(
-    network: Network,
+    network: nn.Module,
     train: Split,
     test: Split,
     attribute: Attribute,
@@ -92,6 +100,10 @@ def mask_leak(
     over seeds with Student's t interval, and `chance`, the share of the most frequent class among the test labels. An
     accuracy above chance is class information that a retrained network may read off the shape of what was removed.
     """
+    with from_extra():
+        import pandas as pd
+
+    needed_spec(spec_of(network))
     check_share(share)
     statistics = PixelStatistics.of(train)
     made = [_made(split, attribute(split.images), removal, share, statistics) for split in (train, test)]
@@ -138,12 +150,12 @@ class _Counter:
 
 
 def _retrained(
-    network: Network, train: Split, test: Split, inputs: tuple[Tensor, Tensor], retrain: Retrain, progress: _Counter
+    network: nn.Module, train: Split, test: Split, inputs: tuple[Tensor, Tensor], retrain: Retrain, progress: _Counter
 ) -> list[float]:
     """Test accuracy of one fresh network for each seed, trained and tested on `inputs` in place of the images."""
     accuracies = []
     for seed in retrain.seeds:
-        fresh = build_from_spec(network.spec, seed=seed)
+        fresh = build_from_spec(needed_spec(spec_of(network)), seed=seed)
         trained = fit(fresh, train, recipe=retrain.recipe, seed=seed, device="cpu", encode=lambda _: inputs[0])
         accuracies.append(evaluate(trained, test, device="cpu", encode=lambda _: inputs[1]).accuracy)
         progress.count()

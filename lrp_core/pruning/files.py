@@ -16,11 +16,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..errors import InputError, LrpError, StorageError, storage_errors
-from ..models import ModelSpec, build_from_spec
+from ..models import ModelSpec, build_from_spec, spec_of
 from ..storage import write_atomic
 from .descriptions import build_layers, describe_layers
 from .mask import PixelMask
-from .network import PrunedNetwork, build_pruned, prune_inputs, spec_of
+from .network import PrunedNetwork, build_pruned, prune_inputs
 
 MAX_INPUTS = 2**24
 """A file that describes a network on more inputs than these is refused before anything is built."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError, UnsupportedLayer, check_choice
 from ..layers import Scatter
-from ..models import ModelSpec, build_from_spec, count_outputs
+from ..models import ModelSpec, build_from_spec, count_outputs, needed_spec, spec_of
 from ..training import selects_pixels
 from .crop import slice_convolutional, slice_dense
 from .descriptions import describe_layers
@@ -159,11 +159,7 @@ def build_pruned(
     box with the removed pixels in it set to `fill`. "sliced": of the form that `prune_inputs` gives. On the
     device "meta" its weights take no memory. Raises `InputError` for no spec, and for one that nobody can build.
     """
-    if spec is None:
-        raise InputError(
-            "to train a network of your own from scratch, say how to build it: register_model(name, builder), then "
-            "build_model(name, data)"
-        )
+    spec = needed_spec(spec)
     _check_mask(spec, mask)
     check_choice("structure", structure, STRUCTURES)
     if structure == "sliced":
@@ -175,12 +171,6 @@ def build_pruned(
         layers, shape = [("scatter", Scatter(box.indices, box.shape, fill))], box.shape
     inner = build_from_spec(replace(spec, shape=shape), seed=seed, device=device)
     return PrunedNetwork(named_layers([*layers, *inner.named_children()]), mask, fill, "fresh", spec)
-
-
-def spec_of(network: nn.Module) -> ModelSpec | None:
-    """How to build a network again, None for one of one's own."""
-    spec = getattr(network, "spec", None)
-    return spec if isinstance(spec, ModelSpec) else None
 
 
 def _check_mask(spec: ModelSpec, mask: PixelMask) -> None:

@@ -91,7 +91,7 @@ def eliminate(
     how = explaining_criterion(criterion)
     check_choice("statistic", statistic, STATISTICS)
     check_choice("start", start, STARTS)
-    shape = tuple(split.pixels.shape[1:])
+    shape = split.shape
     if len(split) == 0:
         raise InputError("there are no images to eliminate inputs by: the split is empty")
     network = _with_spec(network, shape)
@@ -142,8 +142,8 @@ class _Sliced:
         spec = self.network.spec
         small = prune_inputs(self.network, PixelMask(kept, spec.shape))
         network = Network(replace(spec, shape=(len(kept),)), as_layers(small.body))
-        pixels = self.split.pixels.flatten(1)[:, kept][:, :, None, None]
-        cut = _Sliced(network, Split(pixels, self.split.labels, self.split.indices))
+        raw = self.split.raw.flatten(1)[:, kept][:, :, None, None]
+        cut = _Sliced(network, self.split.with_raw(raw))
         tuned = fit(network, cut.split.take(sample), recipe=recipe, seed=seed, device="cpu", encode=cut._encode)
         return replace(cut, network=tuned)
 

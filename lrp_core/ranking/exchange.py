@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..data import Split
+from ..data import Split, to_inputs
 from ..errors import InputError
 from .elimination import ranking_of_order
 from .neighbours import Images, Neighbourhood, best_temperature, expected_error, find_neighbours
 from .ranking import Ranking, check_keep
+from .search import Search
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def exchange(
     if keep == n_pool:
         return ranking
     pool = ranking.order[:n_pool]
-    inputs = split.pixels.flatten(1)[:, pool].float().div_(255)
+    inputs = to_inputs(split.raw.flatten(1)[:, pool])
     order = torch.randperm(len(split), generator=random)
     n_held = min(options.validation, len(split) // 6)
     held_out, rest = _images(inputs, split, order[:n_held]), order[n_held:]
@@ -91,23 +92,18 @@ def exchange(
     def validate(columns: list[int]) -> float:
         return float(expected_error(_distances(held_out, known, columns, options.neighbours), temperature).mean())
 
-    best = list(range(keep))
-    temperature = best_temperature(_distances(held_out, known, best, options.neighbours))
-    error, swaps = validate(best), options.swaps
-    for number in range(1, options.rounds + 1):
+    def step(columns: list[int], swaps: int) -> list[int]:
+        nonlocal rest
         rest = rest[torch.randperm(len(rest), generator=random)]
         queries = _images(inputs, split, rest[:n_queries])
         references = _images(inputs, split, rest[n_queries:][: options.references])
-        found = _swap(Neighbourhood(queries, references, best, options.neighbours), best, temperature, swaps, options)
-        after = error if found == best else validate(found)
-        if after < error:
-            best, error = found, after
-        else:
-            swaps //= 2
-        if on_round:
-            on_round(number, error)
-        if swaps == 0:
-            break
+        neighbourhood = Neighbourhood(queries, references, columns, options.neighbours)
+        return _swap(neighbourhood, columns, temperature, swaps, options)
+
+    first = list(range(keep))
+    temperature = best_temperature(_distances(held_out, known, first, options.neighbours))
+    search = Search(options.rounds, options.swaps)
+    best = search.improve(first, validate(first), step, validate, on_round)
     return put_first(ranking, best, n_pool, f"exchange at {keep}")
 
 
@@ -164,8 +160,8 @@ def put_first(ranking: Ranking, places: Sequence[int], n_pool: int, how: str) ->
 
 def check_images(ranking: Ranking, split: Split) -> None:
     """Raise `InputError` if these images cannot judge sets of the ranking's inputs."""
-    if tuple(split.pixels.shape[1:]) != ranking.shape:
-        raise InputError(f"the ranking is of inputs of shape {ranking.shape}, not {tuple(split.pixels.shape[1:])}")
+    if split.shape != ranking.shape:
+        raise InputError(f"the ranking is of inputs of shape {ranking.shape}, not {split.shape}")
     if len(split) < FEWEST_IMAGES:
         raise InputError(
             f"an exchange needs at least {FEWEST_IMAGES} images to choose and to judge by, not {len(split)}"

@@ -19,13 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data import Dataset, load_dataset
+from ..data import Dataset, Scaler, load_dataset
 from ..errors import InputError, StorageError, check_choice, storage_errors
 from ..evaluation import measure_cost, wilson_interval
-from ..models import count_outputs
+from ..models import count_outputs, spec_of
 from ..pruning import PrunedNetwork
 from ..pruning.files import describe, load_network, save_network
-from ..pruning.network import spec_of
 from ..training import evaluate, predict_logits
 from .describe import Trial
 from .ledger import Ledger
@@ -140,9 +139,10 @@ def make_card(network: nn.Module, data: Dataset, checksum: str, provenance: dict
         "classes": list(data.classes),
         "input": {
             "shape": list(data.shape),
+            **({"names": list(data.input_names)} if data.input_names is not None else {}),
             "kept_pixels": kept,
             "order": "positions in the flattened image, row by row; the network takes these pixels, in this order",
-            "normalisation": {"scale": 1 / 255, "offset": 0.0, "range": [0.0, 1.0]},
+            "normalisation": _normalisation(data),
         },
         "accuracy": {
             "dataset": data.name,
@@ -169,6 +169,15 @@ def make_card(network: nn.Module, data: Dataset, checksum: str, provenance: dict
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": {WEIGHTS: {"sha256": checksum}},
     }
+
+
+def _normalisation(data: Dataset) -> dict[str, Any]:
+    """How raw values become what the network takes: (raw - mean) / scale, by input, or one scale for all."""
+    if data.scaler is not None:
+        return {"mean": list(data.scaler.mean), "scale": list(data.scaler.scale)}
+    if data.train.is_bytes:
+        return {"scale": 1 / 255, "offset": 0.0, "range": [0.0, 1.0]}
+    return {"scale": 1.0, "offset": 0.0}
 
 
 def load_export(folder: str | Path, network: nn.Module | None = None) -> tuple[nn.Module, dict[str, Any]]:
@@ -206,12 +215,15 @@ def read_card(folder: Path) -> dict[str, Any]:
         if found > CARD_VERSION:
             raise StorageError(f"{path} is of version {found}, newer than this program's: update it")
         texts = [card["files"][WEIGHTS]["sha256"], *card["classes"]]
-        numbers = [*card["input"]["shape"], card["accuracy"]["value"]]
+        normalisation = card["input"]["normalisation"]
+        scaler = [normalisation.get(name, ()) for name in ("mean", "scale")]
+        numbers = [*card["input"]["shape"], card["accuracy"]["value"], *scaler[0], *scaler[1]]
         if not (
             type(found) is int
             and found >= 1
             and all(isinstance(text, str) for text in texts)
             and all(isinstance(number, int | float) for number in numbers)
+            and {len(values) for values in scaler} <= {0, math.prod(card["input"]["shape"])}
         ):
             raise TypeError
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
@@ -237,12 +249,17 @@ def check_export(folder: Path, data: Dataset, built: nn.Module) -> None:
 def predict(folder: str | Path, images: Tensor, network: nn.Module | None = None) -> tuple[list[str], np.ndarray]:
     """Classes and their probabilities [n] that an export gives for images [n, c, h, w], or for one [c, h, w].
 
-    Pixels are numbers in [0, 1], or bytes; `network` is as for `load_export`. Raises `InputError` for images of the
-    wrong size or kind, or with values that are not finite or outside [0, 1].
+    Pixels are numbers in [0, 1], or bytes. Other inputs [n, *shape] are the numbers that the data held, before anything
+    was taken off them. `network` is as for `load_export`. Raises `InputError` for images of the wrong size or kind, or
+    with values that are not finite or, for pixels, outside [0, 1].
     """
     network, card = load_export(folder, network)
     shape = tuple(card["input"]["shape"])
-    if images.dtype == torch.uint8:
+    normalisation = card["input"]["normalisation"]
+    are_pixels = "range" in normalisation
+    if not are_pixels:
+        images = images if images.is_floating_point() or images.is_complex() else images.float()
+    elif images.dtype == torch.uint8:
         images = images.float() / 255
     if not images.is_floating_point():
         raise InputError(f"pixels must be bytes or numbers in [0, 1], not {images.dtype}")
@@ -255,7 +272,9 @@ def predict(folder: str | Path, images: Tensor, network: nn.Module | None = None
     if not bool(torch.isfinite(images).all()):
         raise InputError("the images hold NaN or infinity: clean them first")
     low, high = float(images.min()), float(images.max())
-    if not 0 <= low <= high <= 1:
+    if "mean" in normalisation:
+        images = Scaler(tuple(normalisation["mean"]), tuple(normalisation["scale"])).apply(images)
+    elif are_pixels and not 0 <= low <= high <= 1:
         raise InputError(f"pixels must lie in [0, 1], not in [{low:g}, {high:g}]: divide bytes by 255")
     images = images.to(next(network.parameters(), images).dtype)
     encode = _encode(network)
