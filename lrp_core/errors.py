@@ -28,6 +28,10 @@ class NonFiniteRelevance(LrpError, ArithmeticError):
     """Relevance, or the network's own output, that would be NaN or infinite."""
 
 
+class MissingExtra(LrpError, ImportError):
+    """A part of the program that needs a package which is not installed."""
+
+
 class Cancelled(LrpError):
     """A run that was asked to stop; what it had finished is kept."""
 

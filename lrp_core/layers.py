@@ -1,4 +1,4 @@
-"""The two layers that torch lacks and that a convolutional network on a part of its inputs needs."""
+"""The layers that torch lacks and that networks on a part of their inputs need."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from .errors import InputError
 from .lrp import register
+from .lrp.operations import Rearrangement
 from .pruning_operations import Framing, Scattering
 
 
@@ -70,5 +71,29 @@ class Frame(nn.Module):
         return f"into {tuple(self.surround.shape)} at row {self.top}, column {self.left}"
 
 
+class Gather(nn.Module):
+    """Some of the kept inputs, in the order in which a layer reads them: [n, k] -> [n, m].
+
+    `positions` [m] count the kept inputs from 0; one may stand there more than once.
+    """
+
+    positions: Tensor
+
+    def __init__(self, positions: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("positions", positions.clone(), persistent=False)
+
+    def forward(self, kept: Tensor) -> Tensor:
+        return kept.index_select(1, self.positions)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.positions)} inputs"
+
+
+def _rearrangement(layer: Gather) -> Rearrangement:
+    return Rearrangement(layer.forward)
+
+
 register(Scatter, Scattering)
 register(Frame, Framing)
+register(Gather, _rearrangement)

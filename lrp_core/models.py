@@ -1,15 +1,20 @@
-"""A registry of architectures: name -> network, for any input shape and number of classes."""
+"""A registry of architectures: name -> network, for any input shape and number of classes.
+
+A network of one's own needs no entry here. With one (`register_model`) it can also be built again, which training from
+scratch takes.
+"""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .errors import InputError, check_choice
 from .registry import Registry
@@ -27,6 +32,11 @@ class ModelSpec:
     shape: tuple[int, ...]
     n_classes: int
     dataset: str | None = None
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether every copy of this project can build it."""
+        return ARCHITECTURES.is_built_in(self.architecture)
 
 
 class Network(nn.Sequential):
@@ -59,7 +69,7 @@ def build_model(
     shape: Sequence[int] | None = None,
     n_classes: int | None = None,
     seed: int = 0,
-) -> Any:
+) -> Network:
     """A freshly initialised network for `data`, or for inputs of `shape` and `n_classes` classes.
 
     The same `seed` gives the same weights; torch's global random state is left as it was. Raises
@@ -75,7 +85,7 @@ def build_model(
     return build_from_spec(spec, seed=seed)
 
 
-def build_from_spec(spec: ModelSpec, *, seed: int = 0, device: str = "cpu") -> Any:
+def build_from_spec(spec: ModelSpec, *, seed: int = 0, device: str = "cpu") -> Network:
     """`build_model` for a spec that is already at hand; on the device "meta" it takes no memory."""
     builder = ARCHITECTURES[check_choice("model", spec.architecture, ARCHITECTURES)]
     if not spec.shape or min(spec.shape) < 1:
@@ -84,11 +94,44 @@ def build_from_spec(spec: ModelSpec, *, seed: int = 0, device: str = "cpu") -> A
         raise InputError(f"cannot build a classifier for {spec.n_classes} classes: it needs at least 2")
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
-        built = builder(spec)
-        return built if isinstance(built, nn.Module) else Network(spec, built)
+        return Network(spec, _as_layers(builder(spec), spec))
 
 
 Builder = Callable[[ModelSpec], Layers | nn.Module]
+"""Makes a network for a spec's shape and number of classes: its layers, by name and in order, or any module."""
+
+
+def _as_layers(built: Layers | nn.Module, spec: ModelSpec) -> Layers:
+    """What a builder made, as named layers; a module that is no plain sequence is one layer."""
+    if isinstance(built, nn.Sequential) and type(built).forward is nn.Sequential.forward:
+        return [(name, layer) for name, layer in built._modules.items() if layer is not None]
+    if isinstance(built, nn.Module):
+        return [("network", built)]
+    if not isinstance(built, list | tuple):
+        raise InputError(f"the builder of {spec.architecture!r} gives {type(built).__name__}, not a network")
+    return list(built)
+
+
+@torch.no_grad()
+def count_outputs(model: nn.Module, shape: Sequence[int]) -> int:
+    """How many classes `model` tells apart: the logits that it gives for one input of `shape`.
+
+    A copy runs, so that `model` is not touched. Raises `InputError` if it does not take such an input, or gives
+    something else than logits [1, classes].
+    """
+    twin = copy.deepcopy(model).eval()
+    first = next(twin.parameters(), torch.zeros(()))
+    try:
+        logits = twin(torch.zeros(1, *shape, dtype=first.dtype, device=first.device))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{type(model).__name__} does not take inputs of shape {tuple(shape)} in batches: {reason}"
+        ) from error
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
+        given = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(f"{type(model).__name__} gives {given} for one input, where logits [1, classes] are needed")
+    return logits.shape[1]
 
 
 def _mlp(*hidden: int) -> Builder:
@@ -176,5 +219,12 @@ ARCHITECTURES: Registry[Builder] = Registry(
 
 
 def register_model(name: str, builder: Builder) -> Builder:
-    """Make an architecture of your own known by its name, everywhere in this process. Raises `InputError`."""
+    """Make an architecture of your own known by its name, everywhere in this process.
+
+    `builder(spec)` gives a network for inputs of `spec.shape` and `spec.n_classes` classes. For training on kept inputs
+    from scratch it is asked for inputs of the shape (k,), or, if the network convolves, for the bounding box of the kept
+    inputs. Raises `InputError` for a name that is taken, or a builder that cannot be called.
+    """
+    if not callable(builder):
+        raise InputError(f"register_model takes a function from a ModelSpec to a network, not {builder!r}")
     return ARCHITECTURES.register(name, builder)

@@ -33,7 +33,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def register(self, name: str, entry: T) -> T:
         """Add an entry of one's own, or replace one of one's own. Raises `InputError` for a name that is taken."""
-        if not isinstance(name, str) or not name.strip() or "," in name:
+        if not name.strip() or "," in name:
             raise InputError(f"a {self.kind} needs a name without commas, not {name!r}")
         if name in self._built_in and self._entries[name] is not entry:
             raise InputError(f"{self.kind} {name!r} is this project's own: choose another name")

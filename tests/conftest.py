@@ -19,6 +19,14 @@ settings.load_profile("lrp")
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Networks this small are an order of magnitude slower on several threads of a busy machine."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One cache folder for the whole session, so that no test ever touches the real one."""
     folder = tmp_path_factory.mktemp("cache")

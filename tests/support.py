@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +19,22 @@ from lrp_core.models import Network, build_model
 from lrp_core.ranking import CRITERIA
 
 ROOT = Path(__file__).resolve().parent.parent
+
+PATIENCE = 600
+"""Seconds after which a test gives up on what it waits for. It ends a hang; nothing is measured by it."""
+
+
+def wait_until(is_so: Callable[[], Any], what: str = "what was waited for") -> None:
+    """Return as soon as `is_so()` is true."""
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline, f"{what} is not so after {PATIENCE} s"
+        time.sleep(0.02)
+
+
+def readme_blocks(language: str, file: str = "README.md") -> list[str]:
+    """The code blocks of that language in a Markdown file of the project, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / file).read_text(), re.MULTILINE | re.DOTALL)
 
 
 def toy_split(n: int, *, size: int = 6, classes: int = 3, seed: int = 0) -> Split:
@@ -80,7 +99,7 @@ def check_sentence(error: BaseException) -> None:
 
 def python(code: str, *args: object, cache: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run `code` in a fresh interpreter without the type checks, with `args` in sys.argv."""
-    return subprocess.run([*python_command(code, *args)], **python_options(cache), timeout=120, check=False)
+    return subprocess.run([*python_command(code, *args)], **python_options(cache), timeout=PATIENCE, check=False)
 
 
 def python_command(code: str, *args: object) -> list[str]:

@@ -24,7 +24,16 @@ from lrp_core.data import DATASETS, Dataset, Split, load_dataset, to_images
 from lrp_core.errors import InputError, LrpError, StorageError
 
 from . import idx
-from .support import ROOT, is_one_sentence, python, python_command, python_options, toy_split
+from .support import (
+    PATIENCE,
+    ROOT,
+    is_one_sentence,
+    python,
+    python_command,
+    python_options,
+    toy_split,
+    wait_until,
+)
 
 SIBLINGS = [name for name in DATASETS if name != "mnist"]
 DIGITS = tuple(string.digits)
@@ -324,6 +333,20 @@ def test_a_touched_archive_gives_the_same_data(kmnist):
     assert_same(fresh("kmnist", root), before)
 
 
+def test_the_folder_that_lrp_data_names_is_tried_with_the_name_and_without(tmp_path, own_cache, monkeypatch):
+    first, second = idx.publish("kmnist", seed=1), idx.publish("kmnist", seed=2)
+    for published, folder in ((first, tmp_path / "first"), (second, tmp_path / "second" / "kmnist")):
+        published.register(monkeypatch)
+        published.write(folder)
+        monkeypatch.setenv("LRP_DATA", str(tmp_path / folder.relative_to(tmp_path).parts[0]))
+        assert_official(load_dataset("kmnist"), published)
+    monkeypatch.setenv("LRP_DATA", str(tmp_path / "first"))
+    assert_official(load_dataset("kmnist"), first)
+    monkeypatch.setenv("LRP_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(StorageError, match=r"LRP_DATA is .*, which is no folder"):
+        load_dataset("kmnist", split_seed=3)
+
+
 def test_unpacked_files_that_change_are_read_again(tmp_path, own_cache, monkeypatch):
     first, second = idx.publish("kmnist", seed=1), idx.publish("kmnist", seed=2)
     first.register(monkeypatch)
@@ -481,7 +504,7 @@ def test_a_download_without_network_is_one_sentence(name, error, own_cache, monk
 
 @pytest.fixture
 def net(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A network from which only the stand-in for KMNIST can be had; the list tells what was fetched."""
+    """A network that has only the stand-in for KMNIST; the list tells what was fetched."""
     published = idx.publish("kmnist")
     published.register(monkeypatch)
     fetched: list[str] = []
@@ -532,7 +555,7 @@ def test_the_prepared_copy_is_what_was_prepared(kmnist, monkeypatch):
     def fail(*_args, **_kwargs):
         raise AssertionError("the archives were read again")
 
-    monkeypatch.setattr("lrp_core.data.read_raw", fail)
+    monkeypatch.setattr("lrp_core.data.archives.Source.read", fail)
     assert_same(fresh("kmnist", root), first)
 
 
@@ -609,12 +632,12 @@ def test_the_digest_tells_data_apart(toy):
 
     train = toy.train
     assert digest(train.take(torch.arange(len(train)))) == toy.digest
-    for part in ("pixels", "labels"):
-        tensors = {name: getattr(train, name).clone() for name in ("pixels", "labels", "indices")}
+    for part in ("raw", "labels"):
+        tensors = {name: getattr(train, name).clone() for name in ("raw", "labels", "indices")}
         tensors[part].view(-1)[-1] ^= 1
         assert digest(Split(**tensors)) != toy.digest, part
-    wide = train.pixels.reshape(len(train), 1, 4, 9)
-    assert digest(Split(wide, train.labels, train.indices)) != toy.digest, "images of another shape"
+    parts = (Split(p.raw.reshape(len(p), 1, 4, 9), p.labels, p.indices) for p in (train, toy.validation, toy.test))
+    assert Dataset("toy", toy.classes, *parts).digest != toy.digest, "images of another shape"
     assert digest(train.take(torch.arange(len(train)).flip(0))) != toy.digest, "another order"
 
 
@@ -643,11 +666,9 @@ def test_processes_that_prepare_at_once_all_succeed(kmnist, own_cache, tmp_path)
         )
         for flag in ready
     ]
-    deadline = time.monotonic() + 90
-    while not all(flag.exists() for flag in ready) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: all(flag.exists() for flag in ready))
     go.touch()
-    outputs = [process.communicate(timeout=60) for process in running]
+    outputs = [process.communicate(timeout=PATIENCE) for process in running]
     expected = fresh("kmnist", root).digest
     assert [out.strip() for out, _ in outputs] == [expected] * 2, [err[-500:] for _, err in outputs]
     assert len(prepared_files(own_cache)) == 1

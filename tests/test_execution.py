@@ -33,17 +33,10 @@ from lrp_core.study.stages import base_network
 from lrp_core.study.workers import Pool, cluster, open_pool
 from lrp_core.version import __version__
 
-from .support import ROOT, check_sentence
+from .support import PATIENCE, ROOT, check_sentence, wait_until
 from .test_study import table_of, tiny
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
-
-
-def wait_until(is_so: Callable[[], Any], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.05)
 
 
 def keys_of(study: Study) -> list[str]:
@@ -120,7 +113,7 @@ def test_leaving_ends_what_is_in_flight(tmp_path: Path) -> None:
             break
     steps.close()
     pids = [int(file.name) for file in tmp_path.iterdir()]
-    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), 10)
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
 
 
 @pytest.mark.parametrize(
@@ -212,10 +205,10 @@ class Other:
     def wait_for(self, trials: int) -> None:
         """Return when so many trials are in the ledger."""
         ledger = Ledger(self.folder)
-        wait_until(lambda: len(ledger.recorded(keys_of(STUDY))) >= trials, 120)
+        wait_until(lambda: len(ledger.recorded(keys_of(STUDY))) >= trials)
 
     def finish(self) -> list[str]:
-        out, err = self.process.communicate(timeout=200)
+        out, err = self.process.communicate(timeout=PATIENCE)
         assert self.process.returncode == 0, err
         return out.split()
 
@@ -292,7 +285,7 @@ def test_however_it_is_stopped_nothing_is_left_running(tmp_path: Path, stop: str
         start_new_session=True,
     )
     try:
-        wait_until(lambda: ledger.recorded(keys), 120)
+        wait_until(lambda: ledger.recorded(keys))
         family = psutil.Process(process.pid).children(recursive=True)
         if stop == "cancel":
             ledger.request_cancel(study.key)
@@ -304,7 +297,7 @@ def test_however_it_is_stopped_nothing_is_left_running(tmp_path: Path, stop: str
             process.send_signal(getattr(signal, stop))
         assert process.stderr is not None
         said = process.stderr.read() if stop != "SIGKILL" else ""
-        code = process.wait(60)
+        code = process.wait(PATIENCE)
         _, alive = psutil.wait_procs(family, 20)
         assert not alive
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,21 +12,23 @@ from lrp_core.study.launch import log_path, start_export, start_study
 from lrp_core.study.ledger import Ledger, Run
 from lrp_core.views.study import export_folder, study_trials
 
+from .support import wait_until
+
 STUDY = Study(
     architecture="softmax", n_train=300, epochs=1, retrain_epochs=1, keeps=(100,), seeds=(0, 1), criteria=("random",)
 )
 
 
-def wait_for(ledger: Ledger, run: str, seconds: float = 120) -> Run:
+def wait_for(ledger: Ledger, name: str) -> Run:
     """The run once no process is at it any more."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = ledger.run(run)
+
+    def run() -> Run:
+        found = ledger.run(name)
         assert found is not None
-        if not found.is_active:
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"{run} is still {found.state} after {seconds} s: {log_path(ledger, run).read_text()}")
+        return found
+
+    wait_until(lambda: not run().is_active, f"the end of {name}")
+    return run()
 
 
 def test_a_study_started_and_an_export_of_it(mnist: Dataset, tmp_path: Path) -> None:

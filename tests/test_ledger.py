@@ -116,7 +116,7 @@ def test_a_cancel_request_reaches_the_next_report(ledger: Ledger) -> None:
 
 def test_a_killed_run_shows_as_interrupted_and_can_be_taken_up(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    process = holder(tmp_path, "time.sleep(60)")
+    process = holder(tmp_path, "time.sleep(600)")
     try:
         run = ledger.run("r")
         assert run is not None
@@ -148,7 +148,7 @@ def state_of(ledger: Ledger) -> str:
 def test_a_shared_run_lives_as_long_as_any_holder(tmp_path: Path) -> None:
     """The first is killed: the second goes on with it, and ends it."""
     ledger = Ledger(tmp_path)
-    first = holder(tmp_path, "time.sleep(60)", share=True)
+    first = holder(tmp_path, "time.sleep(600)", share=True)
     try:
         before = ledger.run("r")
         with ledger.running("r", "study", "quick", {"a": 1}, 3, share=True) as mine:
@@ -156,7 +156,7 @@ def test_a_shared_run_lives_as_long_as_any_holder(tmp_path: Path) -> None:
             joined = ledger.run("r")
             assert before is not None
             assert joined is not None
-            assert (joined.started, joined.done) == (before.started, 1), "who joins does not begin anew"
+            assert (joined.started, joined.done) == (before.started, 1), "who joins does not begin again"
             kill(first)
             assert state_of(ledger) == "running"
             with Ledger(tmp_path).running("r", "study", "quick", {"a": 1}, 3) as other:
@@ -210,7 +210,7 @@ def test_a_claim_is_its_holders_alone(ledger: Ledger) -> None:
 
 def test_the_claims_of_the_dead_are_taken_over(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    process = holder(tmp_path, "ledger.claim('k', mine); print('claimed', flush=True); time.sleep(60)", share=True)
+    process = holder(tmp_path, "ledger.claim('k', mine); print('claimed', flush=True); time.sleep(600)", share=True)
     try:
         assert process.stdout is not None
         assert process.stdout.readline().strip() == "claimed"
@@ -321,9 +321,7 @@ def test_readers_do_not_wait_for_a_writer(ledger: Ledger) -> None:
     try:
         writer.execute("BEGIN IMMEDIATE")
         writer.execute("DELETE FROM trials")
-        started = time.perf_counter()
-        assert Ledger(ledger.folder).recorded(["k"]) == {"k"}
-        assert time.perf_counter() - started < 5
+        assert Ledger(ledger.folder).recorded(["k"]) == {"k"}  # one that waited would give up: the writer stays
     finally:
         writer.close()
 
@@ -401,6 +399,6 @@ def test_a_cancellation_reaches_a_run_that_is_only_starting(ledger: Ledger) -> N
     ledger.request_cancel("r")
     with pytest.raises(Cancelled), ledger.running("r", "study", "quick", {}, 3):
         ledger.report("r", "trials", 0)
-    assert ledger.announce("r", "study", "quick", {}, 3), "what is started anew is not cancelled"
+    assert ledger.announce("r", "study", "quick", {}, 3), "what is started again is not cancelled"
     with ledger.running("r", "study", "quick", {}, 3):
         ledger.report("r", "trials", 0)

@@ -296,19 +296,22 @@ def test_odd_layers_are_exact_or_refused(odd):
 
 
 @pytest.mark.parametrize(
-    "layers",
+    ("layers", "named"),
     [
-        [("norm", nn.LayerNorm(9)), ("fc", nn.Linear(9, 3))],
-        [("flatten", nn.Flatten()), ("relu", nn.ReLU()), ("fc", nn.Linear(9, 3))],
-        [("body", nn.Sequential(nn.Flatten(), nn.Linear(9, 3)))],
-        [("flatten", nn.Flatten())],
+        (
+            [("norm", nn.LayerNorm(3)), ("flatten", nn.Flatten()), ("fc", nn.Linear(9, 3))],
+            r"layer 'norm' \(LayerNorm\)",
+        ),
+        ([("flatten", nn.Flatten()), ("relu", nn.ReLU()), ("fc", nn.Linear(9, 3))], r"layer 'relu' \(ReLU\)"),
+        ([("flatten", nn.Flatten())], "Network returns inputs"),
     ],
-    ids=["norm", "relu", "nested", "no layer"],
+    ids=["norm", "relu", "no layer"],
 )
-def test_networks_that_do_not_start_with_a_dense_layer_are_refused(layers):
+def test_networks_that_do_not_start_with_a_layer_are_refused_by_name(layers, named):
     network = Network(ModelSpec("custom", (1, 3, 3), 3), layers)
-    with pytest.raises(UnsupportedLayer, match=r"^inputs can be cut off a network that starts with a dense layer"):
+    with pytest.raises(UnsupportedLayer, match=f"^{named}") as caught:
         prune_inputs(network, PixelMask.from_indices([1], (1, 3, 3)))
+    check_sentence(caught.value)
 
 
 # What pruning leaves alone

@@ -36,12 +36,11 @@ from lrp_core.study import (
     trial_network,
     weights_path,
 )
-from lrp_core.study.describe import RankingSpec
+from lrp_core.study.describe import RankingSpec, significant
 from lrp_core.study.ledger import Ledger
 from lrp_core.study.stages import (
     base_network,
     ranking_of,
-    significant,
     training_split,
 )
 from lrp_core.training import PRECISIONS, evaluate, one_thread
@@ -120,10 +119,11 @@ def test_the_baseline_is_the_full_network(mnist: Dataset, finished: pd.DataFrame
     assert finished[finished["key"] == baseline.key]["validation_accuracy"].item() == found
 
 
-def test_asking_again_costs_nothing(mnist: Dataset, ledger: Ledger, finished: pd.DataFrame) -> None:
-    started = time.perf_counter()
+def test_asking_again_costs_nothing(
+    mnist: Dataset, ledger: Ledger, finished: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lrp_core.study.run.open_pool", lambda *_, **__: pytest.fail("a process was started"))
     assert list(run_study(tiny(modes=MODES), ledger, jobs=2)) == []
-    assert time.perf_counter() - started < 2
     run = ledger.run(tiny(modes=MODES).key)
     assert run is not None
     assert (run.state, run.done, run.total) == ("done", len(finished), len(finished))
@@ -165,7 +165,7 @@ def test_a_study_killed_at_any_moment_goes_on_where_it_was(
 ) -> None:
     """kill -9 at five random moments, twenty in all; then every trial is there once and none differs.
 
-    A study that was complete before is checked and begun anew, so that each kill meets one at work.
+    A study that was complete before is checked and begun again, so that each kill meets one at work.
     """
     study = tiny(modes=MODES)
     keys = [trial.key for trial in plan(study, mnist)]

@@ -52,7 +52,7 @@ def refused(path: Path) -> str:
 
 
 def forge(path: Path, description: Any, tensors: dict[str, Tensor] | None = None) -> Path:
-    """A file with a description of one's own, around the tensors of a pruned softmax network."""
+    """A file with a description made up here, around the tensors of a pruned softmax network."""
     tensors = load(to_bytes(build("softmax", "sliced"))) if tensors is None else tensors
     text = description if isinstance(description, str) else json.dumps(description)
     path.write_bytes(save(tensors, metadata={"lrp_core": f"{checksum(text, tensors)} {text}"}))

@@ -1,6 +1,6 @@
 """Have a browser for the tests: the one on PATH, Playwright's own, Debian's package, or Playwright's download.
 
-Where none can be had this fails in CI and is a loud notice elsewhere: the browser tests are then skipped.
+Without one this fails in CI. Elsewhere it is a loud notice, and the browser tests are skipped.
 """
 
 import os

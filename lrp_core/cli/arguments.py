@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from . import commands, ranking, removal
 
 
 def make_parser() -> argparse.ArgumentParser:
+    prog = "lrp-core" if Path(sys.argv[0]).stem == "lrp-core" else "python -m lrp_core"
     parser = argparse.ArgumentParser(
-        prog="python -m lrp_core",
+        prog=prog,
         description="Which inputs does a network need, and what does it save to drop the rest?",
-        epilog="'python -m lrp_core info' lists every data set, model, criterion and composite by name.",
+        epilog=f"'{prog} info' lists every data set, model, criterion and composite by name.",
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, handler, summary, groups in (

@@ -1,32 +1,43 @@
-"""Named image data sets with train, validation and test splits, read through torchvision.
+"""Data sets: named ones with train, validation and test splits, and your own.
 
-MNIST ships with the project (`data/mnist`); its siblings load by name from a folder, or through torchvision's
-own download where there is a network.
+MNIST ships with the project (`data/mnist`); its siblings load by name from a folder, or through torchvision's own
+download where there is a network. Your own is a `Dataset` of three splits, or an object whose `read()` gives what there
+is, made known by `register_dataset`.
 """
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 
-from ..errors import StorageError, check_choice
+from ..errors import InputError, StorageError
+from ..extras import from_extra
+from ..registry import Registry
 from ..storage import cache_dir
 from . import prepared
-from .archives import DATASETS, read_raw
-from .splits import Dataset, Split, to_images
+from .archives import ARCHIVES, Raw, Source
+from .splits import Dataset, Scaler, Split, to_images, to_inputs
 
 __all__ = [
     "DATASETS",
+    "DataSource",
     "Dataset",
+    "Raw",
+    "Scaler",
     "Split",
     "load_dataset",
     "open_data",
     "provide",
     "provided",
+    "register_dataset",
     "store",
     "to_images",
+    "to_inputs",
     "withdraw",
 ]
 
@@ -34,21 +45,47 @@ VALIDATION_SHARE = 1 / 6
 """Share of the official training set that becomes the validation split: 10,000 of MNIST's 60,000."""
 
 
+@runtime_checkable
+class DataSource(Protocol):
+    """Where a data set of your own comes from."""
+
+    def read(self) -> Raw:
+        """Training and test data with their labels; a validation split is drawn from the training data."""
+        ...
+
+
+DATASETS: Registry[DataSource | Source] = Registry("data set", ARCHIVES)
+"""Every data set that loads by name."""
+
+
+def register_dataset(name: str, source: DataSource) -> DataSource:
+    """Make a data set of your own known by its name, everywhere in this process. Raises `InputError`."""
+    if not isinstance(source, DataSource):
+        raise InputError(f"a data set needs a read() that gives Raw(classes, train, test), not {source!r}")
+    DATASETS.register(name, source)
+    return source
+
+
 def load_dataset(
     name: str = "mnist", root: str | Path | None = None, *, split_seed: int = 0, download: bool = False
 ) -> Dataset:
     """Load a data set by name, with a stratified, seeded train / validation split.
 
-    `root` is a folder with the archives (`*.gz`, EMNIST's `gzip.zip`) or with torchvision's unpacked layout;
-    MNIST needs none. `download=True` lets torchvision fetch what is lacking. A given `root` is only read. Archives
+    `root` is a folder with the archives (`*.gz`, EMNIST's `gzip.zip`) or with torchvision's unpacked layout. Without
+    one, `$LRP_DATA/<name>`, `$LRP_DATA`, `data/<name>` of the checkout and the cache are tried. `download=True` lets torchvision fetch what is lacking. A given `root` is only read. Archives
     are verified by MD5 and unpacked under `cache/data`, and the finished splits kept there: from then on all
     processes share one copy in memory. The last two data sets asked for stay loaded.
 
     Raises `InputError` for an unknown name and `StorageError` for a missing, truncated or altered file.
     """
-    check_choice("data set", name, DATASETS)
+    source = DATASETS.find(name)
+    if not isinstance(source, Source):
+        if root is not None:
+            raise InputError(f"data set {name!r} reads itself: leave the folder {root} out")
+        return _split(name, source.read(), split_seed)
     folder = Path(root).expanduser().resolve() if root is not None else None
-    return _load(name, folder, split_seed, download, cache_dir("data"))
+    given = os.environ.get("LRP_DATA") if folder is None else None
+    return _load(name, folder, split_seed, download, cache_dir("data"), given)
 
 
 _provided: dict[str, Dataset] = {}
@@ -70,51 +107,69 @@ def withdraw(digest: str) -> None:
 
 
 @lru_cache(maxsize=2)
-def _load(name: str, root: Path | None, split_seed: int, download: bool, cache: Path) -> Dataset:
-    """`cache` is where the files go; another folder is another data set to remember."""
-    found = prepared.read(name, root, split_seed)
-    return _split(name, root, split_seed, download) if found is None else found
+def _load(name: str, root: Path | None, split_seed: int, download: bool, cache: Path, given: str | None) -> Dataset:
+    """`cache` is where the files go, `given` is `LRP_DATA`: other folders are another data set to remember."""
+    place = root if given is None else Path(given)
+    found = prepared.read(name, place, split_seed)
+    if found is None:
+        source = DATASETS.find(name)
+        assert isinstance(source, Source), "the others are not cached"
+        raw = source.read(name, root, download=download)
+        found = replace(_split(name, raw, split_seed), is_named=True)
+        prepared.write(found, place, split_seed, raw.files)
+    return found
 
 
-def _split(name: str, root: Path | None, split_seed: int, download: bool) -> Dataset:
-    from sklearn.model_selection import train_test_split  # seconds to import, and rarely needed
+def _split(name: str, raw: Raw, split_seed: int) -> Dataset:
+    """A data set with a stratified validation split drawn from the training data."""
+    with from_extra():  # seconds to import, and rarely needed
+        from sklearn.model_selection import train_test_split
 
-    raw = read_raw(name, root, download=download)
-    pixels, labels = raw.train
+    everything = Split(*raw.train)
     try:
         kept, held_out = train_test_split(
-            torch.arange(len(labels)).numpy(),
-            test_size=round(len(labels) * VALIDATION_SHARE),
-            stratify=labels.numpy(),
+            torch.arange(len(everything)).numpy(),
+            test_size=round(len(everything) * VALIDATION_SHARE),
+            stratify=everything.labels.numpy(),
             random_state=split_seed,
         )
     except ValueError as error:
         raise StorageError(f"{name} has too few images of some class to be split: {error}") from error
-    everything = Split(pixels, labels, torch.arange(len(labels)))
-    data = Dataset(
+    return Dataset(
         name,
         raw.classes,
         train=everything.take(torch.from_numpy(kept).sort().values),
         validation=everything.take(torch.from_numpy(held_out).sort().values),
-        test=Split(*raw.test, torch.arange(len(raw.test[1]))),
-        is_named=True,
+        test=Split(*raw.test),
+        input_names=raw.input_names,
     )
-    prepared.write(data, root, split_seed, raw.files)
-    return data
 
 
 def open_data(name: str, root: str | None = None, digest: str = "") -> Dataset:
-    """The data of a study: those of this digest that were sent here, else the named ones on this machine's disk.
+    """The data of a study: those of this digest that were sent or stored here, else the named ones on this disk.
 
-    Raises `StorageError` if they have another digest.
+    Raises `StorageError` if there are none, or if they have another digest.
     """
-    data = provided(digest) or load_dataset(name, root)
+    found = provided(digest) or _stored(digest, cache_dir("data"))
+    if found is not None:
+        return found
+    if name not in DATASETS:
+        raise StorageError(
+            f"the data set {name!r} of this study is not here: give it again, as run(study, data=...), and it is kept"
+        )
+    data = load_dataset(name, root)
     if digest and data.digest != digest:
         raise StorageError(f"the {name} files are not the ones that this study was planned with")
     return data
 
 
 def store(data: Dataset) -> str:
-    """Keep data of one's own for `open_data` to find by the digest that this returns."""
-    provide(data)
+    """Keep data of one's own under the cache folder, for all processes; gives the digest that `open_data` takes."""
+    prepared.write_own(data)
     return data.digest
+
+
+@lru_cache(maxsize=4)
+def _stored(digest: str, cache: Path) -> Dataset | None:
+    """`cache` is where the files are; another folder has other ones."""
+    return prepared.read_own(digest) if digest else None

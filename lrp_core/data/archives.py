@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..errors import StorageError, storage_errors
-from ..storage import PROJECT, cache_dir, write_atomic
+from ..extras import from_extra
+from ..storage import cache_dir, data_folders, write_atomic
 
 if TYPE_CHECKING:
     from torchvision.datasets import MNIST
@@ -33,7 +34,8 @@ class Source:
 
     @property
     def cls(self) -> type[MNIST]:
-        from torchvision import datasets  # takes seconds to import: only when data are read
+        with from_extra():  # takes seconds to import: only when data are read
+            from torchvision import datasets
 
         found: type[MNIST] = getattr(datasets, self.cls_name)
         return found
@@ -51,8 +53,20 @@ class Source:
     def open(self, root: Path, *, train: bool, download: bool = False) -> MNIST:
         return self.cls(str(root), train=train, download=download, **dict(self.options))
 
+    def read(self, name: str, root: Path | None, *, download: bool = False) -> Raw:
+        """Find, verify, unpack and read the files. Raises `StorageError` for a missing, truncated or altered one."""
+        folder, files = _find_files(name, self, root, download)
+        try:
+            train, test = (self.open(folder, train=flag) for flag in (True, False))
+        except _UNREADABLE as error:
+            raise StorageError(
+                f"the {name} files under {folder} cannot be read: they are truncated or altered"
+            ) from error
+        classes = tuple(str(c).split(" - ")[0] for c in train.classes[self.first_label :])  # '7 - seven': 7 says it
+        return Raw(classes, _tensors(name, self, train), _tensors(name, self, test), files)
 
-DATASETS: dict[str, Source] = {
+
+ARCHIVES: dict[str, Source] = {
     "mnist": Source("MNIST"),
     "fashion-mnist": Source("FashionMNIST"),
     "kmnist": Source("KMNIST"),
@@ -65,30 +79,16 @@ DATASETS: dict[str, Source] = {
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """A data set as it was published: training and test images [n, 1, h, w] and labels [n].
+    """A data set as it was published: inputs [n, *shape] and labels [n] for training and for the test.
 
-    `files` are the ones that it was read from.
+    `files` are the ones that it was read from, `input_names` the names of the inputs, where they have some.
     """
 
     classes: tuple[str, ...]
-    train: tuple[Tensor, Tensor]
-    test: tuple[Tensor, Tensor]
-    files: tuple[Path, ...]
-
-
-def read_raw(name: str, root: Path | None, *, download: bool = False) -> Raw:
-    """Find, verify, unpack and read a data set of the registry.
-
-    Raises `StorageError` for a missing, truncated or altered file.
-    """
-    source = DATASETS[name]
-    folder, files = _find_files(name, source, root, download)
-    try:
-        train, test = (source.open(folder, train=flag) for flag in (True, False))
-    except _UNREADABLE as error:
-        raise StorageError(f"the {name} files under {folder} cannot be read: they are truncated or altered") from error
-    classes = tuple(str(c).split(" - ")[0] for c in train.classes[source.first_label :])  # '7 - seven': 7 says it
-    return Raw(classes, _tensors(name, source, train), _tensors(name, source, test), files)
+    train: tuple[Any, Any]
+    test: tuple[Any, Any]
+    files: tuple[Path, ...] = ()
+    input_names: tuple[str, ...] | None = None
 
 
 _UNREADABLE = (
@@ -118,11 +118,10 @@ def _find_files(name: str, source: Source, root: Path | None, download: bool) ->
     """A torchvision root in which every file of `source` is unpacked and verified, and the files that it came from."""
     cache = cache_dir("data")
     raw = cache / source.cls_name / "raw"
-    if root is None and name == "mnist":
-        root = PROJECT / "data" / "mnist"
     if root is not None and not root.is_dir():
         raise StorageError(f"{root} is not a folder: name the one that holds the {name} files")
-    folders = [root / source.cls_name / "raw", root / "raw", root] if root else [raw]
+    roots = [*data_folders(name), cache] if root is None else [root]
+    folders = [folder for base in roots for folder in (base / source.cls_name / "raw", base / "raw", base)]
     archives = source.archives
     for folder in folders:
         found = {folder / archive: md5 for archive, md5 in archives.items()}
@@ -134,7 +133,7 @@ def _find_files(name: str, source: Source, root: Path | None, download: bool) ->
                     raise
                 break
             return cache, tuple(found)
-    for candidate in [root] if root else [cache]:
+    for candidate in roots:
         if _is_unpacked(source, candidate):
             return candidate, tuple(sorted((candidate / source.cls_name / "raw").iterdir()))
     if download:
@@ -143,8 +142,8 @@ def _find_files(name: str, source: Source, root: Path | None, download: bool) ->
     missing = [a for a in archives if not any((folder / a).is_file() for folder in folders)]
     where = f"in {root}" if root else "here"
     raise StorageError(
-        f"{name} is not complete {where}: {', '.join(missing)} missing; give the folder that holds what is missing, "
-        "or allow the download"
+        f"{name} is not complete {where}: {', '.join(missing)} missing; give the folder that holds what is missing "
+        "(root, --data-root or LRP_DATA), or allow the download (download=True, --download)"
     )
 
 

@@ -12,15 +12,18 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
+from ..errors import LrpError
 from ..storage import cache_dir, write_atomic
-from .splits import Dataset, Split
+from .splits import Dataset, Scaler, Split
 
 VERSION = 1
 """Of the file format and of how splits are drawn."""
 
 _SPLITS = ("train", "validation", "test")
-_PARTS = ("pixels", "labels", "indices")
+_PARTS = {"pixels": "raw", "labels": "labels", "indices": "indices"}
+"""What the tensors of a split are called in a file."""
 
 
 def read(name: str, root: Path | None, split_seed: int) -> Dataset | None:
@@ -35,17 +38,59 @@ def read(name: str, root: Path | None, split_seed: int) -> Dataset | None:
                 return None
             train, validation, test = (Split(*(file.get_tensor(f"{s}.{part}") for part in _PARTS)) for s in _SPLITS)
             data = Dataset(name, tuple(meta["classes"]), train, validation, test, is_named=True)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (SafetensorError, LrpError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return data if data.digest == meta["digest"] else None
 
 
 def write(data: Dataset, root: Path | None, split_seed: int, files: tuple[Path, ...]) -> None:
     """Keep `data`, which was made from `files`."""
-    tensors = {f"{s}.{p}": getattr(getattr(data, s), p).contiguous() for s in _SPLITS for p in _PARTS}
+    tensors = _tensors(data)
     stamps = {str(file): _stamp(file) for file in files}
     meta = {"classes": data.classes, "digest": data.digest, "files": stamps}
     write_atomic(_path(data.name, root, split_seed), save(tensors, metadata={"data": json.dumps(meta)}))
+
+
+def read_own(digest: str) -> Dataset | None:
+    """Data of one's own that were kept under this digest, or None if there are none that still hold."""
+    path = _own_path(digest)
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = json.loads(file.metadata()["data"])
+            train, validation, test = (Split(*(file.get_tensor(f"{s}.{part}") for part in _PARTS)) for s in _SPLITS)
+            names, scaler = meta["input_names"], meta["scaler"]
+            data = Dataset(
+                meta["name"],
+                tuple(meta["classes"]),
+                train,
+                validation,
+                test,
+                input_names=None if names is None else tuple(names),
+                scaler=None if scaler is None else Scaler(*map(tuple, scaler)),
+            )
+    except (SafetensorError, LrpError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return data if data.digest == digest else None
+
+
+def write_own(data: Dataset) -> None:
+    """Keep data of one's own under their digest."""
+    path = _own_path(data.digest)
+    if path.is_file() and read_own(data.digest) is not None:
+        return
+    scaler = None if data.scaler is None else [data.scaler.mean, data.scaler.scale]
+    meta = {"name": data.name, "classes": data.classes, "input_names": data.input_names, "scaler": scaler}
+    write_atomic(path, save(_tensors(data), metadata={"data": json.dumps(meta)}))
+
+
+def _tensors(data: Dataset) -> dict[str, Tensor]:
+    return {f"{s}.{p}": getattr(getattr(data, s), field).contiguous() for s in _SPLITS for p, field in _PARTS.items()}
+
+
+def _own_path(digest: str) -> Path:
+    return cache_dir("data") / f"own-{digest}.safetensors"
 
 
 def _path(name: str, root: Path | None, split_seed: int) -> Path:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import InputError
 from ..models import Network
@@ -31,8 +33,8 @@ class LayerCost:
 class Cost:
     """A network's cost for one input.
 
-    `macs` are those of its dense and convolutional layers; batch-norm, which folds into them, activations and
-    pooling count none. `bytes` is what the weights and buffers take, `input_bytes` one input in float32.
+    `macs` are those of its dense and convolutional layers, and of products of matrices wherever they stand; batch-norm,
+    which folds into them, activations and pooling count none. `bytes` is what the weights and buffers take, `input_bytes` one input in float32.
     """
 
     layers: tuple[LayerCost, ...]
@@ -63,23 +65,30 @@ class Cost:
 def measure_cost(model: nn.Module, shape: Sequence[int] | None = None) -> Cost:
     """Count the cost of `model` for one input of `shape` (default: what a network of this project takes).
 
-    A copy runs one input on the meta device: nothing is computed, and the model is not touched.
+    A copy runs one input on the meta device: nothing is computed, and the model is not touched. Products that a module
+    computes itself, with `F.linear` say, are its own row. Raises `InputError` without a shape that it takes.
     """
     if shape is None:
         shape = _own_shape(model)
     macs = _count_macs(model, shape)
-    layers = tuple(
-        LayerCost(
-            name=name.removeprefix("body."),
-            kind=type(layer).__name__,
-            macs=macs.get(name, 0),
-            parameters=sum(p.numel() for p in layer.parameters(recurse=False)),
-            bytes=sum(t.numel() * t.element_size() for t in _stored(layer)),
+    seen: set[int] = set()
+    rows = []
+    for name, layer in model.named_modules():
+        own = [p for p in layer.parameters(recurse=False) if id(p) not in seen]
+        seen.update(map(id, own))
+        stored = _stored(layer)
+        if any(layer.children()) and not (own or stored or macs.get(name)):
+            continue
+        rows.append(
+            LayerCost(
+                name=name.removeprefix("body.") or type(model).__name__,
+                kind=type(layer).__name__,
+                macs=macs.get(name, 0),
+                parameters=sum(p.numel() for p in own),
+                bytes=sum(t.numel() * t.element_size() for t in stored),
+            )
         )
-        for name, layer in model.named_modules()
-        if not any(layer.children())
-    )
-    return Cost(layers, math.prod(shape))
+    return Cost(tuple(rows), math.prod(shape))
 
 
 def _own_shape(model: nn.Module) -> Sequence[int]:
@@ -88,26 +97,45 @@ def _own_shape(model: nn.Module) -> Sequence[int]:
             return (len(model.mask),)
         case Network():
             return model.spec.shape
-    raise InputError(f"give the shape of one input: {type(model).__name__} does not say it")
+    raise InputError(
+        f"give the shape of one input, measure_cost(network, shape): {type(model).__name__} does not say it"
+    )
 
 
-def _stored(layer: nn.Module) -> Iterator[Tensor]:
-    """The tensors that saving the layer writes."""
-    return (t for t in layer.state_dict().values() if isinstance(t, Tensor))
+def _stored(layer: nn.Module) -> list[Tensor]:
+    """The tensors that saving the layer itself writes, without those of the layers in it."""
+    return [t for name, t in layer.state_dict().items() if "." not in name and isinstance(t, Tensor)]
 
 
 @torch.no_grad()
 def _count_macs(model: nn.Module, shape: Sequence[int]) -> Counter[str]:
-    """Multiply-accumulates of every layer by name, for one input, each time that the layer runs."""
-    macs: Counter[str] = Counter()
-
-    def count(name: str, layer: nn.Linear | nn.Conv2d, output: Tensor) -> None:
-        macs[name] += math.prod(layer.weight.shape[1:]) * math.prod(output.shape[1:])
-
+    """Multiply-accumulates of every module itself by name, for one input, each time that it runs."""
     shadow = copy.deepcopy(model).to("meta").eval()
+    macs: Counter[str] = Counter()
+    counter = FlopCounterMode(display=False)
+    running: list[list[int]] = []
+    """For every module that runs, what had been counted before it, and what the modules in it have counted."""
+
+    def enter(_module: nn.Module, _inputs: Any) -> None:
+        running.append([counter.get_total_flops(), 0])
+
+    def leave(name: str) -> None:
+        before, inside = running.pop()
+        flops = counter.get_total_flops() - before
+        macs[name] += (flops - inside) // 2
+        if running:
+            running[-1][1] += flops
+
     for name, layer in shadow.named_modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            layer.register_forward_hook(lambda layer, _, output, name=name: count(name, layer, output))
+        layer.register_forward_pre_hook(enter)
+        layer.register_forward_hook(lambda _module, _inputs, _output, name=name: leave(name))
     dtype = next((p.dtype for p in shadow.parameters()), torch.float32)
-    shadow(torch.zeros(1, *shape, device="meta", dtype=dtype))
+    try:
+        with counter:
+            shadow(torch.zeros(1, *shape, device="meta", dtype=dtype))
+    except (RuntimeError, ValueError, IndexError, NotImplementedError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{type(model).__name__} does not take inputs of shape {tuple(shape)}: {reason}") from error
     return macs

@@ -5,19 +5,23 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from ..errors import InputError, check_choice
+from ..extras import from_extra
 from .checks import check_attributions, check_classes, check_images
 from .fills import PixelStatistics, make_fill
 from .orders import find_candidates, removal_order
 from .removal import Removal, blocks, of_rows
 from .statistics import Interval, mean_interval, wilson_interval
 from .stepwise import logits_by_step
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ORDERS: tuple[str, ...] = ("MoRF", "LeRF")
 """Most relevant first, least relevant first."""
@@ -87,6 +91,9 @@ class Curves:
 
         `probability_low`, `..._high` are Student's t over images, `accuracy_low`, `..._high` Wilson's, both at 95 %.
         """
+        with from_extra():
+            import pandas as pd
+
         rows = []
         for curve in self.curves:
             n = len(curve.probability)
@@ -112,6 +119,9 @@ class Curves:
 
     def summary(self) -> pd.DataFrame:
         """One row for each criterion, the best first: AOPC of both orders and the area between, with 95 % intervals."""
+        with from_extra():
+            import pandas as pd
+
         rows = []
         for criterion in self.criteria:
             row: dict[str, str | float] = {"criterion": criterion}

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..data import Split
 from ..errors import InputError, check_choice
+from ..extras import from_extra
 from ..seeds import generator
 
 FILLS: tuple[str, ...] = ("zero", "mean", "noise", "blur", "road")
@@ -42,12 +43,13 @@ class PixelStatistics:
 
     @classmethod
     def of(cls, split: Split, batch_size: int = 5000) -> PixelStatistics:
-        total = torch.zeros(split.pixels.shape[1:], dtype=torch.int64)
-        lit = torch.zeros_like(total)
-        for part in torch.split(split.pixels, batch_size):
-            total += part.sum(0, dtype=torch.int64)
+        kind, unit = (torch.int64, 255) if split.is_bytes else (torch.float64, 1)
+        total = torch.zeros(split.shape, dtype=kind)
+        lit = torch.zeros(split.shape, dtype=torch.int64)
+        for part in torch.split(split.raw, batch_size):
+            total += part.sum(0, dtype=kind)
             lit += (part > 0).sum(0)
-        return cls((total.double() / (255 * len(split))).float(), (lit.double() / len(split)).float())
+        return cls((total.double() / (unit * len(split))).float(), (lit.double() / len(split)).float())
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +117,8 @@ def make_fill(
 
 
 def _blurred(images: Tensor) -> Tensor:
-    from scipy.ndimage import gaussian_filter  # rarely needed, and slow to import
+    with from_extra():  # rarely needed, and slow to import
+        from scipy.ndimage import gaussian_filter
 
     return torch.from_numpy(gaussian_filter(images.numpy(), (0, 0, BLUR_SIGMA, BLUR_SIGMA), mode="nearest"))
 
@@ -153,7 +156,8 @@ def impute(
 
 def _solve(known: np.ndarray, holes: np.ndarray) -> np.ndarray:
     """The values of the removed pixels (True in `holes`) of maps [m, height, width], in row-major order."""
-    from scipy.linalg import solveh_banded
+    with from_extra():
+        from scipy.linalg import solveh_banded
 
     n = int(holes.sum())
     if n == 0:

@@ -10,19 +10,22 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from ..errors import check_choice
+from ..extras import from_extra
 from .checks import check_attributions, check_classes, check_images, check_share
 from .fills import FILLS, Fill, PixelStatistics, make_fill
 from .orders import RANKINGS, SCOPES, RemovalOrder, find_candidates, removal_order
 from .statistics import Interval, mean_interval, wilson_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VARIANTS: tuple[str, ...] = ("original", "important-feature", "unimportant-feature")
 """The image as it is; without its least relevant inputs; without its most relevant ones."""
@@ -104,6 +107,9 @@ class RemovalResult:
         difference of `original_confidence` to the original, paired by image. `removed` and `tied` are mean
         numbers of inputs. A class without images has no rows.
         """
+        with from_extra():
+            import pandas as pd
+
         groups = [("all", torch.ones(len(self), dtype=torch.bool))]
         groups += [(name, self.labels == label) for label, name in enumerate(classes)]
         return pd.DataFrame(
@@ -175,6 +181,9 @@ class RemovalResult:
 
     def per_image(self) -> pd.DataFrame:
         """One row for each image and variant."""
+        with from_extra():
+            import pandas as pd
+
         n = len(self)
         return pd.DataFrame(
             {

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..data import Split
 from ..errors import InputError
+from ..extras import from_extra
 from ..models import Network, build_from_spec
 from ..training import Recipe, evaluate, fit
 from .checks import check_share
@@ -19,6 +20,9 @@ from .curves import ORDERS
 from .fills import PixelStatistics
 from .removal import VARIANTS, Removal, each_block
 from .statistics import mean_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Attribute = Callable[[Float[Tensor, "n *shape"]], Float[Tensor, "n *shape"]]
 """Gives the relevance of images; it knows no labels, so that none can leak from the test images."""
@@ -58,6 +62,9 @@ def roar(
     `on_network(networks trained)` reports progress. Raises `InputError` for a share that is not between 0 and 1, before
     anything is trained.
     """
+    with from_extra():
+        import pandas as pd
+
     for share in shares:
         check_share(share)
     relevance = [attribute(split.images) for split in (train, test)]
@@ -92,6 +99,9 @@ def mask_leak(
     over seeds with Student's t interval, and `chance`, the share of the most frequent class among the test labels. An
     accuracy above chance is class information that a retrained network may read off the shape of what was removed.
     """
+    with from_extra():
+        import pandas as pd
+
     check_share(share)
     statistics = PixelStatistics.of(train)
     made = [_made(split, attribute(split.images), removal, share, statistics) for split in (train, test)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..extras import from_extra
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95
 
     Raises `InputError` for no values at all.
     """
-    from scipy import stats  # a second to import, and only needed here
+    with from_extra():  # a second to import, and only needed here
+        from scipy import stats
 
     array = np.asarray(values, dtype=float)
     if array.size == 0:
@@ -40,7 +42,8 @@ def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95
 
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> Interval:
     """The accuracy `correct / n` of one network with its Wilson score interval (Wilson 1927)."""
-    from scipy import stats
+    with from_extra():
+        from scipy import stats
 
     if not 0 <= correct <= n or n < 1:
         raise InputError(f"cannot give an accuracy of {correct} right out of {n}")
@@ -55,7 +58,8 @@ def crossed_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
     the two-way random-effects model, (MS_masks + MS_seeds - MS_rest) / n, its degrees of freedom are Satterthwaite's
     (1946); it is taken as no less than that of either one alone. With one mask or one seed it is `mean_interval`.
     """
-    from scipy import stats
+    with from_extra():
+        from scipy import stats
 
     n_masks, n_seeds = values.shape
     if min(n_masks, n_seeds) <= 1:
@@ -126,7 +130,8 @@ class McNemar:
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
     """Compare two networks by which images each got right, both bool [n]. Raises `InputError` for other lengths."""
-    from scipy import stats
+    with from_extra():
+        from scipy import stats
 
     if first.shape != second.shape or first.ndim != 1 or not len(first):
         raise InputError(

@@ -3,8 +3,9 @@
 from .affine import Affine
 from .composites import COMPOSITES, At, Composite, find_composite
 from .contributions import BySign, ByWeight, Contributions, InBox, OfLayer, Weighted
-from .engine import Balance, Explainer, Explanation, attribute
+from .engine import Balance, Explainer, Explanation
 from .operations import Operation
+from .prepared import attribute
 from .reading import register
 from .rules import RULES, AlphaBeta, Epsilon, Flat, Gamma, Pass, Rule, WSquare, ZBox, Zero, ZPlus
 from .starts import STARTS

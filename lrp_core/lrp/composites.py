@@ -14,9 +14,19 @@ from typing import get_args
 
 from ..errors import InputError, UnsupportedLayer, check_choice
 from .affine import Affine, Kind
-from .rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquare, ZBox, Zero, ZPlus
+from .ruled import (
+    DEFAULTS,
+    OPERATION_RULES,
+    Constant,
+    OperationKind,
+    OperationRule,
+    SignalTakesAll,
+    Taylor,
+    Uniform,
+)
+from .rules import AlphaBeta, Epsilon, Flat, Gamma, Pass, Rule, WSquare, ZBox, Zero, ZPlus
 
-KINDS: tuple[str, ...] = get_args(Kind)
+KINDS: tuple[str, ...] = (*get_args(Kind), *get_args(OperationKind))
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,7 @@ class At:
     """
 
     rule: Rule
-    kind: Kind | None = None
+    kind: Kind | OperationKind | None = None
     name: str | None = None
     position: int | None = None
     input: bool = False
@@ -39,6 +49,14 @@ class At:
             raise InputError(f"At takes a rule such as Epsilon(), not {self.rule!r}")
         if self.kind is not None:
             check_choice("kind of layer", self.kind, KINDS)
+            self._check_rule(self.kind)
+
+    def _check_rule(self, kind: str) -> None:
+        known: dict[str, type[Rule]] = OPERATION_RULES.get(kind, {})  # type: ignore[call-overload]
+        if known and not isinstance(self.rule, tuple(known.values())):
+            raise InputError(f"{self.rule} is no rule for a {kind}: choose among {', '.join(map(repr, known))}")
+        if not known and isinstance(self.rule, OperationRule):
+            raise InputError(f"{self.rule} is for operations such as products, not for a {kind} layer")
 
     def __str__(self) -> str:
         where = [
@@ -52,10 +70,21 @@ class At:
     def fits(self, layer: Affine, name: str, position: int, total: int, reads_input: bool = False) -> bool:
         return (
             (reads_input or not self.input)
+            and not isinstance(self.rule, OperationRule)
             and (self.kind is None or layer.kind == self.kind)
             and (self.name is None or fnmatchcase(name, self.name))
             and (self.position is None or self.position in (position, position - total))
         )
+
+    def fits_operation(self, kind: OperationKind, name: str) -> bool:
+        """Whether this says which rule an operation of that kind and name gets.
+
+        A sum only if it is asked for by its kind; the others too where the rule has a meaning for them.
+        """
+        asked = self.kind == kind or (
+            self.kind is None and kind != "sum" and isinstance(self.rule, tuple(OPERATION_RULES[kind].values()))
+        )
+        return asked and self.position is None and (self.name is None or fnmatchcase(name, self.name))
 
 
 class Composite:
@@ -66,13 +95,17 @@ class Composite:
             raise InputError("a composite is made of assignments, At(rule, ...)")
         self.assignments = assignments
 
-    def rules_for(self, layers: list[tuple[str, Affine]], reading: Collection[int] = ()) -> list[Rule]:
+    def rules_for(
+        self, layers: list[tuple[str, Affine]], reading: Collection[int] = (), others: Collection[str] = ()
+    ) -> list[Rule]:
         """The rule of every layer that needs one; `reading` are the places of those that read the network's input.
+
+        `others` are the names of the steps that are no such layers.
 
         Raises `UnsupportedLayer` for a layer that none fits, and `InputError` for an assignment to a name or position
         that the network does not have.
         """
-        self._check([name for name, _ in layers])
+        self._check([name for name, _ in layers], others)
         found = []
         for position, (name, layer) in enumerate(layers):
             where = (layer, name, position, len(layers), position in reading)
@@ -84,13 +117,17 @@ class Composite:
             found.append(rule)
         return found
 
-    def _check(self, names: list[str]) -> None:
+    def _check(self, names: list[str], others: Collection[str]) -> None:
         """Raise `InputError` for an assignment that can fit no layer of the network, whatever is before it."""
         for a in self.assignments:
-            if a.name is not None and not any(fnmatchcase(name, a.name) for name in names):
+            if a.name is not None and not any(fnmatchcase(name, a.name) for name in (*names, *others)):
                 raise InputError(f"no layer is named {a.name!r}: choose among {', '.join(map(repr, names))}")
             if a.position is not None and not -len(names) <= a.position < len(names):
                 raise InputError(f"the network has {len(names)} layers with weights, and none at position {a.position}")
+
+    def rule_for_operation(self, kind: OperationKind, name: str) -> Rule:
+        """The rule of an operation of that kind and name: that of the first assignment that fits, or the default."""
+        return next((a.rule for a in self.assignments if a.fits_operation(kind, name)), DEFAULTS[kind])
 
     def __str__(self) -> str:
         """Says which rule goes where; each assignment is for the layers that those before it have left."""
@@ -119,6 +156,20 @@ COMPOSITES: dict[str, Composite] = {
     "epsilon-alpha2-beta1": _layers(AlphaBeta(2, 1), Epsilon()),
     "epsilon-alpha2-beta1-flat": _layers(AlphaBeta(2, 1), Epsilon(), first=Flat()),
     "gamma": Composite(At(Gamma(0.25))),
+    "cp-lrp": Composite(
+        At(Constant(), kind="softmax"),
+        At(SignalTakesAll(1e-6), kind="product"),
+        At(SignalTakesAll(), kind="gate"),
+        At(Epsilon()),
+    ),
+    "attn-lrp": Composite(
+        At(Taylor(), kind="softmax"),
+        At(Uniform(1e-6), kind="product"),
+        At(Uniform(), kind="gate"),
+        At(Pass(), kind="normalisation"),
+        At(Epsilon(), kind="sum"),
+        At(Epsilon()),
+    ),
     "w2": _layers(ZPlus(), Epsilon(), first=WSquare()),
 }
 

@@ -20,7 +20,7 @@ from ..errors import InputError
 from .affine import Affine, Dense
 from .relevance import Relevance, stabilise
 
-STABILISER = 1e-9
+STABILISER = 1e-12
 """Keeps denominators off zero where a rule has no epsilon of its own; relevance itself is unaffected by it."""
 
 Bound = float | tuple[float, ...]

@@ -26,7 +26,7 @@ from .composites import Composite, find_composite
 from .contributions import absorbed, propagate
 from .folding import fold_scales
 from .operations import Back, Operation
-from .planning import prepare_rules, rectify_in_place, simplify
+from .planning import prepare_rules, rectify_in_place, ruled_operations, simplify
 from .reading.graph import Ending, trace_logits
 from .reading.preparation import evaluated, tensors, versions
 from .reading.tracer import NeedsExample
@@ -105,7 +105,7 @@ class Explainer:
         example: Shaped[Tensor, "n *shape"] | None = None,
     ) -> None:
         self.composite = find_composite(composite)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._readings: dict[tuple[Any, ...], Explainer] = {}
         self._network: nn.Module | None = evaluated(model)
         self._versions = versions(self._network)
@@ -125,8 +125,9 @@ class Explainer:
     def _reading(self, inputs: Tensor) -> Explainer:
         """This explainer, or for a network that is read by size the one for inputs of this size."""
         if not self._by_size:
-            if not self._checked:
-                self._compare(inputs)
+            with self._lock:
+                if not self._checked:
+                    self._compare(inputs)
             return self
         key = (tuple(inputs.shape[1:]), inputs.dtype, str(inputs.device))
         with self._lock:
@@ -156,11 +157,13 @@ class Explainer:
     @torch.no_grad()
     def _compare(self, inputs: Tensor) -> None:
         """Raise `UnsupportedLayer` if the steps do not compute on a few of the inputs what the model does."""
-        if self._network is None or versions(self._network) != self._versions or not len(inputs):
-            self._network, self._checked = None, self._checked or self._network is not None
+        if not len(inputs):
+            return
+        if self._network is None or versions(self._network) != self._versions:
+            self._network, self._checked = None, True  # the model has changed since it was read
             return
         few = inputs[-3:].detach()
-        few = few if len(few) > 1 else torch.cat([few, few / 2, few * 0])
+        few = few if len(few) > 1 else torch.cat([few, few / 2 if few.is_floating_point() else few // 2, few * 0])
         ours = self._forward(few)[0][-1]
         ours = ours if self._ending is None else self._ending.function(ours)
         theirs = self._network(few.clone())
@@ -183,7 +186,10 @@ class Explainer:
         layers = {i: (s.name, s.operation) for i, s in enumerate(steps) if isinstance(s.operation, Affine)}
         first = reading_the_input(steps)
         reading = {place for place, i in enumerate(layers) if i in first}
-        self.rules = dict(zip(layers, self.composite.rules_for(list(layers.values()), reading), strict=True))
+        others = [s.name for i, s in enumerate(steps) if i not in layers]
+        found = self.composite.rules_for(list(layers.values()), reading, others)
+        self.rules = dict(zip(layers, found, strict=True))
+        steps = ruled_operations(steps, self.composite)
         parts = prepare_rules(steps, self.rules)
         self.steps = rectify_in_place(steps, parts)
         self._parts = simplify(self.steps, parts)
@@ -349,25 +355,6 @@ class Explainer:
         )
 
 
-def attribute(
-    model: nn.Module,
-    inputs: Shaped[Tensor, "n *shape"],
-    *,
-    target: Target | Literal["all"] = None,
-    composite: str | Composite = "epsilon-plus",
-    start: Start = "logit",
-) -> Float[Tensor, "n *rest"]:
-    """Relevance of every input for the class `target`: a tensor of the shape of `inputs`.
-
-    `target` is one class, one for each image [n], None for the predicted one, or "all" for every class in turn,
-    which gives [n, classes, *shape]. `start` is the relevance at the output: "logit" (the class's logit, as in
-    Bach et al. 2015), "contrast" (logit minus the best other), "log-odds" (logit minus the logsumexp of the
-    others), "one-hot" (1), or a tensor in the shape of the output. Raises `UnsupportedLayer`, `InputError`, and
-    `NonFiniteRelevance` instead of returning NaN or infinity.
-    """
-    return Explainer(model, composite).relevance(inputs, target, start)
-
-
 def _split(value: Any, size: int) -> Iterable[Any]:
     """Pieces of what there is one of for each image; what there is one of for all, again and again."""
     if isinstance(value, Tensor) and value.ndim:
@@ -433,6 +420,8 @@ def _as_start(start: Any) -> Any:
 
 
 def _check_inputs(inputs: Tensor) -> None:
+    if inputs.dtype in (torch.int32, torch.int64):
+        return
     if not inputs.is_floating_point():
         raise InputError(f"inputs must be floating point (pixels / 255), not {inputs.dtype}")
     if not _is_finite(inputs):

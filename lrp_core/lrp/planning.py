@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from . import sums
 from .affine import Affine
+from .composites import Composite
 from .contributions import Contributions
-from .operations import Average, Rectifier, Sum
+from .operations import Average, Operation, Rectifier, Sum
+from .ruled import Ruled, kind_of
 from .rules import Rule
 from .steps import Step, readers
 
@@ -15,6 +18,22 @@ from .steps import Step, readers
 def prepare_rules(steps: list[Step], rules: Mapping[int, Rule]) -> dict[int, list[Contributions]]:
     """What the inputs of every layer contribute under its rule."""
     return {i: list(rule.prepare(_layer(steps, i))) for i, rule in rules.items()}
+
+
+def ruled_operations(steps: list[Step], composite: Composite) -> list[Step]:
+    """Every operation that a composite may give a rule under its own."""
+    return [replace(step, operation=_under(step, composite)) for step in steps]
+
+
+def _under(step: Step, composite: Composite) -> Affine | Operation:
+    kind = kind_of(step.operation)
+    if kind is None:
+        return step.operation
+    rule = composite.rule_for_operation(kind, step.name)
+    if isinstance(step.operation, Ruled):
+        return step.operation.under(rule)
+    assert isinstance(step.operation, Sum), "what has a kind is a sum or has a rule of its own"
+    return sums.under(step.operation, rule)
 
 
 def rectify_in_place(steps: list[Step], parts: Mapping[int, list[Contributions]]) -> list[Step]:

@@ -27,15 +27,22 @@ def start_relevance(output: Tensor, target: Target, start: Start) -> tuple[Tenso
     Each named start but the last is a function f of the logits, and the relevance of logit k is z_k df/dz_k: the
     logit itself for f = z_c; z_c and minus the best other for their difference; for the log-odds
     f = z_c - log sum_{k != c} exp z_k the others share -z_k in proportion to their softmax. "one-hot" gives the
-    explained class relevance 1, whatever its logit is. Raises `InputError`.
+    explained class relevance 1, whatever its logit is. A network with a single logit tells class 1 from class 0: for
+    class 0 relevance starts with minus the logit, and without a target the logit itself is explained. Raises
+    `InputError`.
     """
     if isinstance(start, Tensor):
         return _given(output, target, start)
     check_choice("start", start, STARTS)
+    if output.ndim == 1:
+        chosen, r = start_relevance(output[:, None], target, start)
+        return chosen, Relevance(output, r.tensor[:, 0], is_factor=r.is_factor)
     if output.ndim != 2:
         raise InputError(
             f"the network returns shape {tuple(output.shape)}, not logits [n, classes]: give the start as a tensor"
         )
+    if output.shape[1] == 1 and target is not None and start in ("logit", "one-hot"):
+        return _of_two_classes(output, target, start)
     if start in ("contrast", "log-odds") and output.shape[1] < 2:
         raise InputError(f"start {start!r} compares classes, and the network has a single output: use 'logit'")
     chosen = check_target(output, target)[:, None]
@@ -47,6 +54,13 @@ def start_relevance(output: Tensor, target: Target, start: Start) -> tuple[Tenso
         gradient -= others.softmax(1)
     relevance = Relevance.of(output, gradient) if start == "one-hot" else Relevance.product(output, gradient)
     return chosen[:, 0], relevance
+
+
+def _of_two_classes(output: Tensor, target: Target, start: str) -> tuple[Tensor, Relevance]:
+    """A single logit z stands for two classes: z speaks for class 1, and -z for class 0."""
+    chosen = check_target(output.expand(-1, 2), target)
+    sign = (2 * chosen[:, None] - 1).to(output.dtype)
+    return chosen, Relevance.of(output, sign) if start == "one-hot" else Relevance.product(output, sign)
 
 
 def _given(output: Tensor, target: Target, start: Tensor) -> tuple[Tensor, Relevance]:

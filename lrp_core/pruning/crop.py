@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -13,38 +12,52 @@ from torch import Tensor, nn
 
 from ..errors import InputError, UnsupportedLayer
 from ..layers import Frame, Scatter
-from ..models import Network
 from .mask import PixelMask, crop_mask
+from .sequences import Named, check_hooks, copy_of_sequence, is_torchs_own, named_layers, runs_as, steps_of
 
 
-def slice_dense(network: Network, mask: PixelMask, fill: float) -> nn.Sequential:
-    """Keep the columns of the first layer that belong to kept pixels; removed ones become part of its bias."""
-    layers = [(name, copy.deepcopy(layer)) for name, layer in _layers_of(network)]
-    for i, (name, layer) in enumerate(layers):
-        if isinstance(layer, nn.Linear):
+def slice_dense(network: nn.Module, mask: PixelMask, fill: float) -> nn.Sequential | None:
+    """Keep the columns of the first layer that belong to kept pixels; removed ones become part of its bias.
+
+    None if `network` is no sequence that starts with a dense layer after nothing but views of all inputs in order.
+    """
+    is_vector = len(mask.shape) == 1
+    for name, layer in steps_of(network) or ():
+        if isinstance(layer, nn.Linear) and runs_as(layer, nn.Linear):
+            if not is_vector or layer.in_features != mask.n_inputs:
+                return None
+            check_hooks(name, layer)
+            body = copy_of_sequence(network)
             removed = torch.full((mask.n_inputs,), fill, dtype=torch.float64)
-            layers[i] = (name, _take_columns(layer, mask.indices, removed))
-            return named_layers(layers)
-        if not (isinstance(layer, nn.Identity) or _flattens_all(layer)):
-            break
-    raise UnsupportedLayer(
-        f"inputs can be cut off a network that starts with a dense layer, not off {type(layers[i][1]).__name__}"
-    )
+            body.set_submodule(name, take_columns(layer, mask.indices, removed, shifts=fill != 0))
+            return body
+        if not isinstance(layer, nn.Identity | nn.Dropout | nn.AlphaDropout) and not _flattens_all(layer):
+            return None
+        is_vector = is_vector or _flattens_all(layer)
+    return None
 
 
-def _take_columns(layer: nn.Linear, columns: Tensor, constant: Tensor) -> nn.Linear:
-    """`layer` on some of its inputs, the other ones holding `constant` [inputs] for ever."""
+def take_columns(layer: nn.Linear, columns: Tensor, constant: Tensor, shifts: bool) -> nn.Linear:
+    """`layer` on some of its inputs, the other ones holding `constant` [inputs] for ever; with a bias if it `shifts`."""
+    weight = layer.weight
     old_bias: Tensor | None = layer.bias
-    small = nn.Linear(
-        len(columns), layer.out_features, bias=old_bias is not None or bool(constant.any()), device="meta"
-    )
-    rest = constant.to(layer.weight).index_fill(0, columns.to(layer.weight.device), 0)
+    shifts = shifts or old_bias is not None
+    rest = constant.to(weight).index_fill(0, columns.to(weight.device), 0)
+    small = nn.Linear(max(1, len(columns)), layer.out_features, bias=shifts, device="meta").train(layer.training)
+    small.in_features = len(columns)  # may be none, which torch warns of
     with torch.no_grad():
-        small.weight = nn.Parameter(layer.weight[:, columns].clone())
-        if small.bias is not None:
-            shift = layer.weight @ rest
-            small.bias = nn.Parameter(shift if old_bias is None else old_bias + shift)
+        small.weight = _like(weight, weight[:, columns.to(weight.device)].clone())
+        if shifts:
+            shift = weight @ rest
+            small.bias = _like(
+                weight if old_bias is None else old_bias, shift if old_bias is None else old_bias + shift
+            )
     return small
+
+
+def _like(parameter: Tensor, values: Tensor) -> nn.Parameter:
+    """A parameter that is trained if `parameter` is."""
+    return nn.Parameter(values, requires_grad=parameter.requires_grad)
 
 
 @dataclass(frozen=True)
@@ -77,25 +90,32 @@ class _Window:
         return self.top >= self.bottom or self.left >= self.right
 
 
-def slice_convolutional(network: Network, mask: PixelMask, fill: float) -> nn.Sequential:
-    """The network on the bounding box, exact: what the kept pixels cannot reach is constant and is kept as such.
+def slice_convolutional(steps: Named, mask: PixelMask, fill: float) -> nn.Sequential:
+    """A sequence of layers on the bounding box, exact: what the kept pixels cannot reach is constant and is kept as such.
 
     Layer by layer, only the window of the feature map that depends on kept pixels is computed. Around it the
     map is what the network gives for an image of nothing but `fill`; as much of that as the next kernel
-    reads is set around the window (`Frame`), and all the rest goes into the bias of the first dense layer.
+    reads is set around the window (`Frame`), and all the rest goes into the bias of the first dense layer. Raises
+    `UnsupportedLayer` for layers of other kinds before that, `InputError` if no kept pixel reaches it.
     """
     rows, columns = mask.bounding_box()
     box = crop_mask(mask, rows, columns)
     window = _Window(rows.start, rows.stop, columns.start, columns.stop)
     layers: list[tuple[str, nn.Module]] = [("scatter", Scatter(box.indices, box.shape, fill))]
-    reference = next(network.parameters())
+    reference = next(p for _, layer in steps for p in layer.parameters())
     constant: Tensor | None = torch.full((1, *mask.shape), fill, dtype=reference.dtype, device=reference.device)
     reached: Tensor | None = None
-    for name, original in _layers_of(network):
+    for dotted, original in steps:
+        name = dotted.replace(".", "_")
+        while name in dict(layers):
+            name += "_"
         layer = copy.deepcopy(original)
         if constant is None:
             layers.append((name, layer))
             continue
+        if not is_torchs_own(original):
+            raise UnsupportedLayer(f"a convolutional network with {type(layer).__name__} ({name!r}) cannot be cropped")
+        check_hooks(name, original)
         if _slides(layer):
             after, reads = window.through(layer, constant.shape[2:])
             if after.is_empty:
@@ -105,10 +125,10 @@ def slice_convolutional(network: Network, mask: PixelMask, fill: float) -> nn.Se
             layer.padding = (0, 0)
             window = after
         elif _flattens_all(layer):
-            positions = torch.arange(constant[0].numel()).view(constant.shape[1:])
+            positions = torch.arange(constant[0].numel(), device=constant.device).view(constant.shape[1:])
             reached = positions[:, window.top : window.bottom, window.left : window.right].flatten()
         elif isinstance(layer, nn.Linear) and reached is not None:
-            layers.append((name, _take_columns(layer, reached, constant.flatten())))
+            layers.append((name, take_columns(layer, reached, constant.flatten(), shifts=True)))
             constant = None
             continue
         elif not isinstance(layer, nn.BatchNorm2d | nn.ReLU | nn.Dropout | nn.Identity):
@@ -118,11 +138,6 @@ def slice_convolutional(network: Network, mask: PixelMask, fill: float) -> nn.Se
     if constant is not None:
         raise UnsupportedLayer("a convolutional network without a dense layer after its feature maps cannot be cropped")
     return named_layers(layers)
-
-
-def _layers_of(network: Network) -> list[tuple[str, nn.Module]]:
-    """Every step of a sequence by name, also where one module stands in it twice."""
-    return [(name, layer) for name, layer in network.named_modules(remove_duplicate=False) if name and "." not in name]
 
 
 def _slides(layer: nn.Module) -> TypeGuard[nn.Conv2d | nn.MaxPool2d]:
@@ -158,7 +173,3 @@ def _pair(value: int | tuple[int, ...] | str) -> tuple[int, int]:
     if isinstance(value, str):
         raise UnsupportedLayer(f"padding={value!r} is not supported here: give it as numbers")
     return (value, value) if isinstance(value, int) else (value[0], value[1])
-
-
-def named_layers(layers: Sequence[tuple[str, nn.Module]]) -> nn.Sequential:
-    return nn.Sequential(OrderedDict(layers))

@@ -1,44 +1,61 @@
 """The smaller network that needs only the inputs that are kept.
 
-It takes the kept pixels alone, [n, k], and does not compute with the others at all: a dense first layer keeps their
-columns only; a convolutional network runs on their bounding box.
+It takes the kept inputs alone, [n, k]. A dense first layer keeps their columns only, on every path from the input; a
+sequence that convolves runs on their bounding box. Neither computes with the other inputs at all. Any other network that
+convolves gets them back on a canvas: it computes the same, and as much as before.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
-from typing import Literal, no_type_check
+from typing import Any, Literal, no_type_check
 
+import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from ..errors import InputError, check_choice
+from ..errors import InputError, UnsupportedLayer, check_choice
 from ..layers import Scatter
-from ..models import ModelSpec, Network, build_from_spec
+from ..models import ModelSpec, build_from_spec
 from ..training import selects_pixels
-from .crop import named_layers, slice_convolutional, slice_dense
+from .crop import slice_convolutional, slice_dense
+from .descriptions import describe_layers
 from .mask import PixelMask, crop_mask
+from .rewriting import is_sliced, slice_paths
+from .sequences import named_layers, steps_of
 
-Structure = Literal["sliced", "fresh"]
+Structure = Literal["sliced", "fresh", "canvas"]
 STRUCTURES: tuple[Structure, ...] = ("sliced", "fresh")
+"""What can be asked for; "canvas" is what pruning leaves of a network that cannot be made smaller."""
 
 
 class PrunedNetwork(nn.Module):
-    """A network on the kept pixels alone: `forward` takes [n, k] and gives logits.
+    """A network on the kept inputs alone: `forward` takes [n, k] and gives logits.
 
-    `spec` is that of the full network, `structure` says how `body` came about: "sliced" out of a trained
-    network, whose function on masked images it computes, or "fresh" for the kept pixels.
+    `structure` says how `body` came about: "sliced" out of a trained network, whose function on masked inputs it
+    computes; "canvas", the trained network as it is behind a layer that puts kept inputs back into their places; or
+    "fresh" for the kept inputs. `spec` is that of the full network, if it has one; `layers` describes the full one, if it
+    is made of torch's own layers alone; `made_from` is the name of its class.
     """
 
     def __init__(
-        self, body: nn.Sequential, spec: ModelSpec, mask: PixelMask, fill: float, structure: Structure
+        self,
+        body: nn.Module,
+        mask: PixelMask,
+        fill: float,
+        structure: Structure,
+        spec: ModelSpec | None = None,
+        layers: list[dict[str, Any]] | None = None,
+        made_from: str = "",
     ) -> None:
         super().__init__()
         if not math.isfinite(fill):
             raise InputError(f"removed pixels can be filled with a finite number only, not {fill}")
         self.body = body
-        self.spec, self.mask, self.fill, self.structure = spec, mask, fill, structure
+        self.mask, self.fill, self.structure, self.spec = mask, fill, structure, spec
+        self.layers, self.made_from = layers, made_from
 
     @no_type_check  # torch.fx traces it with a proxy
     def forward(self, kept: Tensor) -> Tensor:
@@ -50,20 +67,86 @@ class PrunedNetwork(nn.Module):
         """What the network takes, out of full images."""
         return self.mask.apply(images)
 
+    @property
+    def note(self) -> str:
+        """What a person should know about what pruning saved, empty if there is nothing to say."""
+        if self.structure != "canvas":
+            return ""
+        return "Removed inputs are not asked for, but the network still computes on all places: it is no cheaper."
 
-def prune_inputs(network: Network, mask: PixelMask, *, fill: float = 0.0) -> PrunedNetwork:
-    """The smaller network that computes on the kept pixels what `network` computes on the masked image.
 
-    Removed pixels count as `fill`. The weights are copies; `network` is not changed. In evaluation mode
+def prune_inputs(network: nn.Module, mask: PixelMask, *, fill: float = 0.0) -> PrunedNetwork:
+    """The smaller network that computes on the kept inputs what `network` computes on the masked ones.
+
+    Takes any module whose first layers are dense or convolutional on every path from the input, if torch.fx can trace
+    it. Removed inputs count as `fill`. The weights are copies; `network` is not changed. In evaluation mode
     `small(mask.apply(x)) == network(mask.remove(x, fill))` up to rounding. Raises `InputError` if the mask is
-    for another input shape, `UnsupportedLayer` for a network that is not a sequence of known layers.
+    for another input shape, `UnsupportedLayer` for a network that starts with something else, by its name.
     """
-    _check_mask(network.spec, mask)
-    if len(mask.shape) == 3 and any(isinstance(layer, nn.Conv2d) for layer in network):
-        body = slice_convolutional(network, mask, fill)
-    else:
-        body = slice_dense(network, mask, fill)
-    return PrunedNetwork(body, network.spec, mask, fill, "sliced").train(network.training)
+    if isinstance(network, PrunedNetwork):
+        raise InputError("the network is pruned already: prune the one that it was made from")
+    spec = spec_of(network)
+    if spec is not None:
+        _check_mask(spec, mask)
+    body, structure = _pruned(network, mask, fill)
+    layers = None if spec is not None and spec.is_built_in else describe_layers(network)
+    small = PrunedNetwork(body, mask, fill, structure, spec, layers, type(network).__name__)
+    small.train(network.training)
+    if spec is None:
+        _check_same(network, small)
+    return small
+
+
+def _pruned(network: nn.Module, mask: PixelMask, fill: float) -> tuple[nn.Module, Structure]:
+    steps = steps_of(network)
+    if steps is not None:
+        dense = slice_dense(network, mask, fill)
+        if dense is not None:
+            return dense, "sliced"
+        convolves = any(isinstance(layer, nn.Conv2d) for _, layer in steps)
+        whole = len(mask) == mask.n_inputs and spec_of(network) is None
+        if convolves and len(mask.shape) == 3 and not whole:
+            try:
+                return slice_convolutional(steps, mask, fill), "sliced"
+            except UnsupportedLayer:
+                pass  # of another kind than those that can be cropped: it may still run on a canvas
+    body, has_canvas = slice_paths(network, mask, fill)
+    return body, "canvas" if has_canvas else "sliced"
+
+
+@torch.no_grad()
+def _check_same(network: nn.Module, small: PrunedNetwork) -> None:
+    """Raise `UnsupportedLayer` if the smaller network does not compute what the full one does: torch.fx sees no globals.
+
+    Networks of the project are tested to; those of others are tried on a few inputs.
+    """
+    first = next(network.parameters(), torch.zeros(()))
+    if first.is_meta:
+        return
+    random = torch.Generator().manual_seed(0)
+    x = torch.rand(3, *small.mask.shape, generator=random, dtype=torch.float64).to(first)
+    full, less = (copy.deepcopy(model).eval() for model in (network, small))
+    try:
+        expected = full(small.mask.remove(x, small.fill))
+    except (RuntimeError, IndexError, ValueError) as error:
+        raise InputError(
+            f"the mask is for inputs of shape {small.mask.shape}, which {type(network).__name__} does not take: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    found = less(small.mask.apply(x))
+    close = max(1e-9, 100 * torch.finfo(expected.dtype).eps) * max(1.0, float(expected.abs().max()))
+    if found.shape != expected.shape or not torch.allclose(found, expected, rtol=0.01, atol=close, equal_nan=True):
+        raise UnsupportedLayer(
+            f"{type(network).__name__} cannot be pruned: the same inputs do not always give the same logits, or its "
+            "forward does what torch.fx does not see"
+        )
+
+
+def loses_columns(network: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether pruning makes the first layers of `network` smaller, input by input: they are dense on every path."""
+    if slice_dense(network, PixelMask.full(shape), 0.0) is not None:
+        return True
+    return not any(isinstance(layer, nn.Conv2d) for layer in network.modules()) and is_sliced(network, shape)
 
 
 def build_pruned(
@@ -75,12 +158,16 @@ def build_pruned(
     seed: int = 0,
     device: str = "cpu",
 ) -> PrunedNetwork:
-    """An untrained network for the kept pixels of the architecture in `spec`, for training from scratch.
+    """An untrained network for the kept inputs of the architecture in `spec`, for training from scratch.
 
     "fresh": the architecture as it is built for k inputs, or, if it needs images, for the mask's bounding
     box with the removed pixels in it set to `fill`. "sliced": of the form that `prune_inputs` gives. On the
-    device "meta" its weights take no memory.
+    device "meta" its weights take no memory. Raises `InputError` for no spec, and for one that nobody can build.
     """
+    if spec is None:
+        raise InputError(
+            "a network of one's own is built again by a builder: register_model(name, builder), and build_model(name, data)"
+        )
     _check_mask(spec, mask)
     check_choice("structure", structure, STRUCTURES)
     if structure == "sliced":
@@ -91,7 +178,13 @@ def build_pruned(
         box = crop_mask(mask, *mask.bounding_box())
         layers, shape = [("scatter", Scatter(box.indices, box.shape, fill))], box.shape
     inner = build_from_spec(replace(spec, shape=shape), seed=seed, device=device)
-    return PrunedNetwork(named_layers([*layers, *inner.named_children()]), spec, mask, fill, "fresh")
+    return PrunedNetwork(named_layers([*layers, *inner.named_children()]), mask, fill, "fresh", spec)
+
+
+def spec_of(network: nn.Module) -> ModelSpec | None:
+    """How to build a network again, None for one of one's own."""
+    spec = getattr(network, "spec", None)
+    return spec if isinstance(spec, ModelSpec) else None
 
 
 def _check_mask(spec: ModelSpec, mask: PixelMask) -> None:
@@ -100,4 +193,4 @@ def _check_mask(spec: ModelSpec, mask: PixelMask) -> None:
 
 
 def _needs_images(spec: ModelSpec) -> bool:
-    return any(isinstance(layer, nn.Conv2d) for layer in build_from_spec(spec, device="meta"))
+    return any(isinstance(layer, nn.Conv2d) for layer in build_from_spec(spec, device="meta").modules())

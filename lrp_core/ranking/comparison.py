@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..data import Split
 from ..errors import InputError
+from ..extras import from_extra
 from ..lrp import Composite
 from .criteria import Criterion, explaining_criterion
 from .ranking import Ranking, check_keep, keep_for_share
@@ -44,7 +45,8 @@ def compare(a: Ranking, b: Ranking, keeps: Sequence[int] | None = None) -> Compa
     It is the orders that are compared, since masks follow from them: equal scores count in the order in which the
     ranking's seed put them. Raises `InputError` for rankings of different size, or a keep beyond the inputs.
     """
-    from scipy import stats  # a second to import, and only needed here
+    with from_extra():  # a second to import, and only needed here
+        from scipy import stats
 
     if a.n_inputs != b.n_inputs:
         raise InputError(f"rankings of {a.n_inputs} and of {b.n_inputs} inputs cannot be compared")
@@ -82,14 +84,15 @@ def settling(
 
     Raises `InputError` for a criterion that does not explain images, or a size that is not 1 to half of the images.
     """
-    import pandas as pd
+    with from_extra():
+        import pandas as pd
 
     how = explaining_criterion(criterion)
     check_options(split, statistic, start, label)
     if label is not None:
         split = split.take((split.labels == label).nonzero().flatten())
     sizes = _sizes(sizes, len(split) // 2)
-    n_inputs, shape = split.pixels[:1].numel(), tuple(split.pixels.shape[1:])
+    n_inputs, shape = split.pixels[:1].numel(), split.shape
     keeps = _keeps(keeps, n_inputs)
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
     attribute, n_classes = how.explain_with(model, seed), n_classes_of(model, split)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..data import Split
 from ..errors import InputError, UnsupportedLayer
+from ..extras import from_extra
 from ..lrp.affine import Affine
 from ..lrp.folding import fold_scales
 from ..lrp.operations import Identity, Rearrangement
@@ -50,7 +51,8 @@ def smooth_noise(shape: tuple[int, ...], seed: int, blur: float = BLUR) -> Float
     The blur goes round the edges, so that no place of the image is favoured. `blur` is its standard deviation as a
     share of the longer side. Raises `InputError` for inputs that are no images, or a blur that is no share.
     """
-    from scipy.ndimage import gaussian_filter
+    with from_extra():
+        from scipy.ndimage import gaussian_filter
 
     _, height, width = _image_shape("smooth-random", shape)
     if not 0 <= blur <= 1:
@@ -73,8 +75,11 @@ def pixel_variance(split: Split, batch_size: int = 5000) -> Tensor:
     n = torch.zeros((), dtype=torch.float64)
     total = torch.zeros(split.pixels[0].numel(), dtype=torch.float64)
     squares = torch.zeros_like(total)
+    # Numbers may have a mean far from zero, where the difference of two large squares is all rounding.
+    offset = split.raw[:1].flatten(1).double()
     for part in torch.split(split.pixels, batch_size):
-        x = part.flatten(1).double() / 255
+        x = part.flatten(1).double()
+        x = x / 255 if split.is_bytes else x - offset
         n, total, squares = n + len(x), total + x.sum(0), squares + x.square().sum(0)
     return (squares / n - (total / n).square()).clamp(min=0)
 
@@ -92,7 +97,8 @@ def anova_f(split: Split, n_columns: int = 100) -> Float[Tensor, " inputs"]:
     varies within a class, for which F is infinite, the largest number there is. Raises `InputError` unless there are
     two classes or more, and more images than classes.
     """
-    from sklearn.feature_selection import f_classif
+    with from_extra():
+        from sklearn.feature_selection import f_classif
 
     labels = _several_classes("anova-f", split)
     scores = torch.zeros(split.pixels[0].numel(), dtype=torch.float64)
@@ -108,14 +114,22 @@ def anova_f(split: Split, n_columns: int = 100) -> Float[Tensor, " inputs"]:
 def mutual_information(split: Split, seed: int = 0, n_images: int = SAMPLE) -> Float[Tensor, " inputs"]:
     """Mutual information of every pixel and the class in nats, scikit-learn's `mutual_info_classif`.
 
-    Counted, not estimated from neighbours: bytes are put into `GREY_LEVELS` levels of equal width. For speed it is
+    Counted, not estimated from neighbours: bytes are put into `GREY_LEVELS` levels of equal width, and numbers into as
+    many levels of equal width between the least and the largest of each input. For speed it is
     taken over a stratified sample of at most `n_images` images, drawn with `seed`. Raises `InputError` as `anova_f`.
     """
-    from sklearn.feature_selection import mutual_info_classif
+    with from_extra():
+        from sklearn.feature_selection import mutual_info_classif
 
     sample = _sample(split, n_images, seed)
     labels = _several_classes("mutual-information", sample)
-    levels = sample.pixels.flatten(1).numpy() // (256 // GREY_LEVELS)
+    if sample.is_bytes:
+        levels = sample.raw.flatten(1).numpy() // (256 // GREY_LEVELS)
+    else:
+        values = sample.raw.flatten(1).double()
+        low, high = values.aminmax(dim=0)
+        width = (high - low).where(high > low, 1.0)
+        levels = ((values - low) / width * GREY_LEVELS).floor().clamp(max=GREY_LEVELS - 1).to(torch.int64).numpy()
     return torch.from_numpy(mutual_info_classif(levels, labels, discrete_features=True)).double()
 
 
@@ -125,7 +139,8 @@ def extra_trees(split: Split, seed: int = 0, n_images: int = SAMPLE) -> Float[Te
     The mean decrease of Gini impurity over `N_TREES` trees (Geurts et al. 2006). For speed they are grown on a
     stratified sample of at most `n_images` images; `seed` draws it and grows them. Raises `InputError` as `anova_f`.
     """
-    from sklearn.ensemble import ExtraTreesClassifier
+    with from_extra():
+        from sklearn.ensemble import ExtraTreesClassifier
 
     sample = _sample(split, n_images, seed)
     labels = _several_classes("extra-trees", sample)

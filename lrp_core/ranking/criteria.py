@@ -141,7 +141,7 @@ def _of_data(score: Callable[[Split, int], Tensor]) -> Score:
 
 
 def _weights(model: nn.Module | None, split: Split, seed: int) -> Tensor:
-    return controls.first_weights(_given(model), tuple(split.pixels.shape[1:]))
+    return controls.first_weights(_given(model), split.shape)
 
 
 def _gradient(name: str, says: str, attribution: Callable[..., Tensor]) -> Criterion:
@@ -164,13 +164,13 @@ _BUILT_IN = (
     _control(
         "centre",
         "by how near the centre of the image they are",
-        lambda split, seed: controls.centre_distance(tuple(split.pixels.shape[1:])),
+        lambda split, seed: controls.centre_distance(split.shape),
         explain=_nearness,
     ),
     _control(
         "smooth-random",
         "in random blobs",
-        lambda split, seed: controls.smooth_noise(tuple(split.pixels.shape[1:]), seed),
+        lambda split, seed: controls.smooth_noise(split.shape, seed),
     ),
     _control("non-constant", "by whether they vary at all", lambda split, seed: controls.varies(split)),
     _control("anova-f", "by how much they differ between the classes", lambda split, seed: controls.anova_f(split)),

@@ -92,7 +92,7 @@ def eliminate(
     how = explaining_criterion(criterion)
     check_choice("statistic", statistic, STATISTICS)
     check_choice("start", start, STARTS)
-    shape = tuple(split.pixels.shape[1:])
+    shape = split.shape
     if len(split) == 0:
         raise InputError("there are no images to eliminate inputs by: the split is empty")
     if math.prod(network.spec.shape) != math.prod(shape):
@@ -144,8 +144,8 @@ class _Sliced:
         shape = self.network.spec.shape
         small = prune_inputs(self.network, PixelMask(kept, shape))
         network = Network(replace(self.network.spec, shape=(len(kept),)), list(small.body.named_children()))
-        pixels = self.split.pixels.flatten(1)[:, kept][:, :, None, None]
-        cut = _Sliced(network, Split(pixels, self.split.labels, self.split.indices))
+        raw = self.split.raw.flatten(1)[:, kept][:, :, None, None]
+        cut = _Sliced(network, self.split.with_raw(raw))
         tuned = fit(network, cut.split.take(sample), recipe=recipe, seed=seed, device="cpu", encode=cut._encode)
         return replace(cut, network=tuned)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..data import Split
+from ..data import Split, to_inputs
 from ..errors import InputError
 from .elimination import ranking_of_order
 from .neighbours import Images, Neighbourhood, best_temperature, expected_error, find_neighbours
@@ -81,7 +81,7 @@ def exchange(
     if keep == n_pool:
         return ranking
     pool = ranking.order[:n_pool]
-    inputs = split.pixels.flatten(1)[:, pool].float().div_(255)
+    inputs = to_inputs(split.raw.flatten(1)[:, pool])
     order = torch.randperm(len(split), generator=random)
     n_held = min(options.validation, len(split) // 6)
     held_out, rest = _images(inputs, split, order[:n_held]), order[n_held:]
@@ -164,8 +164,8 @@ def put_first(ranking: Ranking, places: Sequence[int], n_pool: int, how: str) ->
 
 def check_images(ranking: Ranking, split: Split) -> None:
     """Raise `InputError` if these images cannot judge sets of the ranking's inputs."""
-    if tuple(split.pixels.shape[1:]) != ranking.shape:
-        raise InputError(f"the ranking is of inputs of shape {ranking.shape}, not {tuple(split.pixels.shape[1:])}")
+    if split.shape != ranking.shape:
+        raise InputError(f"the ranking is of inputs of shape {ranking.shape}, not {split.shape}")
     if len(split) < FEWEST_IMAGES:
         raise InputError(
             f"an exchange needs at least {FEWEST_IMAGES} images to choose and to judge by, not {len(split)}"

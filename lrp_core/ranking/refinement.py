@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..data import Split
+from ..data import Split, to_inputs
 from ..errors import InputError
 from .exchange import check_images, put_first
 from .kernels import KernelNetwork, Smoothness
@@ -103,7 +103,7 @@ class _Search:
 
     def __init__(self, split: Split, pool: torch.Tensor, options: Refinement, seed: int) -> None:
         self.random, self.options = torch.Generator().manual_seed(seed), options
-        self.inputs = split.pixels.flatten(1)[:, pool].float().div_(255)
+        self.inputs = to_inputs(split.raw.flatten(1)[:, pool])
         classes, self.labels = torch.unique(split.labels, return_inverse=True)
         self.n_classes = len(classes)
         order = torch.randperm(len(split), generator=self.random)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,9 @@ from ..errors import InputError, check_choice
 
 _ROWS = 5
 """Sums that are kept of R, in this order: R, |R|, R^2, R^4 and R|R|."""
+
+_DEGREES = (1, 1, 2, 4, 2)
+"""By which power of a factor each of them grows."""
 
 _Combination = dict[int, float]
 """Rows of the sums, and the factor that each is taken with."""
@@ -39,20 +43,38 @@ class RelevanceStatistics:
 
     sums: Float[Tensor, "5 classes inputs"]
     counts: Int64[Tensor, " classes"]
+    rows: tuple[int, ...] = tuple(range(_ROWS))
+    """Those of the sums that are kept; the others are NaN, and so is a statistic that needs them."""
 
     @classmethod
-    def empty(cls, n_classes: int, n_inputs: int) -> RelevanceStatistics:
-        sums = torch.zeros(_ROWS, n_classes, n_inputs, dtype=torch.float64)
-        return cls(sums, torch.zeros(n_classes, dtype=torch.int64))
+    def empty(cls, n_classes: int, n_inputs: int, statistic: str | None = None) -> RelevanceStatistics:
+        """No images so far, for all statistics, or for the one that will be asked for, which is quicker."""
+        rows = tuple(range(_ROWS))
+        if statistic is not None:
+            check_choice("statistic", statistic, STATISTICS)
+            rows = tuple(sorted({row for moment in _MOMENTS[statistic.removeprefix(_MAXIMUM)] for row in moment}))
+        sums = torch.full((_ROWS, n_classes, n_inputs), torch.nan, dtype=torch.float64)
+        sums[list(rows)] = 0
+        return cls(sums, torch.zeros(n_classes, dtype=torch.int64), rows)
 
     def update(self, relevance: Shaped[Tensor, "n *shape"], labels: Int64[Tensor, " n"]) -> None:
-        """Add a batch: relevance of each image and the class that it counts for."""
-        r = relevance.detach().flatten(1).to("cpu", torch.float64)
-        member = torch.nn.functional.one_hot(labels.cpu(), len(self.counts)).to(torch.float64).T
-        size, squared = r.abs(), r.square()
-        for row, values in enumerate((r, size, squared, squared.square(), r * size)):
-            self.sums[row] += member @ values
-        self.counts += labels.cpu().bincount(minlength=len(self.counts))
+        """Add a batch: relevance of each image and the class that it counts for.
+
+        Within a batch, powers and their sums are taken in the relevance's own precision, at least float32, of
+        relevance over the batch's largest, so that no fourth power vanishes; batches are added up in float64.
+        """
+        r = relevance.detach().flatten(1).cpu()
+        r = r if r.dtype == torch.float64 else r.float()
+        labels = labels.cpu()
+        if r.numel():
+            largest = max(abs(float(end)) for end in torch.aminmax(r))
+            scale = largest if 0 < largest < math.inf else 1.0
+            member = torch.nn.functional.one_hot(labels, len(self.counts)).to(r.dtype).T
+            powers = _powers(r / scale, self.rows)
+            sums = (member @ powers.flatten(1)).view(len(self.counts), len(self.rows), -1)
+            for place, row in enumerate(self.rows):
+                self.sums[row].add_(sums[:, place].double(), alpha=scale ** _DEGREES[row])
+        self.counts += labels.bincount(minlength=len(self.counts))
 
     def merge(self, other: RelevanceStatistics) -> RelevanceStatistics:
         """The statistics of both samples together. Raises `InputError` if they are of other classes or inputs."""
@@ -61,7 +83,8 @@ class RelevanceStatistics:
                 f"statistics of {tuple(self.sums.shape[1:])} and of {tuple(other.sums.shape[1:])} classes and inputs "
                 "cannot be merged"
             )
-        return RelevanceStatistics(self.sums + other.sums, self.counts + other.counts)
+        rows = tuple(row for row in self.rows if row in other.rows)
+        return RelevanceStatistics(self.sums + other.sums, self.counts + other.counts, rows)
 
     def mean(self, statistic: str = "mean-square", *, label: int | None = None) -> Float[Tensor, " inputs"]:
         """The statistic of every input over all images, or over those of class `label` (NaN if there are none).
@@ -90,6 +113,25 @@ class RelevanceStatistics:
         means, errors = _mean_and_error(self.sums, self.counts[:, None], statistic.removeprefix(_MAXIMUM))
         best = means.where(self.counts[:, None] > 0, -torch.inf).argmax(0, keepdim=True)
         return means.gather(0, best)[0], errors.gather(0, best)[0]
+
+
+def _powers(r: Tensor, rows: tuple[int, ...]) -> Tensor:
+    """The values that the sums are of, side by side in one tensor [n, rows, inputs]."""
+    found = r.new_empty(len(r), len(rows), r.shape[1])
+    for place, row in enumerate(rows):
+        out = found[:, place]
+        match row:
+            case 0:
+                out.copy_(r)
+            case 1:
+                torch.abs(r, out=out)
+            case 2:
+                torch.mul(r, r, out=out)
+            case 3:
+                torch.mul(r, r, out=out).square_()
+            case _:
+                torch.abs(r, out=out).mul_(r)
+    return found
 
 
 def check_one_class(statistic: str, label: int) -> None:

@@ -96,7 +96,7 @@ class OneShot:
 
     def rank(self, networks: Sequence[nn.Module], split: Split, how: How, before: Ranking | None = None) -> Ranking:
         network = networks[0] if networks else None
-        criterion, shape = how.criterion, tuple(split.pixels.shape[1:])
+        criterion, shape = how.criterion, split.shape
         if criterion.score is not None:
             scores = criterion.score(network, split, how.seed)
             return Ranking.from_scores(criterion.name, scores, shape, seed=how.seed)

@@ -184,9 +184,9 @@ class Study:
     dataset: str = "mnist"
     root: str | None = None
     n_train: int | None = None
-    architecture: str = "mlp-300-100"
-    criteria: tuple[str, ...] = ("lrp-0", "random", "variance")
-    strategies: tuple[str, ...] = ("one-shot",)
+    architecture: Any = "mlp-300-100"
+    criteria: tuple[Any, ...] = ("lrp-0", "random", "variance")
+    strategies: tuple[Any, ...] = ("one-shot",)
     keeps: tuple[int, ...] = ()
     modes: tuple[str, ...] = ("fine-tune",)
     seeds: tuple[int, ...] = (0, 1, 2)

@@ -136,7 +136,7 @@ def make_card(
             "shape": list(network.spec.shape),
             "kept_pixels": kept,
             "order": "positions in the flattened image, row by row; the network takes these pixels, in this order",
-            "normalisation": {"scale": 1 / 255, "offset": 0.0, "range": [0.0, 1.0]},
+            "normalisation": _normalisation(data),
         },
         "accuracy": {
             "dataset": data.name,
@@ -163,6 +163,15 @@ def make_card(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": {WEIGHTS: {"sha256": checksum}},
     }
+
+
+def _normalisation(data: Dataset) -> dict[str, Any]:
+    """How raw values become what the network takes: (raw - mean) / scale, by input, or one scale for all."""
+    if data.scaler is not None:
+        return {"mean": list(data.scaler.mean), "scale": list(data.scaler.scale)}
+    if data.train.is_bytes:
+        return {"scale": 1 / 255, "offset": 0.0, "range": [0.0, 1.0]}
+    return {"scale": 1.0, "offset": 0.0}
 
 
 def load_export(folder: str | Path) -> tuple[Network | PrunedNetwork, dict[str, Any]]:

@@ -15,11 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from ..data import Dataset
 from ..errors import StorageError
 from ..evaluation import measure_cost, pack
-from ..models import Network
-from ..pruning import PrunedNetwork, build_pruned, load_network, prune_inputs, save_network
+from ..pruning import build_pruned, load_network, prune_inputs, save_network
 from ..training import evaluate, fit, one_thread
 from .describe import Base, RankingSpec, Study, Trial, key_of, plan
 from .ledger import Ledger
@@ -124,7 +125,7 @@ def _note(ledger: Ledger, run: str, message: str) -> None:
 
 
 @one_thread()
-def run_trial(trial: Trial) -> tuple[dict[str, Any], Network | PrunedNetwork]:
+def run_trial(trial: Trial) -> tuple[dict[str, Any], nn.Module]:
     """One trial, from its description alone: what the table says of it, and the network."""
     started = time.perf_counter()
     data = base_data(trial.base)
@@ -152,7 +153,7 @@ def run_trial(trial: Trial) -> tuple[dict[str, Any], Network | PrunedNetwork]:
     return row, network
 
 
-def make_network(trial: Trial) -> tuple[Network | PrunedNetwork, Any]:
+def make_network(trial: Trial) -> tuple[nn.Module, Any]:
     """The trial's network, and what turns images into its input (None: nothing)."""
     base = trial.base
     full = base_network(base)
@@ -173,7 +174,7 @@ def weights_path(ledger: Ledger, trial: Trial) -> Path:
     return ledger.folder / "weights" / f"{trial.key}.safetensors"
 
 
-def trial_network(trial: Trial, ledger: Ledger) -> Network | PrunedNetwork:
+def trial_network(trial: Trial, ledger: Ledger) -> nn.Module:
     """The network of a trial: read if it is there and whole, else made again and recorded."""
     path = weights_path(ledger, trial)
     if path.exists() and trial.key in ledger.recorded([trial.key]):

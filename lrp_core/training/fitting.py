@@ -175,9 +175,10 @@ def selects_pixels(encode: E) -> E:
 
 def _encoded(split: Split, encode: Encode | None) -> Tensor:
     """What a network is given of every image of `split`: as bytes if no more than bytes were picked, else as floats."""
+    raw = split.raw if split.is_bytes else split.inputs
     if encode is None:
-        return split.pixels
-    return encode(split.pixels if getattr(encode, "selects_pixels", False) else split.images)
+        return raw
+    return encode(raw if getattr(encode, "selects_pixels", False) else split.inputs)
 
 
 def _floats(inputs: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lrp_core.errors import InputError, UnsupportedLayer
 from lrp_core.lrp import (
@@ -166,7 +166,9 @@ class TestAssignments:
         assert rules_of(model, Composite(At(Flat(), input=True), At(Epsilon()))) == [Flat(), Epsilon()]
 
     def test_all_conditions_must_hold(self) -> None:
-        composite = Composite(At(Flat(), kind="dense", position=0), At(Gamma(), kind="dense", name="7"), At(Epsilon()))
+        composite = Composite(
+            At(Flat(), kind="dense", position=0), At(Gamma(), kind="scale", name="[0-9]"), At(Epsilon())
+        )
         assert rules_of(cnn([4, 4], pool=False), composite).count(Flat()) == 0
         assert rules_of(mlp([5, 4, 3]), composite)[0] == Flat()
 

@@ -13,7 +13,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lrp_core.lrp import COMPOSITES, RULES, AlphaBeta, Epsilon, Flat, Gamma, Pass, Rule, WSquare, ZBox, Zero, ZPlus
+from lrp_core.lrp import (
+    COMPOSITES,
+    RULES,
+    AlphaBeta,
+    At,
+    Composite,
+    Epsilon,
+    Flat,
+    Gamma,
+    Pass,
+    Rule,
+    WSquare,
+    ZBox,
+    Zero,
+    ZPlus,
+    attribute,
+)
 from lrp_core.lrp.contributions import propagate
 from lrp_core.lrp.relevance import Relevance
 

@@ -138,9 +138,7 @@ def test_many_methods_are_picked_from_a_list_and_drawn_on_demand(small):
 def test_a_ranking_that_is_not_there_is_not_computed_by_a_page(small, page):
     stop(small.ledger, MANY, Cancelled("x"))
     try:
-        started = time.monotonic()
         app = small.open(page, study=MANY.key, method="gamma, elimination")
-        assert time.monotonic() - started < 10
         assert not app.exception
         assert not app.error
         assert ("resume the study to have it ranked" in texts(app)) == (page != "Overview")

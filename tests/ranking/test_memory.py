@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ..support import PATIENCE
+
 RANK = """
 import sys
 from pathlib import Path
@@ -40,5 +42,5 @@ print(peaks[2] - peaks[1])
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks can be reset on Linux only")
 def test_ten_times_the_images_take_no_more_memory() -> None:
     """All images at once would take 60,000 x 784 x 4 bytes, 188 MB, for each copy of them."""
-    found = subprocess.run([sys.executable, "-c", RANK], capture_output=True, text=True, check=True, timeout=250)
+    found = subprocess.run([sys.executable, "-c", RANK], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert float(found.stdout) < 64, "MB from 6,000 to 60,000 images"

@@ -227,4 +227,22 @@ def test_memory_is_that_of_the_sums_alone() -> None:
         statistics.update(torch.rand(50, 7), torch.randint(N_CLASSES, (50,)))
     assert (statistics.sums.data_ptr(), statistics.counts.shape) == places
     assert statistics.sums.untyped_storage().nbytes() == 5 * N_CLASSES * 7 * 8
-    assert set(vars(statistics)) == {"sums", "counts"}
+    assert set(vars(statistics)) == {"sums", "counts", "rows"}
+
+
+@pytest.mark.parametrize("statistic", STATISTICS)
+@pytest.mark.parametrize("size", [1e-12, 1.0, 1e6])
+def test_float32_and_the_sums_of_one_statistic_alone_give_the_same(statistic: str, size: float) -> None:
+    """Within a batch sums are taken in float32, of relevance small or large; what is not asked for is not there."""
+    random = torch.Generator().manual_seed(3)
+    relevance = torch.randn(40, 6, generator=random) * size
+    labels = torch.arange(40) % N_CLASSES
+    exact = RelevanceStatistics.empty(N_CLASSES, 6)
+    quick = RelevanceStatistics.empty(N_CLASSES, 6, statistic)
+    for part in range(0, 40, 7):
+        exact.update(relevance[part : part + 7].double(), labels[part : part + 7])
+        quick.update(relevance[part : part + 7], labels[part : part + 7])
+    torch.testing.assert_close(quick.mean(statistic), exact.mean(statistic), rtol=1e-5, atol=1e-7 * size)
+    torch.testing.assert_close(quick.standard_error(statistic), exact.standard_error(statistic), rtol=1e-4, atol=0)
+    if "square" in statistic:
+        assert bool(quick.mean("mean").isnan().all())

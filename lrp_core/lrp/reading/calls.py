@@ -11,13 +11,16 @@ from torch import Tensor, fx
 from torch.nn import functional as F
 
 from ...errors import UnsupportedLayer
+from .. import normalisation
 from ..affine import Affine, Convolution, Dense, Scale
 from ..operations import Activation, Identity, Multiple, Operation, Rectifier
-from . import activations, joins, pooling
+from . import activations, joins, pooling, products
 from .moves import move
 from .tracer import name_of
 
-IDENTITIES = {"contiguous", "clone", "detach", "to", "type_as", "float", "double", "half", "_assert_tensor_metadata"}
+IDENTITIES = {"contiguous", "clone", "detach"}
+CASTS = {"to", "type_as", "type", "float", "double", "half", "bfloat16", "cpu", "cuda"}
+"""Calls that do nothing to values that are of that type already."""
 DROPOUTS = {
     *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "feature_dropout"),
 }
@@ -67,6 +70,13 @@ class Call:
         """Whether the first argument is the only one that is computed from the network's input."""
         return len(self.sources) == 1 and self.first() is self.sources[0]
 
+    def keeps_type(self) -> bool:
+        """Whether the call is known to give values of the type that it takes."""
+        if not self.images:
+            return False
+        before, after = self.sources[0].meta["value"], self.node.meta["value"]
+        return bool(before.dtype == after.dtype and before.device == after.device)
+
     def _constants(self, value: Any) -> Any:
         return fx.map_arg(value, self.constant)
 
@@ -76,6 +86,9 @@ def from_call(call: Call) -> Affine | Operation | None:
     joined = joins.join(call)
     if joined is not None:
         return joined
+    multiplied = products.product(call)
+    if multiplied is not None:
+        return multiplied
     if not call.works_on_one_value():
         return None
     moved = move(call)
@@ -88,12 +101,14 @@ def from_call(call: Call) -> Affine | Operation | None:
         return Rectifier()
     if name in IDENTITIES:
         return Identity()
+    if name in CASTS:
+        return Identity() if call.keeps_type() else None
     if name in DROPOUTS:
         return Identity() if _is_off(arguments, options) else None
     if name in activations.BY_NAME:
         activation = activations.BY_NAME[name]
         return Activation(lambda a: activation.function(a, *arguments, **options), activation.never_negative)
-    for convert in (_elementwise, _layer, _pooling):
+    for convert in (products.elementwise, _elementwise, _layer, _normalisation, _pooling):
         operation = convert(name, arguments, options)
         if operation is not None:
             return operation
@@ -210,6 +225,29 @@ def scale(mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Scale
     factor = torch.rsqrt(variance.detach() + eps) * (1 if weight is None else weight.detach())
     shift = -mean.detach() * factor
     return Scale(factor, shift if bias is None else shift + bias.detach())
+
+
+def _normalisation(name: str, arguments: list[Any], options: dict[str, Any]) -> Operation | None:
+    match name:
+        case "layer_norm":
+            return _layer_norm(*arguments, **options)
+        case "rms_norm":
+            return _rms_norm(*arguments, **options)
+        case "group_norm":
+            return _group_norm(*arguments, **options)
+    return None
+
+
+def _layer_norm(shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any, **__: Any) -> Operation:
+    return normalisation.over_last_axes(1 if isinstance(shape, int) else len(shape), weight, bias, eps)
+
+
+def _rms_norm(shape: Any, weight: Any = None, eps: float | None = None) -> Operation:
+    return normalisation.over_last_axes(1 if isinstance(shape, int) else len(shape), weight, None, eps, centred=False)
+
+
+def _group_norm(groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any, **__: Any) -> Operation:
+    return normalisation.over_groups(groups, weight, bias, eps)
 
 
 def _pooling(name: str, arguments: list[Any], options: dict[str, Any]) -> Operation | None:

@@ -5,6 +5,7 @@ Batch-norm is folded into the layer before it, or else after it (see `folding`).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -18,6 +19,7 @@ from ..steps import Step
 from .modules import Reader
 from .moves import keeps_batch
 from .preparation import evaluated
+from .rewriting import rewritten
 from .tracer import NeedsExample, Tracer
 
 
@@ -42,6 +44,7 @@ class Ending:
 def trace_logits(model: nn.Module, example: Tensor | None = None) -> tuple[list[Step], Ending | None]:
     """The steps to the logits of a network that is in evaluation mode, and what it makes of them, if anything."""
     images = 0 if example is None else len(example)
+    model = rewritten(model)
     nodes = _traced_nodes(model, example)
     reader = Reader(model, images)
     steps = _Steps(model, reader)
@@ -191,9 +194,13 @@ class _Memory:
         return equal
 
 
+_RECORDING = threading.RLock()
+"""torch.fx replaces what all modules' calls go through while it records: one recording at a time."""
+
+
 def _traced_nodes(model: nn.Module, example: Tensor | None) -> list[fx.Node]:
     try:
-        with torch.no_grad():
+        with _RECORDING, torch.no_grad():
             return list(Tracer(example).trace(model).nodes)
     except UnsupportedLayer:
         raise

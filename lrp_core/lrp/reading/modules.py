@@ -11,9 +11,13 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from ...errors import UnsupportedLayer
+from .. import normalisation
 from ..affine import Affine, Convolution, Dense
+from ..attention import Product, Softmax
+from ..embedding import Embedding
+from ..gates import Gate, GatedHalves
 from ..operations import Activation, Identity, Operation, Rearrangement, Rectifier
-from . import activations, calls, moves, pooling
+from . import activations, calls, moves, pooling, products
 from .registry import registered
 from .tracer import CONSTANTS, PARTS, NeedsExample, name_of
 
@@ -65,6 +69,8 @@ class Reader:
             raise UnsupportedLayer(
                 f"no relevance rule for {self.describe(node)} with its arguments: {error}"
             ) from error
+        if isinstance(operation, Gate | Product):
+            operation = products.with_signal(operation, sources, self)
         if operation is None:
             refused = f"no relevance rule for {self.describe(node)}: {_hint(node, self.modules)}"
             raise NeedsExample(refused) if self._depends_on_sizes(node) else UnsupportedLayer(refused)
@@ -86,7 +92,7 @@ class Reader:
         name = name_of(node)
         after_view = any(name_of(n) in moves.VIEWS | PARTS for n in node.all_input_nodes)
         moving = (name in moves.ANY_MOVE and name != "getitem") or (name == "getitem" and after_view)
-        return bool(sizes) or moving or name in CONSTANTS | PARTS
+        return bool(sizes) or moving or name in CONSTANTS | PARTS | calls.CASTS
 
     def sources(self, node: fx.Node) -> list[fx.Node]:
         """The nodes whose values a node reads."""
@@ -180,7 +186,8 @@ def from_module(module: nn.Module) -> Affine | Operation | None:
     activation = activations.of_module(module)
     if activation is not None:
         return Activation(_out_of_place(module), activation.never_negative)
-    return _layer(module) or _pooling(module) or _other(module)
+    readings = (_layer, _normalisation, _attending, _pooling, _other)
+    return next((found for found in (read(module) for read in readings) if found is not None), None)
 
 
 def _layer(module: nn.Module) -> Affine | None:
@@ -228,6 +235,35 @@ def _other(module: nn.Module) -> Operation | None:
             return pooling.interpolation(
                 module.size, module.scale_factor, module.mode, module.align_corners, module.recompute_scale_factor
             )
+    return None
+
+
+def _normalisation(module: nn.Module) -> Operation | None:
+    match module:
+        case nn.LayerNorm():
+            weight, bias = _copied(module.weight), _copied(module.bias)
+            return normalisation.over_last_axes(len(module.normalized_shape), weight, bias, module.eps)
+        case nn.RMSNorm():
+            weight = _copied(module.weight)
+            return normalisation.over_last_axes(len(module.normalized_shape), weight, None, module.eps, centred=False)
+        case nn.GroupNorm():
+            weight, bias = _copied(module.weight), _copied(module.bias)
+            return normalisation.over_groups(module.num_groups, weight, bias, module.eps)
+        case nn.InstanceNorm1d() | nn.InstanceNorm2d() | nn.InstanceNorm3d():
+            return normalisation.over_groups(None, _copied(module.weight), _copied(module.bias), module.eps)
+    return None
+
+
+def _attending(module: nn.Module) -> Operation | None:
+    match module:
+        case nn.Softmax() if module.dim is not None:
+            return Softmax(module.dim)
+        case nn.Softmax2d():
+            return Softmax(-3)
+        case nn.GLU():
+            return GatedHalves(module.dim)
+        case nn.Embedding() if module.max_norm is None:
+            return Embedding(_copied(module.weight))
     return None
 
 

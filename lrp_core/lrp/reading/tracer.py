@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
 from ...errors import UnsupportedLayer
+from ..attention import additive, by_width, causal
 from .registry import registered
 from .sizes import Sizes, sizes_of
 
@@ -178,6 +179,8 @@ class Tracer(fx.Tracer):
         if kind == "call_function" and _is_own_python(target):
             return target(*args, **kwargs)
         called = target if isinstance(target, str) else function_name(target)
+        if called == "scaled_dot_product_attention":
+            return self._attention(*args, **kwargs)
         if called in ("__setitem__", "setitem", "copy_", "index_put_", "set_"):
             raise fx.proxy.TraceError("it assigns to a part of a tensor")
         if self.example is None or kind not in ("call_function", "call_method", "call_module"):
@@ -197,6 +200,28 @@ class Tracer(fx.Tracer):
         proxy = super().create_proxy(kind, target, args, kwargs, name, type_expr, *rest)
         proxy.node.meta["value"] = value
         return proxy if isinstance(value, Tensor) else self._several(proxy, value)
+
+    def _attention(
+        self,
+        query: Any,
+        key: Any,
+        value: Any,
+        attn_mask: Any = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Any:
+        """torch's scaled_dot_product_attention in single steps."""
+        if enable_gqa or dropout_p:
+            raise UnsupportedLayer("attention with enable_gqa or dropout in evaluation has no relevance rule")
+        scores = self.create_proxy("call_function", by_width, (query, scale), {}) @ key.transpose(-2, -1)
+        if is_causal:
+            scores = self.create_proxy("call_function", causal, (scores,), {})
+        if attn_mask is not None:
+            allowed = isinstance(attn_mask, Tensor) and attn_mask.dtype == torch.bool
+            scores = scores + additive(~attn_mask if allowed else attn_mask)
+        return scores.softmax(-1) @ value
 
     def _several(self, proxy: Any, value: Any) -> Any:
         """The results of a call that gives several: each a value of its own."""
