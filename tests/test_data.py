@@ -632,12 +632,12 @@ def test_the_digest_tells_data_apart(toy):
 
     train = toy.train
     assert digest(train.take(torch.arange(len(train)))) == toy.digest
-    for part in ("pixels", "labels"):
-        tensors = {name: getattr(train, name).clone() for name in ("pixels", "labels", "indices")}
+    for part in ("raw", "labels"):
+        tensors = {name: getattr(train, name).clone() for name in ("raw", "labels", "indices")}
         tensors[part].view(-1)[-1] ^= 1
         assert digest(Split(**tensors)) != toy.digest, part
-    wide = train.pixels.reshape(len(train), 1, 4, 9)
-    assert digest(Split(wide, train.labels, train.indices)) != toy.digest, "images of another shape"
+    parts = (Split(p.raw.reshape(len(p), 1, 4, 9), p.labels, p.indices) for p in (train, toy.validation, toy.test))
+    assert Dataset("toy", toy.classes, *parts).digest != toy.digest, "images of another shape"
     assert digest(train.take(torch.arange(len(train)).flip(0))) != toy.digest, "another order"
 
 

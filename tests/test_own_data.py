@@ -146,7 +146,7 @@ def test_labels_as_people_have_them(labels: object) -> None:
         (torch.tensor([[0.0], [torch.nan]]), [0, 1], "row 1 holds NaN"),
         (torch.zeros(2, 0), [0, 1], "at least one input"),
         (np.full((2, 1), 1e39), [0, 1], "row 0 holds .*more than float32 can hold"),
-        (torch.zeros(2, 1, dtype=torch.complex64), [0, 1], "tensor of numbers, not .*torch.complex64"),
+        (torch.zeros(2, 1, dtype=torch.complex64), [0, 1], "plain tensor of numbers, not .*torch.complex64"),
         (torch.eye(2).to_sparse(), [0, 1], "plain tensor of numbers"),
         (torch.eye(2, device="meta"), [0, 1], "plain tensor of numbers"),
         (np.array([["a"], ["b"]], dtype=object), [0, 1], "inputs must be numbers, not object"),

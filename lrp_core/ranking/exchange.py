@@ -18,6 +18,7 @@ from ..errors import InputError
 from .elimination import ranking_of_order
 from .neighbours import Images, Neighbourhood, best_temperature, expected_error, find_neighbours
 from .ranking import Ranking, check_keep
+from .search import Search
 
 
 @dataclass(frozen=True)
@@ -92,23 +93,18 @@ def exchange(
     def validate(columns: list[int]) -> float:
         return float(expected_error(_distances(held_out, known, columns, options.neighbours), temperature).mean())
 
-    best = list(range(keep))
-    temperature = best_temperature(_distances(held_out, known, best, options.neighbours))
-    error, swaps = validate(best), options.swaps
-    for number in range(1, options.rounds + 1):
+    def step(columns: list[int], swaps: int) -> list[int]:
+        nonlocal rest
         rest = rest[torch.randperm(len(rest), generator=random)]
         queries = _images(inputs, split, rest[:n_queries])
         references = _images(inputs, split, rest[n_queries:][: options.references])
-        found = _swap(Neighbourhood(queries, references, best, options.neighbours), best, temperature, swaps, options)
-        after = error if found == best else validate(found)
-        if after < error:
-            best, error = found, after
-        else:
-            swaps //= 2
-        if on_round:
-            on_round(number, error)
-        if swaps == 0:
-            break
+        neighbourhood = Neighbourhood(queries, references, columns, options.neighbours)
+        return _swap(neighbourhood, columns, temperature, swaps, options)
+
+    first = list(range(keep))
+    temperature = best_temperature(_distances(held_out, known, first, options.neighbours))
+    search = Search(options.rounds, options.swaps)
+    best = search.improve(first, validate(first), step, validate, on_round)
     return put_first(ranking, best, n_pool, f"exchange at {keep}")
 
 

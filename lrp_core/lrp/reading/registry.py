@@ -35,3 +35,9 @@ def register(layer: type[Layer], convert: Convert[Layer]) -> None:
 def registered(module: nn.Module) -> Convert[nn.Module] | None:
     """What converts `module`, if its type or one that it is derived from has been registered."""
     return next((_REGISTERED[base] for base in type(module).__mro__ if base in _REGISTERED), None)
+
+
+def own_layers() -> dict[type[nn.Module], Convert[nn.Module]]:
+    """What people registered, for another process to register too; the layers of this project are known there."""
+    project = __name__.partition(".")[0]
+    return {layer: convert for layer, convert in _REGISTERED.items() if layer.__module__.partition(".")[0] != project}

@@ -13,9 +13,12 @@ from typing import Any, Generic, TypeVar
 
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from torch import nn
 
 from ...errors import LrpError
-from ...registry import add_entries, own_entries
+from ...lrp import register
+from ...lrp.reading import own_layers
+from ...registry import add_entries, load_plugins, own_entries
 
 POLL_SECONDS = 0.5
 """How long a caller waits at most before it can look around."""
@@ -47,8 +50,9 @@ class Pool:
             for item in items:
                 yield item, function(item[1])
             return
-        if own := own_entries():
-            function = _With(own, function)
+        own, layers = own_entries(), own_layers()
+        if own or layers:
+            function = _With(own, layers, function)
         source = iter(items)
         in_flight: dict[int, Item[T]] = {}
         numbers = itertools.count()
@@ -163,16 +167,21 @@ def _follow(coordinator: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    load_plugins()
 
 
 class _With(Generic[T]):
     """A function, and what it needs in the registries of another process."""
 
-    def __init__(self, own: dict[str, dict[str, object]], function: Callable[[T], Any]) -> None:
-        self.own, self.function = own, function
+    def __init__(
+        self, own: dict[str, dict[str, object]], layers: dict[type[nn.Module], Any], function: Callable[[T], Any]
+    ) -> None:
+        self.own, self.layers, self.function = own, layers, function
 
     def __call__(self, value: T) -> Any:
         add_entries(self.own)
+        for layer, convert in self.layers.items():
+            register(layer, convert)
         return self.function(value)
 
 
