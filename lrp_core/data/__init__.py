@@ -72,9 +72,10 @@ def load_dataset(
     """Load a data set by name, with a stratified, seeded train / validation split.
 
     `root` is a folder with the archives (`*.gz`, EMNIST's `gzip.zip`) or with torchvision's unpacked layout. Without
-    one, `$LRP_DATA/<name>`, `$LRP_DATA`, `data/<name>` of the checkout and the cache are tried. `download=True` lets torchvision fetch what is lacking. A given `root` is only read. Archives
-    are verified by MD5 and unpacked under `cache/data`, and the finished splits kept there: from then on all
-    processes share one copy in memory. The last two data sets asked for stay loaded.
+    one, `$LRP_DATA/<name>`, `$LRP_DATA`, `data/<name>` of the checkout and the cache are tried. `download=True` lets
+    torchvision fetch what is lacking. A given `root` is only read. Archives are verified by MD5 and unpacked under
+    `cache/data`, and the finished splits kept there: from then on all processes share one copy in memory. The last two
+    data sets asked for stay loaded.
 
     Raises `InputError` for an unknown name and `StorageError` for a missing, truncated or altered file.
     """
