@@ -91,7 +91,8 @@ from lrp_core.data import DATASETS
 from lrp_core.ranking import CRITERIA, STRATEGIES, find_criterion, Method
 data = lc.load_dataset("own-data")
 study = lc.preset("quick", data, architecture="own-network", criteria=("own-criterion", "own-composite"),
-                  strategies=("own-strategy",), keeps=(2,), seeds=(0,), epochs=1, retrain_epochs=1, n_train=40, rank_images=20)
+                  strategies=("own-strategy",), keeps=(2,), seeds=(0,), epochs=1, retrain_epochs=1, n_train=40,
+                  rank_images=20)
 result = lc.run(study, jobs=1)
 print(json.dumps({
     "criteria": list(CRITERIA), "strategies": list(STRATEGIES), "networks": list(ARCHITECTURES), "data": list(DATASETS),
