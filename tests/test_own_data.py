@@ -408,6 +408,16 @@ def test_an_export_of_a_table_predicts_numbers_of_any_size(tmp_path: Path) -> No
     assert classes == right
 
 
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_an_export_scales_what_it_is_given_as_its_data_were(per_channel: bool, tmp_path: Path) -> None:
+    raw = replace(sensors(), **{k: part.with_raw(part.raw.view(-1, 2, 4)) for k, part in parts_of(sensors()).items()})
+    data = raw.standardised(per_channel=per_channel)
+    network = lc.fit(lc.build_model("softmax", data), data, recipe=lc.Recipe(epochs=30, batch_size=20))
+    lc.export(network, tmp_path / "out", data=data)
+    classes, _ = predict(tmp_path / "out", raw.test.inputs)
+    assert classes == [data.classes[i] for i in network(data.test.inputs).argmax(1).tolist()]
+
+
 def parts_of(data: Dataset) -> dict[str, Split]:
     return {name: getattr(data, name) for name in ("train", "validation", "test")}
 
