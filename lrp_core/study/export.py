@@ -225,14 +225,14 @@ def read_card(folder: Path) -> dict[str, Any]:
             raise StorageError(f"{path} is of version {found}, newer than this program's: update it")
         texts = [card["files"][WEIGHTS]["sha256"], *card["classes"]]
         normalisation = card["input"]["normalisation"]
-        scaler = [normalisation.get(name, ()) for name in ("mean", "scale")]
+        scaler = [normalisation[name] for name in ("mean", "scale")] if "mean" in normalisation else [[], []]
         numbers = [*card["input"]["shape"], card["accuracy"]["value"], *scaler[0], *scaler[1]]
         if not (
             type(found) is int
             and found >= 1
             and all(isinstance(text, str) for text in texts)
             and all(isinstance(number, int | float) for number in numbers)
-            and {len(values) for values in scaler} <= {0, math.prod(card["input"]["shape"])}
+            and {len(values) for values in scaler} <= {0, math.prod(card["input"]["shape"]), card["input"]["shape"][0]}
         ):
             raise TypeError
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
