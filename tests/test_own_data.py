@@ -146,7 +146,7 @@ def test_labels_as_people_have_them(labels: object) -> None:
         (torch.tensor([[0.0], [torch.nan]]), [0, 1], "row 1 holds NaN"),
         (torch.zeros(2, 0), [0, 1], "at least one input"),
         (np.full((2, 1), 1e39), [0, 1], "row 0 holds .*more than float32 can hold"),
-        (torch.zeros(2, 1, dtype=torch.complex64), [0, 1], "tensor of numbers, not .*torch.complex64"),
+        (torch.zeros(2, 1, dtype=torch.complex64), [0, 1], "plain tensor of numbers, not .*torch.complex64"),
         (torch.eye(2).to_sparse(), [0, 1], "plain tensor of numbers"),
         (torch.eye(2, device="meta"), [0, 1], "plain tensor of numbers"),
         (np.array([["a"], ["b"]], dtype=object), [0, 1], "inputs must be numbers, not object"),
@@ -406,6 +406,16 @@ def test_an_export_of_a_table_predicts_numbers_of_any_size(tmp_path: Path) -> No
     classes, _ = predict(tmp_path / "out", data.test.inputs)
     right = [data.classes[i] for i in network(data.test.inputs).argmax(1).tolist()]
     assert classes == right
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_an_export_scales_what_it_is_given_as_its_data_were(per_channel: bool, tmp_path: Path) -> None:
+    raw = replace(sensors(), **{k: part.with_raw(part.raw.view(-1, 2, 4)) for k, part in parts_of(sensors()).items()})
+    data = raw.standardised(per_channel=per_channel)
+    network = lc.fit(lc.build_model("softmax", data), data, recipe=lc.Recipe(epochs=30, batch_size=20))
+    lc.export(network, tmp_path / "out", data=data)
+    classes, _ = predict(tmp_path / "out", raw.test.inputs)
+    assert classes == [data.classes[i] for i in network(data.test.inputs).argmax(1).tolist()]
 
 
 def parts_of(data: Dataset) -> dict[str, Split]:

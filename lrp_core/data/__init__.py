@@ -159,7 +159,7 @@ def open_data(name: str, root: str | None = None, digest: str = "") -> Dataset:
     found = provided(digest) or _stored(digest, cache_dir("data"))
     if found is not None:
         return found if found.name == name else replace(found, name=name)
-    if name not in DATASETS:
+    if digest and name not in DATASETS:
         raise StorageError(
             f"the data set {name!r} of this study is not here: give it again, as run(study, data=...), and it is kept"
         )

@@ -225,19 +225,26 @@ def read_card(folder: Path) -> dict[str, Any]:
             raise StorageError(f"{path} is of version {found}, newer than this program's: update it")
         texts = [card["files"][WEIGHTS]["sha256"], *card["classes"]]
         normalisation = card["input"]["normalisation"]
-        scaler = [normalisation[name] for name in ("mean", "scale")] if "mean" in normalisation else [[], []]
-        numbers = [*card["input"]["shape"], card["accuracy"]["value"], *scaler[0], *scaler[1]]
+        numbers = [*card["input"]["shape"], card["accuracy"]["value"]]
+        scaler = _scaler_of(normalisation)
         if not (
             type(found) is int
             and found >= 1
             and all(isinstance(text, str) for text in texts)
             and all(isinstance(number, int | float) for number in numbers)
-            and {len(values) for values in scaler} <= {0, math.prod(card["input"]["shape"]), card["input"]["shape"][0]}
+            and (scaler is None or scaler.fits(tuple(card["input"]["shape"])))
         ):
             raise TypeError
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise StorageError(f"{path} is truncated or no card of this project") from error
     return card
+
+
+def _scaler_of(normalisation: dict[str, Any]) -> Scaler | None:
+    """What a card says that was taken off the inputs, if anything."""
+    if "mean" not in normalisation:
+        return None
+    return Scaler(tuple(map(float, normalisation["mean"])), tuple(map(float, normalisation["scale"])))
 
 
 def check_export(folder: Path, data: Dataset, built: nn.Module) -> None:
@@ -281,8 +288,8 @@ def predict(folder: str | Path, images: Tensor, network: nn.Module | None = None
     if not bool(torch.isfinite(images).all()):
         raise InputError("the images hold NaN or infinity: clean them first")
     low, high = float(images.min()), float(images.max())
-    if "mean" in normalisation:
-        images = Scaler(tuple(normalisation["mean"]), tuple(normalisation["scale"])).apply(images)
+    if scaler := _scaler_of(normalisation):
+        images = scaler.apply(images)
     elif are_pixels and not 0 <= low <= high <= 1:
         raise InputError(f"pixels must lie in [0, 1], not in [{low:g}, {high:g}]: divide bytes by 255")
     images = images.to(next(network.parameters(), images).dtype)

@@ -42,7 +42,7 @@ class Images(Part):
     """The images of an opened study."""
 
     def mean(self) -> np.ndarray:
-        """Mean of the training images, [height, width] in [0, 1]."""
+        """Mean of the training images, [height, width]; of inputs that are no images, [1, inputs]."""
         return _mean(self.data)
 
     def indices(self, label: int | None = None) -> list[int]:
@@ -81,7 +81,9 @@ class Images(Part):
 
 @lru_cache(maxsize=2)
 def _mean(data: Dataset) -> np.ndarray:
-    return data.train.pixels.float().mean((0, 1)).div(255).numpy()
+    raw = data.train.raw.float()
+    mean = raw.mean((0, 1)) if len(data.shape) == 3 else raw.mean(0).flatten()[None]
+    return (mean.div(255) if data.train.is_bytes else mean).numpy()
 
 
 @lru_cache(maxsize=16)
