@@ -17,11 +17,11 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from ..errors import InputError, UnsupportedLayer, check_choice
-from ..layers import Scatter
 from ..models import ModelSpec, build_from_spec, count_outputs, needed_spec, spec_of
 from ..training import selects_pixels
 from .crop import slice_convolutional, slice_dense
 from .descriptions import describe_layers
+from .layers import Scatter
 from .mask import PixelMask, crop_mask
 from .rewriting import is_sliced, slice_paths
 from .sequences import named_layers, steps_of
@@ -82,6 +82,14 @@ def prune_inputs(network: nn.Module, mask: PixelMask, *, fill: float = 0.0) -> P
     it. Removed inputs count as `fill`. The weights are copies; `network` is not changed. In evaluation mode
     `small(mask.apply(x)) == network(mask.remove(x, fill))` up to rounding. Raises `InputError` if the mask is
     for another input shape, `UnsupportedLayer` for a network that starts with something else, by its name.
+
+    >>> import torch
+    >>> import lrp_core as lc
+    >>> net = lc.build_model("mlp-300-100", shape=(20,), n_classes=3)
+    >>> mask = lc.PixelMask(torch.tensor([2, 3, 7]), (20,))
+    >>> small, x = lc.prune_inputs(net, mask), torch.rand(5, 20)
+    >>> torch.allclose(small(mask.apply(x)), net(mask.remove(x)), atol=1e-5)
+    True
     """
     if isinstance(network, PrunedNetwork):
         raise InputError("the network is pruned already: prune the one that it was made from")

@@ -87,6 +87,14 @@ def eliminate(
 
     `on_step(inputs left)` reports progress, and stops the elimination by raising (`Cancelled`, say). Raises
     `InputError` for unknown names, no images, or images of another shape.
+
+    >>> import torch
+    >>> import lrp_core as lc
+    >>> from lrp_core.ranking import Elimination
+    >>> split = lc.Split(torch.rand(60, 20), torch.arange(60) % 3)
+    >>> net = lc.build_model("softmax", shape=(20,), n_classes=3)
+    >>> lc.eliminate(net, split, options=Elimination(updates=1)).n_inputs
+    20
     """
     how = explaining_criterion(criterion)
     check_choice("statistic", statistic, STATISTICS)

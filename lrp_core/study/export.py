@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data import Dataset, Scaler, load_dataset
+from ..data import Dataset, Scaler, open_data
 from ..errors import InputError, StorageError, check_choice, storage_errors
 from ..evaluation import measure_cost, wilson_interval
 from ..models import count_outputs, spec_of
@@ -65,6 +65,15 @@ def export(
     measured before writing and again on what was read back; only if they agree does the folder appear.
     `provenance` goes into the card as it is. Raises `InputError` for an unknown format or for no data to
     measure on, `StorageError` for a folder that exists (unless `overwrite`) or cannot be written.
+
+    >>> import torch
+    >>> import lrp_core as lc
+    >>> from tempfile import mkdtemp
+    >>> parts = (lc.Split(torch.rand(n, 20), torch.arange(n) % 3) for n in (90, 30, 30))
+    >>> data = lc.Dataset("mine", ("a", "b", "c"), *parts)
+    >>> folder = lc.export(lc.build_model("softmax", data), mkdtemp() + "/small", data=data).folder
+    >>> sorted(file.name for file in folder.iterdir())
+    ['card.json', 'weights.safetensors']
     """
     for name in formats:
         check_choice("export format", name, FORMATS)
@@ -290,7 +299,7 @@ def _own_data(network: nn.Module) -> Dataset:
     spec = spec_of(network)
     if spec is None or spec.dataset is None:
         raise InputError("the network was built for no named data set: give data= to measure the export on")
-    return load_dataset(spec.dataset)
+    return open_data(spec.dataset)
 
 
 def _shape_of(network: nn.Module, given: tuple[int, ...]) -> tuple[int, ...]:
