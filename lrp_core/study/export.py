@@ -225,7 +225,7 @@ def read_card(folder: Path) -> dict[str, Any]:
             raise StorageError(f"{path} is of version {found}, newer than this program's: update it")
         texts = [card["files"][WEIGHTS]["sha256"], *card["classes"]]
         normalisation = card["input"]["normalisation"]
-        scaler = [normalisation.get(name, ()) for name in ("mean", "scale")]
+        scaler = [normalisation[name] for name in ("mean", "scale")] if "mean" in normalisation else [[], []]
         numbers = [*card["input"]["shape"], card["accuracy"]["value"], *scaler[0], *scaler[1]]
         if not (
             type(found) is int
