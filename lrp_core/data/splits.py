@@ -190,7 +190,7 @@ class Scaler:
             raise InputError("there is nothing to fit a scaler to: the split is empty")
         values = split.inputs.transpose(0, 1).flatten(1) if per_channel else split.inputs.flatten(1).T
         means, scales = [], []
-        for part in values.split(100):  # some inputs at a time, since twice the precision takes twice the memory
+        for part in torch.split(values, 100):  # some inputs at a time, since twice the precision takes twice the memory
             numbers = part.double()
             means.append(numbers.mean(1))
             scales.append(numbers.std(1, correction=0).masked_fill((part == part[:, :1]).all(1), 1.0))
@@ -207,7 +207,7 @@ class Scaler:
             raise InputError(f"the scaler is for {len(self.mean)} inputs or channels, not for inputs of shape {shape}")
         own = shape if len(self.mean) == math.prod(shape) else (shape[0], *[1] * (len(shape) - 1))
         mean, scale = (torch.tensor(v, dtype=torch.float64).view(own) for v in (self.mean, self.scale))
-        return torch.cat([((part.double() - mean) / scale).float() for part in inputs.split(1000)])
+        return torch.cat([((part.double() - mean) / scale).float() for part in torch.split(inputs, 1000)])
 
 
 @dataclass(frozen=True, eq=False)

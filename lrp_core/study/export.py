@@ -232,7 +232,7 @@ def read_card(folder: Path) -> dict[str, Any]:
             and found >= 1
             and all(isinstance(text, str) for text in texts)
             and all(isinstance(number, int | float) for number in numbers)
-            and {len(values) for values in scaler} <= {0, math.prod(card["input"]["shape"])}
+            and {len(values) for values in scaler} <= {0, math.prod(card["input"]["shape"]), card["input"]["shape"][0]}
         ):
             raise TypeError
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
