@@ -34,7 +34,8 @@ class Cost:
     """A network's cost for one input.
 
     `macs` are those of its dense and convolutional layers, and of products of matrices wherever they stand; batch-norm,
-    which folds into them, activations and pooling count none. `bytes` is what the weights and buffers take, `input_bytes` one input in float32.
+    which folds into them, activations and pooling count none. `bytes` is what the weights and buffers take,
+    `input_bytes` one input in float32.
     """
 
     layers: tuple[LayerCost, ...]

@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from ..errors import InputError, UnsupportedLayer
+from ..layers import Gather
 from ..lrp.reading.registry import registered
 from ..lrp.reading.tracer import Proxy
 from .sequences import is_torchs_own, runs_as
@@ -30,7 +31,10 @@ MOVES = {
 }
 """Functions and methods that only move values, leave some out, repeat them or set zeros beside them."""
 
-MOVING_LAYERS = (nn.Flatten, nn.Unflatten, nn.Identity, nn.ZeroPad1d, nn.ZeroPad2d, nn.PixelUnshuffle, nn.PixelShuffle)
+MOVING_LAYERS = (
+    *(nn.Flatten, nn.Unflatten, nn.Identity, nn.ZeroPad1d, nn.ZeroPad2d, nn.PixelUnshuffle, nn.PixelShuffle),
+    Gather,
+)
 DROPOUTS = (nn.Dropout, nn.AlphaDropout)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CONVOLVING = {*("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")}
@@ -198,13 +202,14 @@ class _Follower(fx.Interpreter):
                 return value.labels
             return [part.labels for part in value] if isinstance(value, list) else self.env[source]
 
-        args, kwargs = fx.map_arg((node.args, node.kwargs), labels_of)  # type: ignore[misc]
+        args, kwargs = fx.map_arg((node.args, node.kwargs), labels_of)
         if node.op == "call_module":
             result = self.submodules[str(node.target)](*args, **kwargs)
         elif node.op == "call_method":
             result = getattr(args[0], str(node.target))(*args[1:], **kwargs)
         else:
-            result = node.target(*args, **kwargs)  # type: ignore[operator]
+            function: Any = node.target
+            result = function(*args, **kwargs)
         dropouts = tuple(name for value in read for name in _dropouts(value))
         several = isinstance(result, tuple | list)
         moved = [Moved(part, dropouts) for part in (result if several else [result])]
