@@ -7,7 +7,7 @@ A composite is a list of assignments; the first one that fits a layer gives its 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import get_args

@@ -1,4 +1,4 @@
-"""One search for a better set of inputs: propose by relevance, judge by images that no proposal looks at, undo what fails."""
+"""One search for a better set of inputs: relevance proposes, images that no proposal looks at judge."""
 
 from __future__ import annotations
 

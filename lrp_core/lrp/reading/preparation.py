@@ -43,7 +43,7 @@ def _inside(module: nn.Module) -> nn.Module | None:
         return cast("nn.Module", module.get_submodule("_orig_mod"))
     wrappers = (nn.DataParallel, *_types("torch.nn.parallel", "DistributedDataParallel"))
     if isinstance(module, (*wrappers, *_types("torch.optim.swa_utils", "AveragedModel"))):
-        return cast("nn.Module", module.get_submodule("module"))
+        return module.get_submodule("module")
     return None
 
 
