@@ -228,7 +228,7 @@ def test_the_export_is_started_with_what_is_shown(small, monkeypatch):
 def test_a_prepared_export_is_offered_at_once(small, tmp_path):
     trial = trial_at(SMALL, load_dataset("mnist"), method="lrp-0", keep=400, mode="fine-tune", seed=1)
     removed = 49
-    keep = data.keep_for(removed, 784)
+    keep = small.opened.keep_for(removed)
     assert keep == 400
     folder = small.ledger.folder / "exports" / trial.key
     made = export_trial(trial, folder, small.ledger)
