@@ -24,8 +24,8 @@ from .registry import Registry
 class ModelSpec:
     """Everything needed to build a network again: architecture, shape of one input, number of classes.
 
-    `shape` is (channels, height, width), or (features,) for networks on a flat vector. `dataset` names what
-    it was built for, if it was.
+    `shape` is (channels, height, width), or (features,) for networks on a flat vector. `dataset` names the
+    data set that it was built for, if that is one that loads by its name.
     """
 
     architecture: str
@@ -81,8 +81,13 @@ def build_model(
         n_classes = len(data.classes) if n_classes is None else n_classes
     if shape is None or n_classes is None:
         raise InputError("build_model needs a data set, or both shape and n_classes")
-    spec = ModelSpec(architecture, tuple(int(s) for s in shape), int(n_classes), data.name if data else None)
+    spec = ModelSpec(architecture, tuple(int(s) for s in shape), int(n_classes), _name_of(data))
     return build_from_spec(spec, seed=seed)
+
+
+def _name_of(data: HasShape | None) -> str | None:
+    """The name under which anyone can load these data again; data of one's own have none, whatever they are called."""
+    return data.name if data is not None and getattr(data, "is_named", True) else None
 
 
 def build_from_spec(spec: ModelSpec, *, seed: int = 0, device: str = "cpu") -> Network:

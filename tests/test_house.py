@@ -67,7 +67,9 @@ from lrp_core.lrp import COMPOSITES, At, Composite, Epsilon
 from lrp_core.ranking import OneShot
 
 COMPOSITES["own-composite"] = Composite(At(Epsilon(0.1)))
-lc.register_criterion(lc.Criterion("own-criterion", "by their own", score=lambda m, s, seed: s.raw[0].flatten().double()))
+lc.register_criterion(
+    lc.Criterion("own-criterion", "by their own", score=lambda model, split, seed: split.raw[0].double())
+)
 lc.register_strategy(OneShot("own-strategy", "in their own way"))
 lc.register_model("own-network", lambda spec: [("flatten", nn.Flatten()), ("last", nn.Linear(4, spec.n_classes))])
 
@@ -89,7 +91,8 @@ from lrp_core.data import DATASETS
 from lrp_core.ranking import CRITERIA, STRATEGIES, find_criterion, Method
 data = lc.load_dataset("own-data")
 study = lc.preset("quick", data, architecture="own-network", criteria=("own-criterion", "own-composite"),
-                  strategies=("own-strategy",), keeps=(2,), seeds=(0,), epochs=1, retrain_epochs=1, n_train=40, rank_images=20)
+                  strategies=("own-strategy",), keeps=(2,), seeds=(0,), epochs=1, retrain_epochs=1, n_train=40,
+                  rank_images=20)
 result = lc.run(study, jobs=1)
 print(json.dumps({
     "criteria": list(CRITERIA), "strategies": list(STRATEGIES), "networks": list(ARCHITECTURES), "data": list(DATASETS),
@@ -123,7 +126,8 @@ def test_one_entry_of_each_kind_is_found_everywhere(tmp_path: Path) -> None:
         assert name in info
     ranked = json.loads(
         said(
-            *("-m", "lrp_core", "rank", "--dataset", "own-data", "--model", "own-network", "--epochs", "1", "--json"),
+            *("-m", "lrp_core", "rank", "--dataset", "own-data", "--model", "own-network"),
+            *("--epochs", "1", "--json"),
             *("--criterion", "own-composite", "--strategy", "own-strategy"),
         )
     )

@@ -22,12 +22,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from lrp_core.data import Dataset, Split
 from lrp_core.errors import InputError, StorageError, UnsupportedLayer
 from lrp_core.evaluation import Removal, Retrain, measure_cost, roar
-from lrp_core.layers import Gather
 from lrp_core.lrp import attribute
 from lrp_core.models import ARCHITECTURES, ModelSpec, Network, build_model, count_outputs, register_model
 from lrp_core.pruning import PixelMask, build_pruned, load_network, loses_columns, prune_inputs, save_network
 from lrp_core.pruning.descriptions import build_layers, describe_layers
 from lrp_core.pruning.files import checksum, describe, to_bytes
+from lrp_core.pruning.layers import Gather
 from lrp_core.ranking import Elimination, eliminate, rank
 from lrp_core.study.export import CARD, WEIGHTS, export, load_export, predict
 from lrp_core.training import Recipe, fit

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, UnsupportedLayer
-from ..layers import Frame, Scatter
+from .layers import Frame, Scatter
 from .mask import PixelMask, crop_mask
 from .sequences import Named, check_hooks, copy_of_sequence, is_torchs_own, named_layers, runs_as, steps_of
 

@@ -17,11 +17,11 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from ..errors import InputError, UnsupportedLayer, check_choice
-from ..layers import Scatter
 from ..models import ModelSpec, build_from_spec, count_outputs, needed_spec, spec_of
 from ..training import selects_pixels
 from .crop import slice_convolutional, slice_dense
 from .descriptions import describe_layers
+from .layers import Scatter
 from .mask import PixelMask, crop_mask
 from .rewriting import is_sliced, slice_paths
 from .sequences import named_layers, steps_of

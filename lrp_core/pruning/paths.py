@@ -19,9 +19,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from ..errors import InputError, UnsupportedLayer
-from ..layers import Gather
 from ..lrp.reading.registry import registered
 from ..lrp.reading.tracer import Proxy
+from .layers import Gather
 from .sequences import is_torchs_own, runs_as
 
 MOVES = {

@@ -17,8 +17,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from ..errors import UnsupportedLayer
-from ..layers import Gather, Scatter
 from .crop import take_columns
+from .layers import Gather, Scatter
 from .mask import PixelMask
 from .paths import Joined, Paths, asks_for_batch_size, evaluated_copy, follow, name_of, trace
 from .sequences import check_hooks, named_layers

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..data import Split, to_inputs
@@ -82,7 +83,7 @@ def exchange(
     if keep == n_pool:
         return ranking
     pool = ranking.order[:n_pool]
-    inputs = to_inputs(split.raw.flatten(1)[:, pool])
+    inputs = vectors(split, pool)
     order = torch.randperm(len(split), generator=random)
     n_held = min(options.validation, len(split) // 6)
     held_out, rest = _images(inputs, split, order[:n_held]), order[n_held:]
@@ -147,6 +148,15 @@ def _distances(queries: Images, references: Images, columns: list[int], n_neighb
 
 def _images(inputs: Tensor, split: Split, positions: Tensor) -> Images:
     return Images(inputs[positions], split.labels[positions])
+
+
+def vectors(split: Split, columns: Tensor) -> Float[Tensor, "n columns"]:
+    """Some of the inputs of a split, for distances between its rows.
+
+    Distances are differences of large squares if the inputs lie far from 0, so numbers are taken from their mean.
+    """
+    picked = split.raw.flatten(1)[:, columns]
+    return to_inputs(picked if split.is_bytes else picked.double() - picked.double().mean(0))
 
 
 def put_first(ranking: Ranking, places: Sequence[int], n_pool: int, how: str) -> Ranking:

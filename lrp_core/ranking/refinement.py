@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ..data import Split, to_inputs
+from ..data import Split
 from ..errors import InputError
-from .exchange import check_images, put_first
+from .exchange import check_images, put_first, vectors
 from .kernels import KernelNetwork, Smoothness
 from .neighbours import Images
 from .ranking import Ranking, check_keep
@@ -100,7 +100,7 @@ class _Steps:
 
     def __init__(self, split: Split, pool: torch.Tensor, options: Refinement, seed: int) -> None:
         self.random, self.options = torch.Generator().manual_seed(seed), options
-        self.inputs = to_inputs(split.raw.flatten(1)[:, pool])
+        self.inputs = vectors(split, pool)
         classes, self.labels = torch.unique(split.labels, return_inverse=True)
         self.n_classes = len(classes)
         order = torch.randperm(len(split), generator=self.random)
