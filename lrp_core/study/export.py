@@ -225,7 +225,8 @@ def read_card(folder: Path) -> dict[str, Any]:
             raise StorageError(f"{path} is of version {found}, newer than this program's: update it")
         texts = [card["files"][WEIGHTS]["sha256"], *card["classes"]]
         normalisation = card["input"]["normalisation"]
-        scaler = [normalisation.get(name, ()) for name in ("mean", "scale")]
+        is_by_input = "mean" in normalisation  # else one scale for all, as bytes have it
+        scaler = [normalisation[name] if is_by_input else () for name in ("mean", "scale")]
         numbers = [*card["input"]["shape"], card["accuracy"]["value"], *scaler[0], *scaler[1]]
         if not (
             type(found) is int
