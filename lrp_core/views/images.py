@@ -42,7 +42,7 @@ class Images(Part):
     """The images of an opened study."""
 
     def mean(self) -> np.ndarray:
-        """Mean of the training images, [height, width] in [0, 1]."""
+        """Mean of the training images, [height, width], as networks see them: bytes from 0 to 1."""
         return _mean(self.data)
 
     def indices(self, label: int | None = None) -> list[int]:
@@ -81,7 +81,8 @@ class Images(Part):
 
 @lru_cache(maxsize=2)
 def _mean(data: Dataset) -> np.ndarray:
-    return data.train.pixels.float().mean((0, 1)).div(255).numpy()
+    mean = data.train.raw.float().mean((0, 1))
+    return (mean / 255 if data.train.raw.dtype == torch.uint8 else mean).numpy()
 
 
 @lru_cache(maxsize=16)
