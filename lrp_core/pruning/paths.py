@@ -199,8 +199,8 @@ class _Follower(fx.Interpreter):
         def labels_of(source: fx.Node) -> Any:
             value = self.paths.known.get(source)
             if isinstance(value, Moved):
-                return value.labels
-            return [part.labels for part in value] if isinstance(value, list) else self.env[source]
+                return value.labels.double()  # some moves are not there for whole numbers
+            return [part.labels.double() for part in value] if isinstance(value, list) else self.env[source]
 
         args, kwargs = fx.map_arg((node.args, node.kwargs), labels_of)
         if node.op == "call_module":
@@ -212,10 +212,20 @@ class _Follower(fx.Interpreter):
             result = function(*args, **kwargs)
         dropouts = tuple(name for value in read for name in _dropouts(value))
         several = isinstance(result, tuple | list)
-        moved = [Moved(part, dropouts) for part in (result if several else [result])]
-        if not all(part.keeps_images_apart(math.prod(self.shape)) for part in moved) or _writes_constants(node):
+        moved = [Moved(part.round().long(), dropouts) for part in (result if several else [result])]
+        others = [source for source in node.all_input_nodes if source not in self.paths.known]
+        if (
+            any(not self._is_index(source) for source in others)
+            or not all(part.keeps_images_apart(math.prod(self.shape)) for part in moved)
+            or _writes_constants(node)
+        ):
             raise UnsupportedLayer(f"{self._describe(node)} does more than to move the inputs of each image")
         return moved if several else moved[0]
+
+    def _is_index(self, source: fx.Node) -> bool:
+        """Whether what a move reads beside inputs says where to, and is the same for all images: a size, positions."""
+        value = self.env[source]
+        return not isinstance(value, Tensor) or (source.op == "get_attr" and not value.is_floating_point())
 
     def _joins_others(self, node: fx.Node) -> bool:
         return any(not isinstance(self.paths.known.get(part), Moved) for part in _parts(node))

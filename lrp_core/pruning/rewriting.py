@@ -82,7 +82,8 @@ class _Rewriter:
             self._slice(node, vector)
         reads = set(self.made.values())
         for node in list(self.graph.nodes):
-            if node not in reads and asks_for_batch_size(node):
+            asks = node not in reads and asks_for_batch_size(node)
+            if asks and node.all_input_nodes[0] in self.paths.known:
                 node.replace_input_with(node.all_input_nodes[0], self.kept)
                 reads.add(node)
         self._erase_unread()

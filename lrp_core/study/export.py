@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data import Dataset, Scaler, open_data
+from ..data import DATASETS, Dataset, Scaler, open_data
 from ..errors import InputError, StorageError, check_choice, storage_errors
 from ..evaluation import measure_cost, wilson_interval
 from ..models import count_outputs, spec_of
@@ -306,7 +306,7 @@ def _own_data(network: nn.Module) -> Dataset:
     spec = spec_of(network)
     if spec is None or spec.dataset is None:
         raise InputError("the network was built for no named data set: give data= to measure the export on")
-    return open_data(spec.dataset)
+    return open_data(check_choice("data set", spec.dataset, DATASETS))
 
 
 def _shape_of(network: nn.Module, given: tuple[int, ...]) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from .data import ask
 from .fields import field
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 MANY_METHODS = 5
 
 REMOVED = 80
-"""Percent of the pixels that the slider removes until someone moves it."""
+"""Percent of the pixels that the slider removes until someone moves it, as long as the study recommends nothing."""
 
 MARGIN = 0.5
 """Points of accuracy that may be lost until someone says otherwise; the core's default."""
@@ -51,6 +52,7 @@ def load(opened: OpenedStudy, page: str) -> None:
     is_switch = st.session_state.get("page", page) != page
     st.session_state["page"] = page
     for key, (default, read) in _choices(opened).items():
+        _follow(key, default)
         _settle(key, default, read, url_wins=not is_switch)
         write(opened, key)
 
@@ -135,6 +137,14 @@ def _shown(opened: OpenedStudy, key: str, value: Any) -> Any:
     return value
 
 
+def _follow(key: str, default: Any) -> None:
+    """Have a control that nobody has touched go along when results change what everyone starts with."""
+    before = st.session_state.setdefault("defaults", {})
+    if key in before and before[key] != default and st.session_state.get(key) == before[key]:
+        st.session_state[key] = default
+    before[key] = default
+
+
 def _settle(key: str, default: Any, read: Callable[[str], Any], *, url_wins: bool) -> None:
     linked = st.query_params.get(key)
     has_moved = url_wins and linked != _written().get(key)
@@ -152,11 +162,14 @@ def _written() -> dict[str, str | None]:
 
 def _choices(opened: OpenedStudy) -> dict[str, tuple[Any, Callable[[str], Any]]]:
     """For every shared control its default, and what reads its value from text: None for what it cannot be."""
-    study = opened.study
+    study, best = opened.study, ask(opened, "recommend", margin=MARGIN / 100)
+    has_best = best is not None and best.row is not None
+    first = best.method if has_best else opened.rankings.of_relevance()[0]
+    removed = opened.removed_for(int(best.row["keep"])) if has_best else REMOVED
     return {
-        "method": (opened.rankings.of_relevance()[0], _one_of(study.methods)),
-        "mode": (study.modes[0], _one_of(study.modes)),
-        "removed": (REMOVED, _one_of(range(100))),
+        "method": (first, _one_of(study.methods)),
+        "mode": (best.mode if has_best else study.modes[0], _one_of(study.modes)),
+        "removed": (removed, _one_of(range(100))),
         "seed": (study.seeds[0], _one_of(study.seeds)),
         "margin": (MARGIN, _read_margin),
     }
