@@ -2,15 +2,15 @@
 
 import streamlit as st
 
-from pages._ui import charts, charts_methods, data, frame, registry, state
+from pages._ui import charts, charts_methods, frame, registry, state
 from pages._ui.formats import change, count, interval, percent, points, size
 
 CONTROLS = {"random", "variance"}
 
-opened = frame.open_page(
+opened, run = frame.open_page(
     "Overview", "Which inputs does a neural network need, and what does it save to drop the rest?", live=True
 )
-study, run = opened.study, opened.run
+study = opened.study
 
 st.markdown(
     "Layer-wise relevance propagation traces each answer of a trained network back to the pixels it came from. "
@@ -20,14 +20,14 @@ st.markdown(
 
 with frame.refusals():
     method = state.value("method")
-    n_inputs, _, _ = data.facts(study)
-    table = data.curve(*opened.source)
+    n_inputs = opened.n_inputs
     margin = state.value("margin")
-    found = data.headline(*opened.source, method, margin)
+    found = opened.headline(method, margin / 100)
+    has_results = not opened.curve().empty
 
-    if found is None and (run.is_active or not table.empty):
+    if found is None and (run.is_active or has_results):
         seen = "So far: " if run.is_active else ""
-        best = data.recommendation(*opened.source, method, None, margin)
+        best = opened.recommend(method, margin=margin / 100)
         st.info(
             f"{seen}{best.sentence}"
             if best is not None
@@ -97,24 +97,24 @@ with frame.refusals():
             )
         )
 
-    if not table.empty:
+    if has_results:
         left, right = st.columns([2, 3], gap="medium")
         seed = study.seeds[0]
         with left:
             st.markdown("**Which pixels stay**")
             slot = st.container()
-            keep = int(found.row["keep"]) if found else data.keep_for(state.REMOVED, n_inputs)
-            if data.ranking_is_ready(study, method, keep, seed):
+            keep = int(found.row["keep"]) if found else opened.keep_for(state.REMOVED)
+            if opened.rankings.is_ready(method, keep, seed):
                 mode = found.recommendation.mode if found else study.modes[0]
-                chosen = data.threshold(study, table, method, mode, keep, seed)
+                chosen = opened.threshold(method=method, mode=mode, keep=keep, seed=seed)
                 slot.plotly_chart(
-                    charts.mask(chosen.kept, data.mean_image(study), 330),
+                    charts.mask(chosen.kept, opened.images.mean(), 330),
                     config=charts.CONFIG,
                     key="mask",
                     alt=f"The mean digit: {keep} pixels that stay in colour, the others dimmed",
                 )
                 st.caption(f"Mean training image, {keep} pixels kept in colour; the mask of seed "
-                           f"{data.mask_seed(study, seed)}.")  # fmt: skip
+                           f"{opened.rankings.seed_of(seed)}.")  # fmt: skip
             else:
                 st.caption(f"The mask shows when the pixels are ranked by {method}.")
         with right:
@@ -122,7 +122,7 @@ with frame.refusals():
             mode = found.recommendation.mode if found else study.modes[0]
             st.plotly_chart(
                 charts_methods.accuracy_curves(
-                    data.curves(table, tuple(n for n in study.methods if n == method or n in CONTROLS), mode),
+                    opened.curves([n for n in study.methods if n == method or n in CONTROLS], mode),
                     study.methods,
                     chosen=method,
                     recommended=found.recommendation.row if found else None,

@@ -4,28 +4,29 @@ import streamlit as st
 
 from pages._ui import frame, setup, studies
 
-opened = frame.open_studies(
+page = frame.open_studies(
     "Study",
     "A study is a grid of networks: every way to rank the pixels, at every share removed, for every seed.",
 )
-run, ledger = opened.run, opened.ledger
+run, ledger = page.run, page.ledger
+study = page.opened.study if page.opened is not None else None
 
 with frame.refusals():
     st.subheader("Studies", anchor=False)
     st.caption("Select a row to open that study on all pages.")
-    studies.table(run, opened.known, ledger)
+    studies.table(run, page.known, ledger)
     with st.container(horizontal=True, vertical_alignment="center"):
-        if opened.study is not None:
+        if study is not None:
             st.button(
                 "Use as a start",
                 icon=":material/content_copy:",
                 key="use",
                 on_click=setup.use,
-                args=(opened.study,),
+                args=(study,),
                 help=f"Fill the form below with what “{run.name}” is.",
             )
-        studies.delete(run, opened.known, ledger)
+        studies.delete(run, page.known, ledger)
 
 with frame.refusals():
     st.subheader("Set up a study", anchor=False)
-    setup.form(opened.study, run, opened.known, ledger)
+    setup.form(study, run, page.known, ledger)

@@ -2,57 +2,39 @@
 
 import streamlit as st
 
-from pages._ui import charts, data, frame, picker, state, tables
+from lrp_core import views
+from pages._ui import charts, frame, picker, state, tables
+from pages._ui.data import ask
+from pages._ui.fields import field
 from pages._ui.formats import percent
 
-opened = frame.open_page(
+opened, _ = frame.open_page(
     "Relevance",
     "One test image explained: which pixels speak for a class, and which against it.",
 )
-study = opened.study
 
 with frame.refusals():
-    _, _, classes = data.facts(study)
+    classes, offers = opened.data.classes, views.offers()
     with st.container(border=True):
-        index = picker.pick_test_image(study)
+        index = picker.pick_test_image(opened)
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            with st.container(width=210):
-                names = data.composites()
-                composite = st.selectbox(
-                    "Rules",
-                    names,
-                    index=names.index("epsilon-plus") if "epsilon-plus" in names else 0,
-                    key="rules",
-                    bind="query-params",
-                    help="Which propagation rule each kind of layer uses.",
-                )
-            with st.container(width=150):
-                start = st.selectbox(
-                    "Start",
-                    data.starts(),
-                    key="start",
-                    bind="query-params",
-                    help="What is explained: the class's logit, its contrast to the best other one, or its log-odds; "
-                    "one-hot starts with a relevance of 1, whatever the logit is.",
-                )
-            with st.container(width=170):
-                target = st.selectbox(
-                    "Explained class",
-                    [None, *range(len(classes))],
-                    format_func=lambda i: "the predicted one" if i is None else classes[i],
-                    key="target",
-                    persist_state="session",
-                    help="Red pixels speak for this class, blue ones against it.",
-                )
-            with st.container(width=110):
-                seed = state.seed(study)
-        st.caption(f"{composite}: {data.composite_text(composite)}.")
+            names = list(offers.composites)
+            composite = field(st.selectbox, "Rules", names, names.index("epsilon-plus"), key="rules", width=210,
+                              in_url=True, help="Which propagation rule each kind of layer uses.")  # fmt: skip
+            start = field(st.selectbox, "Start", offers.starts, key="start", width=150, in_url=True,
+                          help="What is explained: the class's logit, its contrast to the best other one, or its "
+                          "log-odds; one-hot starts with a relevance of 1, whatever the logit is.")  # fmt: skip
+            target = field(st.selectbox, "Explained class", [None, *range(len(classes))], key="target", width=170,
+                           format_func=lambda i: "the predicted one" if i is None else classes[i],
+                           help="Red pixels speak for this class, blue ones against it.")  # fmt: skip
+            seed = state.seed(opened)
+        st.caption(f"{composite}: {offers.composites[composite]}.")
 
-    if not data.is_ready(study, seed, opened.ledger.folder):
+    if not opened.baseline_is_ready(seed):
         frame.not_yet(seed)
         st.stop()
 
-    found = data.explanation(study, opened.ledger.folder, seed, index, composite, start, target)
+    found = ask(opened.images, "explain", seed=seed, index=index, composite=composite, start=start, target=target)
     predicted = int(found.probabilities.argmax())
     verdict = "rightly" if predicted == found.label else f"wrongly: it is **{classes[found.label]}**"
     st.markdown(

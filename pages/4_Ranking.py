@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages._ui import charts, charts_ranking, data, frame, jobs, ranking, state
+from lrp_core import views
+from pages._ui import charts, charts_ranking, frame, jobs, state
+from pages._ui.fields import field
 
 if TYPE_CHECKING:
     from lrp_core.ranking import Ranking
 
-opened = frame.open_page("Ranking", "The order of the pixels: how sure is it, and does another one agree?")
-study, folder = opened.study, opened.ledger.folder
+opened, run = frame.open_page("Ranking", "The order of the pixels: how sure is it, and does another one agree?")
+study, rankings = opened.study, opened.rankings
 
 
 def draw(found: Ranking, method: str, seed: int, keep: int) -> None:
     """The ranking as a picture, as scores in order, as a table and as files."""
-    shown = ranking.picture(found)
+    shown = views.picture_of_ranking(found)
     left, right = st.columns([2, 3], gap="medium")
     with left:
         kinds = ["Place", "Score"] + (["Standard error"] if shown.has_errors else [])
@@ -76,7 +78,7 @@ def draw(found: Ranking, method: str, seed: int, keep: int) -> None:
     name = f"{study.dataset}-{study.architecture}-{method.replace(', ', '-')}-seed-{seed}"
     with st.container(horizontal=True):
         st.download_button(
-            "Save the ranking", data=lambda: ranking.saved(found), file_name=f"{name}.safetensors",
+            "Save the ranking", data=lambda: views.ranking_bytes(found), file_name=f"{name}.safetensors",
             mime="application/octet-stream", icon=":material/download:", on_click="ignore",
             help="A .safetensors file that this page and Ranking.load read back.",
         )  # fmt: skip
@@ -91,7 +93,7 @@ def settle(method: str, seed: int) -> None:
     """Whether the images that the study ranks by suffice."""
     st.subheader("Are these enough images?", anchor=False)
     criterion, _, strategy = method.partition(", ")
-    if not ranking.can_settle(method):
+    if not rankings.can_settle(method):
         st.info(
             f"{criterion} is not averaged over explanations of images, so there is nothing that more of them would "
             "settle.",
@@ -101,27 +103,29 @@ def settle(method: str, seed: int) -> None:
     if strategy:
         st.caption(
             f"This is how the one-shot measurement by {criterion} settles; {strategy} measures "
-            + ("with several networks." if strategy == "stability" else "anew after every step, on what is left.")
+            + ("with several networks." if strategy == "stability" else "again after every step, on what is left.")
         )
-    key = (study, criterion, seed)
-    is_cached = ranking.settling_is_measured(study, method, seed)
-    found = jobs.ask("settling", key, ranking.measure_settling(study, method, seed), is_cached=is_cached)
+    found = jobs.ask(
+        "settling",
+        (rankings, criterion, seed),
+        lambda report: rankings.measure_settling(method, seed, report),
+        is_cached=rankings.settling_is_measured(method, seed),
+    )
     if found is None:
         return
     keeps = sorted(set(study.keeps), reverse=True)
     if st.session_state.get("settled-keep") not in keeps:
-        keep = data.keep_for(state.value("removed"), data.facts(study)[0])
+        keep = opened.keep_for(state.value("removed"))
         st.session_state["settled-keep"] = min(keeps, key=lambda k: abs(k - keep))
     keep = st.session_state["settled-keep"]
     box = st.success if found.suffices(found.judged, keep) else st.warning
     box(found.finding(keep), icon=":material/rule:")
-    with st.container(width=170):
-        st.selectbox("Pixels kept", keeps, key="settled-keep", persist_state="session",
-                     help="The overlap is of so many pixels; the numbers are the study's.")  # fmt: skip
+    field(st.selectbox, "Pixels kept", keeps, key="settled-keep", width=170,
+          help="The overlap is of so many pixels; the numbers are the study's.")  # fmt: skip
     left, right = st.columns(2, gap="medium")
     with left:
         st.plotly_chart(
-            charts_ranking.settling(found.table, keep, used=found.used, enough=ranking.enough()),
+            charts_ranking.settling(found.table, keep, used=found.used, enough=views.ENOUGH),
             config=charts.CONFIG,
             key="agreement",
             alt="Rank correlation and overlap of two rankings against the number of images that each is made from",
@@ -147,24 +151,22 @@ def choose_other(method: str, seed: int, keep: int) -> tuple[Ranking, str] | Non
                                   default="One of this study", persist_state="session")  # fmt: skip
     if source == "A file":
         file = st.file_uploader(
-            "Ranking file", type=["safetensors"], max_upload_size=ranking.max_megabytes(), key="ranking-file",
+            "Ranking file", type=["safetensors"], max_upload_size=views.MAX_FILE_BYTES // 2**20, key="ranking-file",
             help="One that was saved on this page, by `rank --output` or by Ranking.save.",
         )  # fmt: skip
-        return (ranking.of_file(file.getvalue(), file.name), file.name) if file else None
+        return (views.ranking_of_file(file.getvalue(), file.name), file.name) if file else None
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        with st.container(width=260):
-            other = st.selectbox("Ranked by", study.methods, index=len(study.methods) - 1, key="other-method",
-                                 persist_state="session")  # fmt: skip
-        with st.container(width=110):
-            other_seed = st.selectbox("Seed", study.seeds, index=len(study.seeds) - 1, key="other-seed",
-                                      disabled=len(study.seeds) == 1, persist_state="session")  # fmt: skip
+        methods, seeds = study.methods, study.seeds
+        other = field(st.selectbox, "Ranked by", methods, len(methods) - 1, key="other-method", width=260)
+        other_seed = field(st.selectbox, "Seed", seeds, len(seeds) - 1, key="other-seed", width=110,
+                           disabled=len(seeds) == 1)  # fmt: skip
     if (other, other_seed) == (method, seed):
         st.info("This is the ranking above: choose another method or seed.", icon=":material/info:")
         return None
-    if not data.ranking_is_ready(study, other, keep, other_seed):
+    if not rankings.is_ready(other, keep, other_seed):
         st.info(f"The ranking by {other}, seed {other_seed}, is not there yet.", icon=":material/hourglass_top:")
         return None
-    return ranking.of_study(study, folder, other, keep, other_seed), f"{other}, seed {other_seed}"
+    return rankings.of(other, keep, other_seed), f"{other}, seed {other_seed}"
 
 
 def compare(first: Ranking, method: str, seed: int, keep: int) -> None:
@@ -174,8 +176,8 @@ def compare(first: Ranking, method: str, seed: int, keep: int) -> None:
     if chosen is None:
         return
     second, name = chosen
-    found = ranking.agreement(first, second)
-    who = ranking.kept_by(first, second, keep)
+    found = views.agreement(first, second)
+    who = views.kept_by(first, second, keep)
     both = int((who == 3).sum())
     st.markdown(
         f"**{method}, seed {seed}** and **{name}** correlate with **{found.spearman:.3f}** (Spearman) and "
@@ -214,13 +216,12 @@ def compare(first: Ranking, method: str, seed: int, keep: int) -> None:
 with frame.refusals():
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            chosen_method = state.method(study)
-            with st.container(width=110):
-                chosen_seed = state.seed(study)
-        n_kept = data.keep_for(state.removed(study), data.facts(study)[0])
-    if not frame.has_ranking(opened, chosen_method, n_kept, chosen_seed):
+            chosen_method = state.method(opened)
+            chosen_seed = state.seed(opened)
+        n_kept = opened.keep_for(state.removed(opened))
+    if not frame.has_ranking(opened, run, chosen_method, n_kept, chosen_seed):
         st.stop()
-    shown_ranking = ranking.of_study(study, folder, chosen_method, n_kept, chosen_seed)
+    shown_ranking = rankings.of(chosen_method, n_kept, chosen_seed)
     draw(shown_ranking, chosen_method, chosen_seed, n_kept)
     with frame.refusals():
         settle(chosen_method, chosen_seed)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages._ui import charts, charts_removal, data, drawing, frame, jobs, picker, removal, state, tables
+from lrp_core import views
+from pages._ui import charts, charts_removal, drawing, frame, jobs, picker, removal, state, tables
+from pages._ui.data import ask
+from pages._ui.fields import field
 from pages._ui.formats import percent, points
 
 if TYPE_CHECKING:
-    from lrp_core.views.removal import Picture
+    from lrp_core.views import Picture
 
-opened = frame.open_page(
+opened, _ = frame.open_page(
     "Feature removal",
     "Take away the least relevant pixels, or the most relevant ones: does the network notice?",
 )
@@ -21,66 +24,42 @@ opened = frame.open_page(
 SOURCES = ("Test image", "Own picture", "Drawing")
 
 
-def choose() -> tuple[removal.Choice, float]:
-    """The controls that the test set and the single picture share; the share of the pixels apart."""
-    study = opened.study
+def choose() -> tuple[dict[str, Any], float]:
+    """The controls that the test set and the single picture share, as the core calls them; the share apart."""
+    offers = views.offers()
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        with st.container(width=200):
-            names = removal.criteria()
-            criterion = st.selectbox(
-                "Relevance by",
-                names,
-                index=names.index("epsilon-plus"),
-                key="by",
-                bind="query-params",
-                help="A set of propagation rules, or what they have to beat. data-set: one order for all images, the "
-                "study's own. random and centre look at neither network nor image.",
-            )
-        with st.container(width=130):
-            start = st.selectbox(
-                "Start",
-                data.starts(),
-                key="start",
-                bind="query-params",
-                help="What of the output is explained, for the class that the network says.",
-            )
-        with st.container(width=130):
-            ranking = st.selectbox(
-                "Order",
-                removal.rankings(),
-                key="order",
-                bind="query-params",
-                help="signed: pixels against the class are the least relevant. magnitude: pixels around zero are.",
-            )
-        with st.container(width=220):
-            scope = st.selectbox(
-                "Among",
-                list(removal.SCOPES),
-                format_func=removal.SCOPES.get,
-                key="scope",
-                bind="query-params",
-                help="Which pixels are in question: all; those lit in at least 1 % of the training images; those lit "
-                "in the image itself. On MNIST the least relevant of all are mostly border, which is black anyway.",
-            )
+        names = offers.removal_criteria
+        criterion = field(
+            st.selectbox, "Relevance by", names, names.index("epsilon-plus"), key="by", width=200, in_url=True,
+            help="A set of propagation rules, or what they have to beat. data-set: one order for all images, the "
+            "study's own. random and centre look at neither network nor image.",
+        )  # fmt: skip
+        start = field(st.selectbox, "Start", offers.starts, key="start", width=130, in_url=True,
+                      help="What of the output is explained, for the class that the network says.")  # fmt: skip
+        ranking = field(
+            st.selectbox, "Order", offers.removal_rankings, key="order", width=130, in_url=True,
+            help="signed: pixels against the class are the least relevant. magnitude: pixels around zero are.",
+        )  # fmt: skip
+        scope = field(
+            st.selectbox, "Among", list(removal.SCOPES), format_func=removal.SCOPES.get, key="scope", width=220,
+            in_url=True, help="Which pixels are in question: all; those lit in at least 1 % of the training images; "
+            "those lit in the image itself. On MNIST the least relevant of all are mostly border, which is black "
+            "anyway.",
+        )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        with st.container(width=120):
-            fill = st.selectbox(
-                "Fill",
-                list(removal.FILLS),
-                format_func=removal.FILLS.get,
-                key="fill",
-                bind="query-params",
-                help="What a removed pixel becomes. zero: black. mean: its mean over the training images. noise: "
-                "uniform. blur: the image blurred. ROAD: imputed from its neighbours, with a little noise.",
-            )
-        with st.container(width=100):
-            seed = state.seed(study)
+        fill = field(
+            st.selectbox, "Fill", list(removal.FILLS), format_func=removal.FILLS.get, key="fill", width=120,
+            in_url=True, help="What a removed pixel becomes. zero: black. mean: its mean over the training images. "
+            "noise: uniform. blur: the image blurred. ROAD: imputed from its neighbours, with a little noise.",
+        )  # fmt: skip
+        seed = state.seed(opened)
         with st.container(width="stretch"):
             share = st.slider(
                 "Share removed", 1, 99, removal.SHARE, format="%d %%", key="share", bind="query-params",
                 help="Of the pixels in question; 15 % in the original experiment. Arrow keys work.",
             )  # fmt: skip
-    return removal.Choice(study, opened.ledger.folder, seed, criterion, start, ranking, scope, fill), share / 100
+    chosen = views.Removal(ranking, scope, fill, seed)  # its seed breaks ties
+    return {"seed": seed, "criterion": criterion, "start": start, "removal": chosen}, share / 100
 
 
 def pick() -> Picture | None:
@@ -89,12 +68,9 @@ def pick() -> Picture | None:
         "Picture", SOURCES, default=SOURCES[0], key="source", required=True, persist_state="session",
         help="An image of the test set, or one of your own: it never leaves this server's memory.",
     )  # fmt: skip
-    study, folder = opened.study, opened.ledger.folder
     if source == "Test image":
-        index = picker.pick_test_image(
-            study, wrong=lambda label: removal.wrong_indices(study, folder, state.value("seed"), label)
-        )
-        return removal.picture_of_test(study, index)
+        index = picker.pick_test_image(opened, wrong_for=state.value("seed"))
+        return ask(opened.removals, "picture_of_test", index=index)
     if source == "Own picture":
         file = st.file_uploader(
             "Picture file",
@@ -110,17 +86,18 @@ def pick() -> Picture | None:
     if content is None:
         return None
     with frame.refusals():
-        found = removal.picture_of_file(study, content, name)
+        found = ask(opened.removals, "picture_of_file", content=content, name=name)
         if found.said and source == "Own picture":
             st.caption(f"What the network sees: {'; '.join(found.said)}.")
         return found
     return None
 
 
-def pictures(choice: removal.Choice, picture: Picture, share: float, classes: tuple[str, ...]) -> None:
+def pictures(choice: dict[str, Any], picture: Picture, share: float, classes: Sequence[str]) -> None:
     """The three images side by side with what the network says, and the heat map."""
-    scores = removal.relevance(choice, picture)
-    found = removal.remove(choice, picture, scores, share)
+    how = {name: choice[name] for name in ("seed", "criterion", "start")}
+    scores = ask(opened.removals, "relevance", pixels=picture.pixels, **how)
+    found = opened.removals.remove(picture, scores, choice["seed"], choice["removal"], share)
     st.markdown(found.finding)
     first = found.table.iloc[0]
     columns = st.columns(4, gap="medium")
@@ -143,7 +120,7 @@ def pictures(choice: removal.Choice, picture: Picture, share: float, classes: tu
                 f"First answer, {classes[first['prediction']]}: **{percent(kept)}**{change}".replace(" %", "\u00a0%")
             )
     with columns[3]:
-        st.markdown(f"**Relevance**  \n:small[by {choice.criterion}]")
+        st.markdown(f"**Relevance**  \n:small[by {choice['criterion']}]")
         st.plotly_chart(
             charts.relevance(scores.sum(0), 220),
             config=charts.CONFIG,
@@ -155,7 +132,7 @@ def pictures(choice: removal.Choice, picture: Picture, share: float, classes: tu
     st.caption(f"{least['removed']} of {found.candidates} pixels go, tinted in the pictures. {ties(least, most)}")
 
 
-def verdict(row: Mapping, label: int, classes: tuple[str, ...]) -> str:
+def verdict(row: Mapping, label: int, classes: Sequence[str]) -> str:
     """Right or wrong, as a badge; for a picture whose class nobody knows, whether the answer stayed."""
     if label >= 0:
         return ":green-badge[right]" if row["correct"] else f":red-badge[wrong: it is {classes[label]}]"
@@ -175,11 +152,16 @@ def ties(least: Mapping, most: Mapping) -> str:
     )
 
 
-def over_test_set(choice: removal.Choice, share: float) -> None:
+def over_test_set(choice: dict[str, Any], share: float) -> None:
     """The table over the whole test set."""
     st.subheader("Over the whole test set", anchor=False)
-    work = removal.measure_removal(choice, share)
-    found = jobs.ask("removal", (choice, share), work, is_cached=removal.is_measured(choice, share))
+    removals = opened.removals
+    found = jobs.ask(
+        "removal",
+        (removals, choice, share),
+        lambda report: removals.measure(**choice, share=share, report=report),
+        is_cached=removals.is_measured(**choice, share=share),
+    )
     if found is None:
         return
     st.markdown(found.finding)
@@ -191,59 +173,48 @@ def over_test_set(choice: removal.Choice, share: float) -> None:
         tables.removal(found.table[found.table["class"] != "all"], removal.VARIANTS, by_class=True)
 
 
-def curves(choice: removal.Choice, share: float) -> None:
+def curves(choice: dict[str, Any], share: float) -> None:
     """Perturbation curves of the chosen criterion and others."""
     st.subheader("Ever more pixels", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        with st.container(width=400):
-            others = st.multiselect(
-                "Compared with",
-                removal.criteria(),
-                ["gradient-x-input", "data-set", "random"],
-                max_selections=6,
-                key="others",
-                persist_state="session",
-                help="Each is measured with the same order, pixels and fill as above.",
-            )
-        with st.container(width=150):
-            measure = st.selectbox(
-                "Shown",
-                list(charts_removal.MEASURES),
-                format_func=lambda name: charts_removal.MEASURES[name][0],
-                key="measure",
-                persist_state="session",
-            )
-        with st.container(width=100):
-            n_images = st.selectbox(
-                "Images",
-                [500, 1000, None],
-                index=1,
-                format_func=lambda n: f"{n:,}" if n else "all",
-                key="images",
-                persist_state="session",
-                help="Of the test set, each class in its proportion. ROAD, and all of them on a large network, take "
-                "minutes.",
-            )
-        with st.container(width=90):
-            n_steps = st.selectbox("Steps", [10, 20, 40], index=1, key="steps", persist_state="session",
-                                   help="Into how many equal shares the pixels are parted.")  # fmt: skip
-    names = tuple(dict.fromkeys([choice.criterion, *others]))
-    asked = (choice, names, n_steps, n_images)
-    found = jobs.ask("curves", asked, removal.measure_curves(*asked), is_cached=removal.curves_are_measured(*asked))
+        others = field(
+            st.multiselect, "Compared with", views.offers().removal_criteria,
+            ["gradient-x-input", "data-set", "random"], key="others", width=400, max_selections=6,
+            help="Each is measured with the same order, pixels and fill as above.",
+        )  # fmt: skip
+        measure = field(st.selectbox, "Shown", list(charts_removal.MEASURES), key="measure", width=150,
+                        format_func=lambda name: charts_removal.MEASURES[name][0])  # fmt: skip
+        n_images = field(
+            st.selectbox, "Images", [500, 1000, None], 1, key="images", width=100,
+            format_func=lambda n: f"{n:,}" if n else "all", help="Of the test set, each class in its proportion. ROAD, "
+            "and all of them on a large network, take minutes.",
+        )  # fmt: skip
+        n_steps = field(st.selectbox, "Steps", [10, 20, 40], 1, key="steps", width=90,
+                        help="Into how many equal shares the pixels are parted.")  # fmt: skip
+    criterion, removals = choice["criterion"], opened.removals
+    asked = {name: choice[name] for name in ("seed", "start", "removal")} | {
+        "criteria": tuple(dict.fromkeys([criterion, *others])), "n_steps": n_steps, "n_images": n_images
+    }  # fmt: skip
+    found = jobs.ask(
+        "curves",
+        (removals, asked),
+        lambda report: removals.measure_curves(**asked, report=report),
+        is_cached=removals.curves_are_measured(**asked),
+    )
     if found is None:
         return
-    best, own = found.areas.iloc[0], found.areas.set_index("criterion").loc[choice.criterion]
-    ahead = "" if best["criterion"] == choice.criterion else (
+    best, own = found.areas.iloc[0], found.areas.set_index("criterion").loc[criterion]
+    ahead = "" if best["criterion"] == criterion else (
         f" The largest is that of **{best['criterion']}**, **{best['area_between']:.3f}**."
     )  # fmt: skip
     st.markdown(
-        f"Between its two curves **{choice.criterion}** has an area of **{own['area_between']:.3f}** (95 % interval "
+        f"Between its two curves **{criterion}** has an area of **{own['area_between']:.3f}** (95 % interval "
         f"{own['area_between_low']:.3f} to {own['area_between_high']:.3f}); a random order has none.{ahead}"
     )
     left, right = st.columns([3, 2], gap="medium")
     with left:
         st.plotly_chart(
-            charts_removal.perturbation(found.points, measure, chosen=choice.criterion, marker=share),
+            charts_removal.perturbation(found.points, measure, chosen=criterion, marker=share),
             config=charts.CONFIG,
             key="curves",
             alt=f"{charts_removal.MEASURES[measure][1]} against the share of pixels removed, least and most relevant "
@@ -255,7 +226,7 @@ def curves(choice: removal.Choice, share: float) -> None:
         )
     with right:
         st.plotly_chart(
-            charts_removal.areas(found.areas, chosen=choice.criterion),
+            charts_removal.areas(found.areas, chosen=criterion),
             config=charts.CONFIG,
             key="area-chart",
             alt="Area between the two curves of each criterion with its 95 % interval, the largest on top",
@@ -265,11 +236,10 @@ def curves(choice: removal.Choice, share: float) -> None:
 
 @st.fragment
 def explore() -> None:
-    _, _, classes = data.facts(opened.study)
     seed = state.value("seed")
-    if not data.is_ready(opened.study, seed, opened.ledger.folder):
+    if not opened.baseline_is_ready(seed):
         with st.container(border=True):
-            state.seed(opened.study)
+            state.seed(opened)
         frame.not_yet(seed)
         return
     with st.container(border=True):
@@ -280,7 +250,7 @@ def explore() -> None:
         if picture is None:
             st.info("The pictures appear here as soon as there is one.", icon=":material/image:")
         else:
-            pictures(choice, picture, share, classes)
+            pictures(choice, picture, share, opened.data.classes)
     with frame.refusals():
         over_test_set(choice, share)
     with frame.refusals():

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from pages._ui import charts, charts_methods, data, frame, state, tables
+from pages._ui import charts, charts_methods, frame, state, tables
+from pages._ui.data import ask
 from pages._ui.formats import change, count, interval, p_value, percent, points, size
 
 if TYPE_CHECKING:
     from lrp_core.study.results import Recommendation
     from lrp_core.views.study import Threshold
 
-opened = frame.open_page(
+opened, run = frame.open_page(
     "Pruning",
     "Move the threshold: the least relevant pixels go first, and the numbers follow at once.",
     live=True,
@@ -26,35 +27,33 @@ MANY = 8
 
 @st.fragment
 def explore() -> None:
-    table = data.curve(*opened.source)
-    n_inputs, _, _ = data.facts(study)
-    method, mode, seed, removed = state.choose(study, with_margin=True)
-    keep = data.keep_for(removed, n_inputs)
-    recommended = data.recommendation(*opened.source, method, mode, state.value("margin"))
+    method, mode, seed, removed = state.choose(opened, with_margin=True)
+    keep = opened.keep_for(removed)
+    recommended = opened.recommend(method, mode=mode, margin=state.value("margin") / 100)
     if recommended is not None:
-        recommend(recommended, n_inputs, removed)
-    if not frame.has_ranking(opened, method, keep, seed):
+        recommend(recommended, removed)
+    if not frame.has_ranking(opened, run, method, keep, seed):
         return
-    found = data.threshold(study, table, method, mode, keep, seed)
+    found = opened.threshold(method=method, mode=mode, keep=keep, seed=seed)
     metrics(found)
     left, right = st.columns([2, 3], gap="medium")
     with left:
         st.markdown("**Which pixels stay**")
         st.plotly_chart(
-            charts.mask(found.kept, data.mean_image(study), 330),
+            charts.mask(found.kept, opened.images.mean(), 330),
             config=charts.CONFIG,
             key="mask",
             alt=f"The mean digit: {keep} pixels that stay in colour, the others dimmed",
         )
         st.caption(
             "Mean training image; kept pixels in colour, removed ones grey. Mask of seed "
-            f"{data.mask_seed(study, seed)}.{between_measured(table, method, mode, keep)}"
+            f"{opened.rankings.seed_of(seed)}.{between_measured(method, keep)}"
         )
     with right:
         st.markdown("**Accuracy as pixels go** (validation images)")
         slot = st.container()
         drawn = pick_drawn(method)
-        curves = data.curves(table, drawn, mode)
+        curves = opened.curves(drawn, mode)
         slot.plotly_chart(
             charts_methods.accuracy_curves(
                 curves,
@@ -70,15 +69,15 @@ def explore() -> None:
             "recommended threshold",
         )
         st.caption(f"Points are measured, lines between them interpolated. {bands(curves)}")
-    tests(table, method, mode, keep, seed)
+    tests(method, mode, keep, seed)
 
 
-def recommend(found: Recommendation, n_inputs: int, removed: int) -> None:
+def recommend(found: Recommendation, removed: int) -> None:
     """The recommended threshold in words, and the way there."""
     if found.row is None:
         st.warning(found.sentence, icon=":material/block:")
         return
-    there = data.removed_for(int(found.row["keep"]), n_inputs)
+    there = opened.removed_for(int(found.row["keep"]))
 
     def move() -> None:
         st.session_state["removed"] = there
@@ -99,7 +98,7 @@ def recommend(found: Recommendation, n_inputs: int, removed: int) -> None:
             icon=":material/move_down:",
             on_click=move,
             disabled=removed == there,
-            help=f"To {there} %: {int(found.row['keep'])} of {n_inputs} pixels stay."
+            help=f"To {there} %: {int(found.row['keep'])} of {opened.n_inputs} pixels stay."
             if removed != there
             else "The slider stands there.",
         )
@@ -147,7 +146,7 @@ def pick_drawn(method: str) -> tuple[str, ...]:
     picked = st.multiselect(
         "Drawn",
         study.methods,
-        study.methods if len(study.methods) <= MANY else data.explains(study)[:1] + controls,
+        study.methods if len(study.methods) <= MANY else opened.rankings.of_relevance()[:1] + controls,
         key=f"drawn-{study.key}",
         persist_state="session",
         placeholder="The chosen one alone",
@@ -166,7 +165,7 @@ def bands(curves: dict[str, pd.DataFrame]) -> str:
     return f"Bands: 95 % intervals over {over}."
 
 
-def between_measured(table: pd.DataFrame, method: str, mode: str, keep: int) -> str:
+def between_measured(method: str, keep: int) -> str:
     """Which mask "exchange" shows where it optimised none."""
     if not method.endswith(", exchange") or keep in study.keeps:
         return ""
@@ -174,12 +173,12 @@ def between_measured(table: pd.DataFrame, method: str, mode: str, keep: int) -> 
     return f" exchange optimises measured numbers of pixels only: this mask follows its ranking for {near}."
 
 
-def tests(table: pd.DataFrame, method: str, mode: str, keep: int, seed: int) -> None:
+def tests(method: str, mode: str, keep: int, seed: int) -> None:
     """The smaller network against the full one image by image, and whose the scatter is."""
-    near = data.nearest_keep(table, method, mode, keep)
+    near = opened.nearest_keep(method, mode, keep)
     if near is None:
         return
-    test = data.against_baseline(*opened.source, method, mode, near, seed)
+    test = ask(opened, "against_baseline", method=method, mode=mode, keep=near, seed=seed)
     if test is not None:
         place = f"{near} pixels" if near == keep else f"{near} pixels, the measured number nearest to the slider's"
         st.markdown(
@@ -188,7 +187,7 @@ def tests(table: pd.DataFrame, method: str, mode: str, keep: int, seed: int) -> 
             f"chance alone would make them differ at least as much with p\u00a0{p_value(test.p_value)}.",
             help="McNemar's exact test of these two networks on the same images; it says nothing of other seeds.",
         )
-    parts = data.scatter(*opened.source, method, mode, near)
+    parts = ask(opened, "scatter", method=method, mode=mode, keep=near)
     if parts is not None:
         st.markdown(
             f"**Whose scatter:** each of {len(study.mask_seeds)} masks was tried with each of {len(study.seeds)} "
@@ -205,7 +204,7 @@ with frame.refusals():
         "This is accuracy on validation images, which is for choosing. Final figures on test images are on the "
         "overview and in the card of every export."
     )
-    measured = data.curve(*opened.source)
+    measured = opened.curve()
     if not measured.empty:
         st.subheader("Measured points", anchor=False)
         tables.curve(measured, with_intervals=len(study.seeds) > 1)

@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from pages._ui import charts, charts_methods, data, frame, state, tables
+from pages._ui import charts, charts_methods, frame, state, tables
 from pages._ui.formats import count, percent, size
 
-opened = frame.open_page(
+opened, run = frame.open_page(
     "Savings",
     "What the smaller network costs, counted layer by layer, and what accuracy a budget buys.",
     live=True,
@@ -13,26 +13,25 @@ opened = frame.open_page(
 study = opened.study
 
 with frame.refusals():
-    n_inputs, _, _ = data.facts(study)
-    table = data.curve(*opened.source)
     seed = state.value("seed")
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            method = state.method(study)
-            mode = state.mode(study)
-        removed = state.removed(study)
-    keep = data.keep_for(removed, n_inputs)
-    if not frame.has_ranking(opened, method, keep, seed):
+            method = state.method(opened)
+            mode = state.mode(opened)
+        removed = state.removed(opened)
+    keep = opened.keep_for(removed)
+    if not frame.has_ranking(opened, run, method, keep, seed):
         st.stop()
-    found = data.threshold(study, table, method, mode, keep, seed)
+    found = opened.threshold(method=method, mode=mode, keep=keep, seed=seed)
     small, full = found.cost, found.full_cost
     st.markdown(
-        f"With **{keep}** of {n_inputs} pixels the network does **{count(small.macs)}** instead of {count(full.macs)} "
-        f"multiply-accumulates for one image ({percent(1 - small.macs / full.macs, 0)} fewer), its weights take "
+        f"With **{keep}** of {opened.n_inputs} pixels the network does **{count(small.macs)}** instead of "
+        f"{count(full.macs)} multiply-accumulates for one image ({percent(1 - small.macs / full.macs, 0)} fewer), "
+        f"its weights take "
         f"**{size(small.bytes)}** instead of {size(full.bytes)}, and one image **{size(small.input_bytes)}** "
         f"instead of {size(full.input_bytes)}."
     )
-    curves = data.curves(table, study.methods, mode)
+    curves = opened.curves(study.methods, mode)
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("**Cost as pixels go**")

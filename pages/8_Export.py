@@ -2,28 +2,29 @@
 
 import streamlit as st
 
+from lrp_core.study import launch
 from pages._ui import data, export_card, frame, runs, state
 from pages._ui.formats import percent, size
 
-opened = frame.open_page(
+opened, _ = frame.open_page(
     "Export",
     "Take the smaller network away: weights, and a card that says what they are and how good.",
 )
 study, ledger = opened.study, opened.ledger
 
 with frame.refusals():
-    n_inputs, _, _ = data.facts(study)
-    method, mode, seed, removed = state.choose(study)
-    keep = data.keep_for(removed, n_inputs)
-    key, spec, folder = data.export_run(study, ledger, method, keep, mode, seed)
-    run = ledger.run(key)
+    n_inputs = opened.n_inputs
+    method, mode, seed, removed = state.choose(opened)
+    keep = opened.keep_for(removed)
+    export = opened.export(method=method, keep=keep, mode=mode, seed=seed)
+    folder, run = export.folder, ledger.run(export.run)
     st.markdown(
         f"Network **{study.architecture}** on **{study.dataset}**, reading **{keep}** of {n_inputs} pixels "
         f"({percent(keep / n_inputs, 0)}), ranked by **{method}**, smaller network **{mode}**, seed **{seed}**."
     )
     is_there = (folder / "card.json").exists() and not (run and run.is_active)
     if is_there:
-        card = data.read_card(folder)
+        card = export.card()
         weights = (folder / "weights.safetensors").stat().st_size
         with st.container(horizontal=True, vertical_alignment="center"):
             st.download_button(
@@ -46,5 +47,5 @@ with frame.refusals():
             "measures the accuracy again: a few seconds, in a process of its own."
         )
         if st.button("Prepare export", type="primary", icon=":material/inventory_2:"):
-            data.start_export(key, spec, ledger)
+            launch.start_export(export.run, export.spec, ledger)
             st.rerun()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,10 @@ from lrp_core.data import Dataset
 from lrp_core.errors import InputError
 from lrp_core.lrp import attribute
 from lrp_core.ranking import keep_for_share
-from lrp_core.study import Study, plan, results, run_study, trial_at
+from lrp_core.study import Study, plan, run_study, trial_at
 from lrp_core.study.ledger import Ledger
 from lrp_core.study.stages import base_network, ranking_of
-from lrp_core.views import study as views
+from lrp_core.views.study import OpenedStudy, open_study, percent_removed, study_trials
 
 STUDY = Study(
     architecture="mlp-300-100",
@@ -41,33 +42,36 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
 
 @pytest.mark.parametrize("study", [STUDY, CONV])
 def test_the_slider_shows_the_cost_that_the_trial_measured(study: Study, ledger: Ledger) -> None:
-    trials = views.study_trials(study, ledger)
-    table = results.curve(trials, 784)
+    opened = open_study(study, ledger)
+    trials = opened.trials()
     for _, trial in trials[trials["criterion"] != "none"].iterrows():
         choice: dict[str, Any] = {name: trial[name] for name in ("method", "mode", "keep", "seed")}
-        found = views.threshold(study, table, **choice)
+        found = opened.threshold(**choice)
         assert found.cost.macs == trial["macs"]
         assert found.cost.bytes == trial["bytes"]
         assert found.full_cost.macs == trials[trials["criterion"] == "none"]["macs"].iloc[0]
         assert found.kept.sum() == trial["keep"]
         assert found.accuracy is not None
         assert found.removed == pytest.approx(1 - trial["keep"] / 784)
-    grown = views.threshold(study, table, method="lrp-0", mode=study.modes[0], keep=101, seed=0)
-    base = views.threshold(study, table, method="lrp-0", mode=study.modes[0], keep=100, seed=0)
+    grown = opened.threshold(method="lrp-0", mode=study.modes[0], keep=101, seed=0)
+    base = opened.threshold(method="lrp-0", mode=study.modes[0], keep=100, seed=0)
     assert (base.kept <= grown.kept).all()
 
 
 def test_the_mask_is_that_of_the_ranking(mnist: Dataset, ledger: Ledger) -> None:
-    found = views.threshold(STUDY, results.curve(pd.DataFrame(), 784), method="lrp-0", mode="none", keep=50, seed=1)
+    opened = open_study(STUDY, ledger)
+    found = opened.threshold(method="lrp-0", mode="none", keep=50, seed=1)
     trial = trial_at(STUDY, mnist, method="lrp-0", keep=50, mode="none", seed=1)
     assert np.flatnonzero(found.kept).tolist() == ranking_of(trial.ranking).mask(50).indices.tolist()
     assert found.accuracy is None
-    scores = views.study_ranking(STUDY, "lrp-0", 784, 1).scores.view(28, 28).numpy()
+    scores = opened.rankings.of("lrp-0", 784, 1).scores.view(28, 28).numpy()
     assert scores[found.kept].min() >= scores[~found.kept].max()
 
 
-def test_the_mean_image(mnist: Dataset) -> None:
-    assert views.mean_image(STUDY) == pytest.approx(mnist.train.pixels.numpy().mean((0, 1)) / 255, rel=1e-5)
+def test_the_mean_image(mnist: Dataset, ledger: Ledger) -> None:
+    assert open_study(STUDY, ledger).images.mean() == pytest.approx(
+        mnist.train.pixels.numpy().mean((0, 1)) / 255, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("study", [STUDY, CONV])
@@ -75,7 +79,8 @@ def test_the_mean_image(mnist: Dataset) -> None:
 def test_an_explained_image_is_what_attribute_gives(
     study: Study, composite: str, mnist: Dataset, ledger: Ledger
 ) -> None:
-    found = views.explain_image(study, seed=0, index=7, composite=composite)
+    images = open_study(study, ledger).images
+    found = images.explain(seed=0, index=7, composite=composite)
     network = base_network(plan(study, mnist)[0].base)
     image = mnist.test.images[7:8]
     expected = attribute(network, image, composite=composite)
@@ -87,31 +92,76 @@ def test_an_explained_image_is_what_attribute_gives(
     assert found.balance["arrived"].iloc[-1] == pytest.approx(found.logits[found.target], rel=1e-5)
     assert found.balance["left"].iloc[0] == pytest.approx(found.relevance.sum(), rel=1e-4)
     assert (found.balance["absorbed"] == found.balance["arrived"] - found.balance["left"]).all()
-    other = views.explain_image(study, seed=0, index=7, composite=composite, target=(found.target + 1) % 10)
+    other = images.explain(seed=0, index=7, composite=composite, target=(found.target + 1) % 10)
     assert not np.array_equal(other.relevance, found.relevance)
 
 
 def test_an_image_that_is_not_there(ledger: Ledger) -> None:
     for index in (-1, 10_000):
         with pytest.raises(InputError, match="between 0 and 9999"):
-            views.explain_image(STUDY, seed=0, index=index, composite="epsilon")
+            open_study(STUDY, ledger).images.explain(seed=0, index=index, composite="epsilon")
 
 
-def test_images_of_a_class(mnist: Dataset) -> None:
-    chosen = views.image_indices(STUDY, 4)
+def test_images_of_a_class(mnist: Dataset, ledger: Ledger) -> None:
+    images = open_study(STUDY, ledger).images
+    chosen = images.indices(4)
     assert len(chosen) == 982
-    assert set(mnist.test.labels[list(chosen)].tolist()) == {4}
-    assert len(views.image_indices(STUDY)) == 10_000
+    assert set(mnist.test.labels[chosen].tolist()) == {4}
+    assert len(images.indices()) == 10_000
 
 
 def test_whether_the_baseline_is_there(ledger: Ledger, tmp_path_factory: pytest.TempPathFactory) -> None:
-    assert views.baseline_is_ready(STUDY, 1, ledger)
-    assert not views.baseline_is_ready(STUDY, 1, Ledger(tmp_path_factory.mktemp("empty")))
+    assert open_study(STUDY, ledger).baseline_is_ready(1)
+    assert not open_study(STUDY, Ledger(tmp_path_factory.mktemp("empty"))).baseline_is_ready(1)
 
 
 @pytest.mark.parametrize("n_inputs", [7, 784, 3072])
 def test_the_slider_s_place_for_a_keep(n_inputs: int) -> None:
     for keep in range(1, n_inputs + 1):
-        percent = views.percent_removed(keep, n_inputs)
+        percent = percent_removed(keep, n_inputs)
         assert keep_for_share(percent / 100, n_inputs) >= keep
         assert percent == 99 or keep_for_share((percent + 1) / 100, n_inputs) < keep
+
+
+def test_an_opened_study_is_a_key_that_the_results_change(ledger: Ledger) -> None:
+    opened = open_study(STUDY, ledger)
+    assert opened == open_study(STUDY.key, ledger)
+    assert hash(opened) == hash(open_study(STUDY.key, ledger))
+    assert opened.token == open_study(STUDY.key, ledger).token
+    later = OpenedStudy(STUDY, ledger.folder, opened.revision + 1)
+    assert later.token != opened.token
+    assert later.rankings.token == opened.rankings.token, "rankings do not follow from results"
+    assert opened.token != open_study(CONV, ledger).token
+    with pytest.raises(InputError, match="no study 'nonsense'"):
+        open_study("nonsense", ledger)
+
+
+def test_tables_are_the_caller_s_own(ledger: Ledger) -> None:
+    opened = open_study(STUDY, ledger)
+    before = opened.curve()["accuracy"].tolist()
+    for table in (opened.trials(), opened.curve()):
+        table["accuracy" if "accuracy" in table else "seed"] = 0
+    assert opened.curve()["accuracy"].tolist() == before
+    pd.testing.assert_frame_equal(opened.trials(), study_trials(STUDY, ledger))
+
+
+def test_without_a_run_the_trials_are_read_each_time(tmp_path_factory: pytest.TempPathFactory, ledger: Ledger) -> None:
+    empty = Ledger(tmp_path_factory.mktemp("later"))
+    assert open_study(STUDY, empty).trials().empty
+    source = study_trials(STUDY, ledger)
+    empty.record_trial(source["key"].iloc[0], {}, {"seed": 0})
+    assert len(open_study(STUDY, empty).trials()) == 1
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.02, 0.05, 0.5])
+def test_the_best_method_lets_most_inputs_go(ledger: Ledger, margin: float) -> None:
+    opened = open_study(replace(STUDY, criteria=("lrp-0", "epsilon")), ledger)
+    each = [one for name in ("lrp-0", "epsilon") if (one := opened.recommend(name, margin=margin)) is not None]
+    best = opened.recommend(margin=margin)
+    assert best is not None
+    keeps = [int(one.row["keep"]) for one in each if one.row is not None]
+    assert (best.row is None) == (not keeps)
+    assert best.row is None or int(best.row["keep"]) == min(keeps)
+    headline = opened.headline(margin=margin)
+    assert (headline is None) == (not keeps)
+    assert headline is None or headline.recommendation.method == best.method

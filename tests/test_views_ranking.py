@@ -21,7 +21,8 @@ from lrp_core.study import Study, plan, run_study
 from lrp_core.study.ledger import Ledger
 from lrp_core.study.stages import base_network, training_split
 from lrp_core.views import ranking as views_ranking
-from lrp_core.views import study as views
+from lrp_core.views.ranking import Rankings
+from lrp_core.views.study import open_study
 
 STUDY = Study(
     architecture="softmax", n_train=240, epochs=1, retrain_epochs=1, keeps=(100, 400), seeds=(0, 3), rank_images=40,
@@ -34,6 +35,11 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     ledger = Ledger(tmp_path_factory.mktemp("rankings"))
     list(run_study(STUDY, ledger, jobs=1))
     return ledger
+
+
+@pytest.fixture
+def rankings(ledger: Ledger) -> Rankings:
+    return open_study(STUDY, ledger).rankings
 
 
 def ranking(seed: int, shape: tuple[int, ...] = (1, 4, 5), *, errors: bool = True) -> Ranking:
@@ -124,10 +130,10 @@ def test_a_ranking_agrees_with_itself_and_not_with_other_inputs() -> None:
         views_ranking.agreement(ranking(1), ranking(2, (1, 5, 4)))
 
 
-def test_settling_is_two_rankings_by_images_of_their_own(mnist: Dataset) -> None:
+def test_settling_is_two_rankings_by_images_of_their_own(mnist: Dataset, rankings: Rankings) -> None:
     """The measurement again, from the training images that it says it takes."""
     reported: list[float] = []
-    found = views_ranking.measure_settling(STUDY, "lrp-0, stability", 3, lambda part, doing: reported.append(part))
+    found = rankings.measure_settling("lrp-0, stability", 3, lambda part, doing: reported.append(part))
     assert (found.used, found.judged) == (40, 40)
     assert reported[-1] == pytest.approx(1)
     assert sorted(set(found.table["images"])) == [20, 40, 80]
@@ -146,33 +152,35 @@ def test_settling_is_two_rankings_by_images_of_their_own(mnist: Dataset) -> None
     error = (halves[0].standard_error[scored] / halves[0].scores[scored].abs()).median()
     assert found.value("error", 40) == pytest.approx(float(error))
 
-    assert views_ranking.settling_is_measured(STUDY, "lrp-0", 3)
-    assert not views_ranking.settling_is_measured(STUDY, "lrp-0", 0)
-    again = views_ranking.measure_settling(STUDY, "lrp-0", 3, lambda part, doing: pytest.fail("measured again"))
+    assert rankings.settling_is_measured("lrp-0", 3)
+    assert not rankings.settling_is_measured("lrp-0", 0)
+    again = rankings.measure_settling("lrp-0", 3, lambda part, doing: pytest.fail("measured again"))
     pd.testing.assert_frame_equal(again.table, found.table)
 
 
-def test_a_study_that_ranks_by_all_images_is_judged_by_halves() -> None:
-    found = views_ranking.measure_settling(replace(STUDY, rank_images=None), "lrp-0", 0, lambda part, doing: None)
+def test_a_study_that_ranks_by_all_images_is_judged_by_halves(ledger: Ledger) -> None:
+    found = open_study(replace(STUDY, rank_images=None), ledger).rankings.measure_settling(
+        "lrp-0", 0, lambda part, doing: None
+    )
     assert (found.used, found.judged) == (240, 120)
     assert "The study ranks by more, 240" in found.finding(100)
 
 
-def test_a_measurement_can_be_stopped_and_begins_anew() -> None:
+def test_a_measurement_can_be_stopped_and_begins_again(rankings: Rankings) -> None:
     def stop(part: float, doing: str) -> None:
         raise Cancelled("enough")
 
     with pytest.raises(Cancelled):
-        views_ranking.measure_settling(STUDY, "lrp-0", 0, stop)
-    assert not views_ranking.settling_is_measured(STUDY, "lrp-0", 0)
+        rankings.measure_settling("lrp-0", 0, stop)
+    assert not rankings.settling_is_measured("lrp-0", 0)
 
 
-def test_only_what_explains_images_settles() -> None:
-    assert views_ranking.can_settle("lrp-0, stability")
-    assert views_ranking.can_settle("gradient")
-    assert not views_ranking.can_settle("random")
+def test_only_what_explains_images_settles(rankings: Rankings) -> None:
+    assert rankings.can_settle("lrp-0, stability")
+    assert rankings.can_settle("gradient")
+    assert not rankings.can_settle("random")
     with pytest.raises(InputError, match="nothing to settle"):
-        views_ranking.measure_settling(STUDY, "random", 0, lambda part, doing: None)
+        rankings.measure_settling("random", 0, lambda part, doing: None)
 
 
 def settled(values: dict[int, tuple[float, float]], used: int, judged: int) -> views_ranking.Settled:
@@ -202,10 +210,11 @@ def test_the_finding_says_whether_the_sample_suffices(
 
 
 def test_the_page_s_ranking_is_the_study_s(ledger: Ledger) -> None:
-    assert views.ranking_is_ready(STUDY, "lrp-0, stability", 100, 3)
-    found = views.study_ranking(STUDY, "lrp-0", 100, 3)
+    opened = open_study(STUDY, ledger)
+    assert opened.rankings.is_ready("lrp-0, stability", 100, 3)
+    found = opened.rankings.of("lrp-0", 100, 3)
     table = views_ranking.picture_of_ranking(found).table
-    kept = views.threshold(STUDY, pd.DataFrame(columns=["method", "mode", "keep", "removed"]), method="lrp-0",
+    kept = opened.threshold(method="lrp-0",
                            mode="none", keep=100, seed=3).kept  # fmt: skip
     assert {(r, c) for r, c in table[["row", "column"]].to_numpy()[:100].tolist()} == set(
         zip(*(places.tolist() for places in np.nonzero(kept)), strict=True)

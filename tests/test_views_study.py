@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lrp_core.data import Dataset, load_dataset
 from lrp_core.errors import InputError, StorageError
-from lrp_core.ranking import keep_for_share
+from lrp_core.ranking import CRITERIA, keep_for_share
 from lrp_core.study import PRESETS, Study, plan, preset, run_study
 from lrp_core.study.ledger import Ledger
 from lrp_core.views import draft as views_study
@@ -76,6 +76,15 @@ def test_seeds() -> None:
 
 def values(study: Study) -> dict[str, object]:
     return {name: getattr(study, name) for name in study.__dataclass_fields__ if name != "keeps"}
+
+
+def test_the_offers_say_what_each_thing_is() -> None:
+    offers = views_study.offers()
+    for name, text in {**offers.criteria, **offers.strategies, **offers.composites}.items():
+        assert text
+        assert text != name
+    assert set(offers.controls) == {name for name, one in CRITERIA.items() if one.is_control}
+    assert set(offers.composites) == set(offers.criteria) - set(offers.controls)
 
 
 def test_a_draft_is_the_study_that_was_meant(mnist: Dataset) -> None:

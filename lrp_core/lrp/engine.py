@@ -96,6 +96,13 @@ class Explainer:
     its own logits are compared with those of the model. Raises `UnsupportedLayer` before anything is computed
     if the network holds an operation without a rule, or a layer for which the composite has none, and `InputError`
     for an unknown composite.
+
+    >>> import torch
+    >>> import lrp_core as lc
+    >>> net = lc.build_model("mlp-300-100", shape=(20,), n_classes=3)
+    >>> explanation = lc.Explainer(net, "lrp-0").explain(torch.rand(5, 20), 0)
+    >>> explanation.relevance.shape
+    torch.Size([5, 20])
     """
 
     def __init__(

@@ -6,17 +6,22 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..data import load_dataset
+from ..data import DATASETS
 from ..errors import InputError, LrpError
-from ..ranking import keep_for_share
+from ..evaluation import RANKINGS, removal_criteria
+from ..lrp import COMPOSITES, STARTS
+from ..models import ARCHITECTURES
+from ..ranking import CRITERIA, STATISTICS, STRATEGIES, keep_for_share
 from ..study import PRESETS, Study, plan, preset
 from ..study.ledger import Ledger
+from ..training import PRECISIONS
 
 ALIKE = ["dataset", "architecture", "n_train", "epochs", "retrain_epochs", "precision"]
 """What a network's training time follows from, beside its mode."""
@@ -33,9 +38,9 @@ def draft_study(shares: Sequence[float], **values: Any) -> Study:
     """
     if values.get("root"):  # the process that runs it may stand in another folder
         values["root"] = str(Path(values["root"]).expanduser().resolve())
-    data = load_dataset(values["dataset"], values.get("root"))
-    keeps = dict.fromkeys(keep_for_share(share, data.n_inputs) for share in shares)
-    study = Study(keeps=tuple(keeps), **values)
+    study = Study(keeps=(1,), **values)
+    data = study.data()
+    study = replace(study, keeps=tuple(dict.fromkeys(keep_for_share(share, data.n_inputs) for share in shares)))
     parts = (study.keeps, study.methods, study.modes, study.seeds, study.mask_seeds or (0,))
     if (networks := math.prod(len(part) for part in parts)) > MAX_NETWORKS:
         raise InputError(f"{networks:,} networks are more than the {MAX_NETWORKS:,} that one study may have")
@@ -43,9 +48,14 @@ def draft_study(shares: Sequence[float], **values: Any) -> Study:
     return study
 
 
+def preset_study(name: str) -> Study:
+    """A preset, for MNIST. Raises `InputError` for an unknown name."""
+    return preset(name, Study(keeps=(1,)).data())
+
+
 def write_shares(study: Study) -> str:
     """What a study removes as `read_shares` reads it: in per cent and its order, with no more digits than needed."""
-    n_inputs = load_dataset(study.dataset, study.root).n_inputs
+    n_inputs = study.data().n_inputs
 
     def percent(keep: int) -> str:
         exact = 100 * (1 - keep / n_inputs)
@@ -94,7 +104,7 @@ def _words(text: str, needed: str) -> list[str]:
 
 def name_study(study: Study) -> str:
     """A name made of what sets a study apart: that of its preset, or its criteria, strategies, modes and seeds."""
-    data = load_dataset(study.dataset, study.root)
+    data = study.data()
     for name in PRESETS:
         if preset(name, data, root=study.root) == study:
             return name
@@ -104,6 +114,45 @@ def name_study(study: Study) -> str:
     seeds = f"{len(study.seeds)} seed" + ("s" if len(study.seeds) > 1 else "")
     masks = f" x {len(study.mask_seeds)} masks" if study.mask_seeds else ""
     return ", ".join(part for part in (criteria, strategies, " / ".join(study.modes), seeds + masks) if part)
+
+
+@dataclass(frozen=True)
+class Offers:
+    """Everything that a page can offer a choice of, by name; a dictionary says what each one is.
+
+    `controls` are the criteria that are no rules of LRP.
+    """
+
+    datasets: tuple[str, ...]
+    architectures: tuple[str, ...]
+    presets: tuple[str, ...]
+    criteria: dict[str, str]
+    controls: dict[str, str]
+    strategies: dict[str, str]
+    composites: dict[str, str]
+    starts: tuple[str, ...]
+    statistics: tuple[str, ...]
+    precisions: tuple[str, ...]
+    removal_criteria: tuple[str, ...]
+    removal_rankings: tuple[str, ...]
+
+
+def offers() -> Offers:
+    """What can be chosen in this process, your own criteria, strategies and networks among it."""
+    return Offers(
+        datasets=tuple(DATASETS),
+        architectures=tuple(ARCHITECTURES),
+        presets=tuple(PRESETS),
+        criteria={name: criterion.says for name, criterion in CRITERIA.items()},
+        controls={name: criterion.says for name, criterion in CRITERIA.items() if criterion.is_control},
+        strategies={name: strategy.says for name, strategy in STRATEGIES.items()},
+        composites={name: str(composite) for name, composite in COMPOSITES.items()},
+        starts=tuple(STARTS),
+        statistics=tuple(STATISTICS),
+        precisions=tuple(PRECISIONS),
+        removal_criteria=removal_criteria(),
+        removal_rankings=tuple(RANKINGS),
+    )
 
 
 @dataclass(frozen=True)
@@ -124,7 +173,7 @@ class Outlook:
 
 def outlook(study: Study, ledger: Ledger, timings: pd.DataFrame) -> Outlook:
     """What running a study would take, from what is in the ledger and the `timings` of what is."""
-    trials = plan(study, load_dataset(study.dataset, study.root))
+    trials = plan(study, study.data())
     there = ledger.recorded([trial.key for trial in trials])
     todo = [trial for trial in trials if trial.key not in there]
     pool = timings[timings["architecture"] == study.architecture]
@@ -144,12 +193,19 @@ def outlook(study: Study, ledger: Ledger, timings: pd.DataFrame) -> Outlook:
 
 def measured_timings(ledger: Ledger) -> pd.DataFrame:
     """Seconds that each smaller network of every study took: the columns `ALIKE`, mode and seconds."""
+    # They hardly change while a study runs: they are read again when one was started or ended.
+    return _timings(ledger.folder, tuple((run.id, run.state) for run in ledger.runs("study")))
+
+
+@lru_cache(maxsize=4)
+def _timings(folder: Path, runs: tuple[tuple[str, str], ...]) -> pd.DataFrame:
+    ledger = Ledger(folder)
     columns = [*ALIKE, "mode", "seconds"]
     found = []
     for run in ledger.runs("study"):
         try:
             study = Study.from_values(run.spec)
-            trials = plan(study, load_dataset(study.dataset, study.root))
+            trials = plan(study, study.data())
         except (LrpError, TypeError):
             continue  # of another version, or its data are gone
         table = ledger.trials([trial.key for trial in trials if trial.ranking is not None])

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Memory
 
-from ..data import Dataset, Split, load_dataset
+from ..data import Split
 from ..errors import InputError, StorageError
 from ..ranking import CRITERIA, Method, Ranking, compare, settling
-from ..storage import cache_dir
-from ..study import Study, trial_at
 from ..study.describe import STAGE_VERSION, RankingSpec
-from ..study.stages import base_network, training_split
+from ..study.stages import base_network, is_cached, ranking_of, training_split
+from .part import Part, Report, kept_on_disk, tell_nobody
 
 MAX_FILE_BYTES = 16 * 2**20
 """A ranking of 700,000 inputs takes as much: larger files are refused unread."""
 
-ENOUGH_SPEARMAN = 0.95
-ENOUGH_OVERLAP = 0.90
+ENOUGH = {"spearman": 0.95, "overlap": 0.90}
 """Two rankings by different images that agree at least so well are taken for settled."""
-
-Report = Callable[[float, str], None]
-"""Told how far the work is, from 0 to 1, and with what; it may raise `Cancelled`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +167,8 @@ class Settled:
     def suffices(self, images: int, keep: int) -> bool:
         """Whether so many images settle the order, and which `keep` inputs are the best."""
         return (
-            self.value("spearman", images) >= ENOUGH_SPEARMAN and self.value("overlap", images, keep) >= ENOUGH_OVERLAP
+            self.value("spearman", images) >= ENOUGH["spearman"]
+            and self.value("overlap", images, keep) >= ENOUGH["overlap"]
         )
 
     def finding(self, keep: int) -> str:
@@ -184,7 +180,7 @@ class Settled:
             f"{overlap:.0%} are the same."
         )
         more = "" if self.judged >= self.used else f" The study ranks by more, {self.used:,}: its order is surer still."
-        needed = f"(at least {ENOUGH_SPEARMAN:g} and {ENOUGH_OVERLAP:.0%})"
+        needed = f"(at least {ENOUGH['spearman']:g} and {ENOUGH['overlap']:.0%})"
         if self.suffices(self.judged, keep):
             return f"The sample suffices {needed}. {said}{more}"
         larger = sorted(n for n in set(self.table["images"]) if n > self.judged and self.suffices(n, keep))
@@ -197,48 +193,90 @@ class Settled:
         return f"The sample does not suffice {needed}. {said}{more}{advice}"
 
 
-def can_settle(method: str) -> bool:
-    """Whether a method's criterion explains images, so that more of them make it surer."""
-    return CRITERIA[Method.named(method).criterion].is_measured
+@dataclass(frozen=True)
+class Rankings(Part):
+    """The rankings of an opened study: how its masks come about, and how sure they are."""
+
+    def of(self, method: str, keep: int, seed: int) -> Ranking:
+        """The ranking that a mask follows from. It is computed where `is_ready` says that it is not there.
+
+        Strategies that rank for one number of inputs give the ranking of the study's nearest to `keep`.
+        """
+        return _ranking(self._spec(method, keep, seed), self.folder)
+
+    def is_ready(self, method: str, keep: int, seed: int) -> bool:
+        """Whether a ranking is in the cache, so that asking for it takes no time."""
+        return is_cached(self._spec(method, keep, seed))
+
+    def seed_of(self, seed: int) -> int:
+        """The seed of the network that the mask shown for `seed` comes from."""
+        return self.study.mask_seeds[0] if self.study.mask_seeds else seed
+
+    def of_relevance(self) -> tuple[str, ...]:
+        """The study's methods that rank by relevance, in its order; all of them if none does."""
+        methods = self.study.methods
+        return tuple(m for m in methods if not CRITERIA[Method.named(m).criterion].is_control) or methods
+
+    def says(self) -> dict[str, str]:
+        """What each criterion of the study says of itself."""
+        return {name: CRITERIA[name].says for name in dict.fromkeys(self.study.criteria)}
+
+    def can_settle(self, method: str) -> bool:
+        """Whether a method's criterion explains images, so that more of them make it surer."""
+        return CRITERIA[Method.named(method).criterion].is_measured
+
+    def measure_settling(self, method: str, seed: int, report: Report) -> Settled:
+        """How the one-shot measurement of a method's criterion settles, from the cache if it was measured before.
+
+        Raises `InputError` for a criterion that does not explain images.
+        """
+        keys, used, judged, _ = self._settling_keys(method, seed)
+        table: pd.DataFrame = kept_on_disk(_measure_settling)(**keys, part=self, seed=seed, report=report)
+        return Settled(table, used, judged)
+
+    def settling_is_measured(self, method: str, seed: int) -> bool:
+        """Whether `measure_settling` has its answer in the cache."""
+        keys, *_ = self._settling_keys(method, seed)
+        measure = kept_on_disk(_measure_settling)
+        return bool(measure.check_call_in_cache(**keys, part=self, seed=seed, report=tell_nobody))
+
+    def one_shot(self, criterion: str, seed: int) -> RankingSpec:
+        """The ranking by a criterion measured once. Raises `InputError` for one that does not explain images."""
+        if not self.can_settle(criterion):
+            raise InputError(f"{criterion} explains no image, so there is nothing to settle")
+        return self._spec(criterion, self.data.n_inputs, seed)
+
+    def _settling_keys(self, method: str, seed: int) -> tuple[dict[str, Any], int, int, Split]:
+        """What the measurement follows from, the images used, those judged by, and what halves are drawn from."""
+        spec = self.one_shot(Method.named(method).criterion, seed)
+        split = training_split(spec.base)
+        used = len(split) if spec.rank_images is None else min(spec.rank_images, len(split))
+        # Four times the sample tells what twice the images would give; halves cannot be of more than there is.
+        pool = min(len(split), max(4 * used, 2))
+        if pool < 2:
+            raise InputError("two halves need at least two images: the study trains on one")
+        judged = min(used, pool // 2)
+        sizes = {judged} | {pool // 2 >> k for k in range(20) if pool // 2 >> k >= min(pool // 2, 16)}
+        keys = {
+            "version": STAGE_VERSION,
+            "trial": self.trial(spec.method.name, self.data.n_inputs, self.study.modes[0], seed).key,
+            "criterion": spec.method.criterion,
+            "pool": pool,
+            "sizes": tuple(sorted(sizes)),
+            "keeps": tuple(sorted(set(self.study.keeps))),
+        }
+        return keys, used, judged, split
+
+    def _spec(self, method: str, keep: int, seed: int) -> RankingSpec:
+        spec = self.trial(method, keep, self.study.modes[0], seed).ranking
+        assert spec is not None, "only a baseline has no ranking"
+        return spec
 
 
-def measure_settling(study: Study, method: str, seed: int, report: Report) -> Settled:
-    """How the one-shot measurement of a method's criterion settles, from the cache if it was measured before.
-
-    Raises `InputError` for a criterion that does not explain images.
-    """
-    keys, used, judged, _ = _settling_keys(study, method, seed)
-    table: pd.DataFrame = _cached(_measure_settling)(**keys, study=study, seed=seed, report=report)
-    return Settled(table, used, judged)
-
-
-def settling_is_measured(study: Study, method: str, seed: int) -> bool:
-    """Whether `measure_settling` has its answer in the cache."""
-    keys, *_ = _settling_keys(study, method, seed)
-    return bool(_cached(_measure_settling).check_call_in_cache(**keys, study=study, seed=seed, report=_no_report))
-
-
-def _settling_keys(study: Study, method: str, seed: int) -> tuple[dict[str, Any], int, int, Split]:
-    """What the measurement follows from, the images used, those judged by, and the pool that halves are drawn from."""
-    data = load_dataset(study.dataset, study.root)
-    spec = _one_shot(study, data, method, seed)
-    split = training_split(spec.base)
-    used = len(split) if spec.rank_images is None else min(spec.rank_images, len(split))
-    # Four times the sample tells what twice the images would give; halves of more than there is cannot be had.
-    pool = min(len(split), max(4 * used, 2))
-    if pool < 2:
-        raise InputError("two halves need at least two images: the study trains on one")
-    judged = min(used, pool // 2)
-    sizes = {judged} | {pool // 2 >> k for k in range(20) if pool // 2 >> k >= min(pool // 2, 16)}
-    keys = {
-        "version": STAGE_VERSION,
-        "trial": trial_at(study, data, method=spec.method.name, keep=data.n_inputs, mode=study.modes[0], seed=seed).key,
-        "criterion": spec.method.criterion,
-        "pool": pool,
-        "sizes": tuple(sorted(sizes)),
-        "keeps": tuple(sorted(set(study.keeps))),
-    }
-    return keys, used, judged, split
+@lru_cache(maxsize=32)
+def _ranking(spec: RankingSpec, folder: Path) -> Ranking:
+    """`folder` is part of the key because the ranking lies there."""
+    return ranking_of(spec)
 
 
 def _measure_settling(
@@ -248,12 +286,11 @@ def _measure_settling(
     pool: int,
     sizes: Sequence[int],
     keeps: Sequence[int],
-    study: Study,
+    part: Rankings,
     seed: int,
     report: Report,
 ) -> pd.DataFrame:
-    data = load_dataset(study.dataset, study.root)
-    spec = _one_shot(study, data, criterion, seed)
+    spec = part.one_shot(criterion, seed)
     split = training_split(spec.base)
     sample = split if pool >= len(split) else split.sample(pool, seed=spec.base.seed)
     total = 2 * max(sizes)
@@ -261,29 +298,11 @@ def _measure_settling(
         base_network(spec.base),
         sample,
         criterion=criterion,
-        statistic=study.statistic,
-        start=study.start,
+        statistic=part.study.statistic,
+        start=part.study.start,
         sizes=sizes,
         keeps=keeps,
         seed=seed,
         on_batch=lambda done: report(done / total, f"{done:,} of {total:,} images"),
     )
     return found[found["measure"] != "kendall"].reset_index(drop=True)
-
-
-def _one_shot(study: Study, data: Dataset, method: str, seed: int) -> RankingSpec:
-    criterion = Method.named(method).criterion
-    if not CRITERIA[criterion].is_measured:
-        raise InputError(f"{criterion} explains no image, so there is nothing to settle")
-    trial = trial_at(study, data, method=criterion, keep=data.n_inputs, mode=study.modes[0], seed=seed)
-    assert trial.ranking is not None, "only a baseline has no ranking"
-    return trial.ranking
-
-
-def _cached(function: Callable[..., Any]) -> Any:
-    """Among the stages on disk; the trial's key stands for study and seed."""
-    return Memory(cache_dir("stages"), verbose=0).cache(function, ignore=["study", "seed", "report"])
-
-
-def _no_report(part: float, doing: str) -> None:
-    """Tell nobody."""

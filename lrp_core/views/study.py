@@ -1,34 +1,30 @@
-"""What the pages show, computed: one call for each thing, plain arrays and tables out."""
+"""An opened study: what its finished trials say, and what any place of the threshold means."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from ..data import Dataset, load_dataset
 from ..errors import InputError
-from ..evaluation import Cost, Interval, measure_cost
-from ..lrp import Explainer
+from ..evaluation import Cost, Interval, McNemar, Scatter, measure_cost
 from ..models import ModelSpec, build_from_spec
 from ..pruning import build_pruned
-from ..ranking import Ranking, keep_for_share
-from ..study import Study, Trial, plan, trial_at
-from ..study.describe import RankingSpec
+from ..ranking import keep_for_share
+from ..study import Study, Trial, plan, results
+from ..study.export import read_card
 from ..study.ledger import Ledger
-from ..study.results import expected_accuracy
-from ..study.stages import base_network, is_cached, ranking_of
-
-
-def study_trials(study: Study, ledger: Ledger) -> pd.DataFrame:
-    """The finished trials of a study, one row each, baselines included; empty as long as there are none."""
-    data = load_dataset(study.dataset, study.root)
-    return ledger.trials([trial.key for trial in plan(study, data)])
+from ..study.results import Headline, Recommendation
+from .images import Images
+from .part import Part
+from .ranking import Rankings
+from .removal import Removals
 
 
 @dataclass(frozen=True)
@@ -53,128 +49,157 @@ class Threshold:
         return 1 - self.keep / self.n_inputs
 
 
-def threshold(study: Study, table: pd.DataFrame, *, method: str, mode: str, keep: int, seed: int) -> Threshold:
-    """The mask, the cost and the expected accuracy of a study at any keep; the mask is that of one seed."""
-    kept, cost, full_cost = _structure(study, method, mode, keep, seed)
-    n_inputs = load_dataset(study.dataset, study.root).n_inputs
-    return Threshold(
-        keep,
-        n_inputs,
-        kept,
-        cost,
-        full_cost,
-        expected_accuracy(table, method, mode, keep),
-        expected_accuracy(table, "none", "none", n_inputs),
-    )
+@dataclass(frozen=True)
+class PlannedExport:
+    """An export that can be asked for: the id of its run, what its process reads, and the folder that it writes."""
 
+    run: str
+    spec: dict[str, Any]
+    folder: Path
 
-@lru_cache(maxsize=512)
-def _structure(study: Study, method: str, mode: str, keep: int, seed: int) -> tuple[np.ndarray, Cost, Cost]:
-    data = load_dataset(study.dataset, study.root)
-    mask = _ranking_at(study, data, method, keep, seed).mask(keep)
-    spec = ModelSpec(study.architecture, data.shape, len(data.classes), data.name)
-    small = build_pruned(spec, mask, structure="fresh" if mode == "scratch" else "sliced")
-    return mask.keep.any(0).numpy(), measure_cost(small), measure_cost(build_from_spec(spec))
-
-
-def percent_removed(keep: int, n_inputs: int) -> int:
-    """The largest whole per cent of the inputs that can be removed so that at least `keep` of them stay."""
-    return max(percent for percent in range(100) if keep_for_share(percent / 100, n_inputs) >= keep)
-
-
-def mean_image(study: Study) -> np.ndarray:
-    """Mean of the training images, [height, width] in [0, 1]."""
-    return _mean_image(load_dataset(study.dataset, study.root))
-
-
-@lru_cache(maxsize=2)
-def _mean_image(data: Dataset) -> np.ndarray:
-    return data.train.pixels.float().mean((0, 1)).div(255).numpy()
-
-
-def study_ranking(study: Study, method: str, keep: int, seed: int) -> Ranking:
-    """The ranking that the masks of a study follow from. It is computed where `ranking_is_ready` says that it is not.
-
-    Only "exchange" ranks differently for each `keep`.
-    """
-    return _ranking_at(study, load_dataset(study.dataset, study.root), method, keep, seed)
-
-
-def ranking_is_ready(study: Study, method: str, keep: int, seed: int) -> bool:
-    """Whether the ranking of a seed is cached, so that asking for it takes no time."""
-    data = load_dataset(study.dataset, study.root)
-    return is_cached(_spec_at(study, data, method, keep, seed))
-
-
-def _ranking_at(study: Study, data: Dataset, method: str, keep: int, seed: int) -> Ranking:
-    return ranking_of(_spec_at(study, data, method, keep, seed))
-
-
-def _spec_at(study: Study, data: Dataset, method: str, keep: int, seed: int) -> RankingSpec:
-    spec = trial_at(study, data, method=method, keep=keep, mode=study.modes[0], seed=seed).ranking
-    assert spec is not None, "only a baseline has no ranking"
-    return spec
+    def card(self) -> dict[str, Any]:
+        """The card of the export once it is made. Raises `StorageError` if it cannot be read."""
+        return read_card(self.folder)
 
 
 @dataclass(frozen=True)
-class ImageExplanation:
-    """One image explained.
+class OpenedStudy(Part):
+    """A study and its results as of one `revision` of its run: cheap to make, and a key for what it answers.
 
-    `image` and `relevance` are [height, width]; `probabilities` [classes]; `layers` maps each layer to the
-    relevance at its output, [maps, height, width] or [units]; `balance` has one row for each layer with
-    weights: what arrived, what left, what was absorbed, and of that the shares of the bias and of epsilon; and
-    of what left the share that a z-box gave for its bounds.
+    What takes time is remembered, the results as long as the revision is the same. Tables are the caller's own.
     """
 
-    image: np.ndarray
-    label: int
-    target: int
-    probabilities: np.ndarray
-    logits: np.ndarray
-    relevance: np.ndarray
-    layers: dict[str, np.ndarray]
-    balance: pd.DataFrame
+    revision: float
+
+    @property
+    def token(self) -> tuple[Any, ...]:
+        """The results follow from the revision as well."""
+        return (*super().token, self.revision)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where the results are."""
+        return Ledger(self.folder)
+
+    @property
+    def rankings(self) -> Rankings:
+        """How its inputs are ranked."""
+        return Rankings(self.study, self.folder)
+
+    @property
+    def removals(self) -> Removals:
+        """What its networks say of images that features were removed from."""
+        return Removals(self.study, self.folder)
+
+    @property
+    def images(self) -> Images:
+        """Its images, and what its networks see in them."""
+        return Images(self.study, self.folder)
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of inputs of its full network."""
+        return self.data.n_inputs
+
+    def keep_for(self, removed: int) -> int:
+        """How many inputs stay when `removed` per cent of them go."""
+        return keep_for_share(removed / 100, self.n_inputs)
+
+    def removed_for(self, keep: int) -> int:
+        """The largest whole per cent of the inputs that can go so that at least `keep` of them stay."""
+        return percent_removed(keep, self.n_inputs)
+
+    def trials(self) -> pd.DataFrame:
+        """The finished trials, one row each, baselines included; empty as long as there are none."""
+        return _trials(self).copy(deep=False)
+
+    def curve(self, part: str = "validation") -> pd.DataFrame:
+        """The accuracy of everything that is finished: see `results.curve`."""
+        return _curve(self, part).copy(deep=False)
+
+    def curves(self, methods: Sequence[str], mode: str) -> dict[str, pd.DataFrame]:
+        """One curve for each of these methods that has points, from no input removed on."""
+        table = self.curve()
+        measured = set(table["method"])
+        return {name: results.with_baseline(table, name, mode) for name in methods if name in measured}
+
+    def recommend(
+        self, method: str | None = None, *, mode: str | None = None, margin: float = results.MARGIN
+    ) -> Recommendation | None:
+        """The threshold recommended for a method, or None before there is a pair to compare.
+
+        `method` None takes the one with which the most inputs can go within the margin.
+        """
+        methods = self.rankings.of_relevance() if method is None else (method,)
+        table, n_inputs = self.curve(), self.n_inputs
+        each = [results.recommend_from(table, n_inputs, name, mode=mode, margin=margin) for name in methods]
+        known = [one for one in each if one is not None]
+        return min(known, key=_inputs_needed, default=None)
+
+    def headline(self, method: str | None = None, margin: float = results.MARGIN) -> Headline | None:
+        """What the study found, in one row: with a method, or with the best one; None while there is nothing to say."""
+        best = self.recommend(method, margin=margin)
+        if best is None:
+            return None
+        return results.headline_from(self.curve(), self.curve("test"), self.n_inputs, best.method, margin)
+
+    def nearest_keep(self, method: str, mode: str, keep: int) -> int | None:
+        """The measured number of inputs nearest to `keep`; None before there is one."""
+        table = self.curve()
+        return results.nearest_keep(table, method, mode, keep) if len(table) else None
+
+    def against_baseline(self, method: str, mode: str, keep: int, seed: int) -> McNemar | None:
+        """A smaller network against the full one of its seed on the validation images; None if one is not there."""
+        return results.against_baseline(self.trials(), method, mode, keep, seed)
+
+    def scatter(self, method: str, mode: str, keep: int) -> Scatter | None:
+        """How much of the scatter is the mask's; None unless masks were crossed with seeds."""
+        return results.scatter_at(self.trials(), method, mode, keep)
+
+    def threshold(self, *, method: str, mode: str, keep: int, seed: int) -> Threshold:
+        """The mask, the cost and the expected accuracy at any keep; the mask is that of one seed."""
+        kept, cost, full_cost = _structure(self.rankings, method, mode, keep, seed)
+        table, n_inputs = self.curve(), self.n_inputs
+        return Threshold(
+            keep,
+            n_inputs,
+            kept,
+            cost,
+            full_cost,
+            results.expected_accuracy(table, method, mode, keep),
+            results.expected_accuracy(table, "none", "none", n_inputs),
+        )
+
+    def baseline_is_ready(self, seed: int) -> bool:
+        """Whether the network of a seed on all inputs has been trained: its row is in the ledger."""
+        trial = plan(self.study, self.data)[self.study.seeds.index(seed)]
+        return bool(self.ledger.recorded([trial.key]))
+
+    def export(self, *, method: str, keep: int, mode: str, seed: int) -> PlannedExport:
+        """The export of one network, for `launch.start_export`."""
+        choice: dict[str, Any] = {"method": method, "keep": keep, "mode": mode, "seed": seed}
+        trial = self.trial(**choice)
+        spec = {"study": self.study.values(), **choice}
+        return PlannedExport(f"export-{trial.key}", spec, export_folder(self.ledger, trial))
 
 
-def explain_image(
-    study: Study, *, seed: int, index: int, composite: str, start: str = "logit", target: int | None = None
-) -> ImageExplanation:
-    """Explain one test image with the baseline network of a study. Raises `InputError` for an index out of range."""
-    data = load_dataset(study.dataset, study.root)
-    if not 0 <= index < len(data.test):
-        raise InputError(f"there is no test image {index}: choose between 0 and {len(data.test) - 1}")
-    part = data.test.take(torch.tensor([index]))
-    explainer = _explainer(study, seed, composite)
-    found = explainer.explain(part.images, target, start)
-    balance = pd.DataFrame(
-        {
-            "layer": [b.layer for b in found.balance],
-            "rule": [b.rule for b in found.balance],
-            "arrived": [float(b.arrived) for b in found.balance],
-            "left": [float(b.left) for b in found.balance],
-            "bias": [float(b.bias) for b in found.balance],
-            "epsilon": [float(b.epsilon) for b in found.balance],
-            "box": [float(b.box) for b in found.balance],
-        }
-    )
-    balance["absorbed"] = balance["arrived"] - balance["left"]
-    return ImageExplanation(
-        image=part.images[0].sum(0).numpy(),
-        label=int(part.labels[0]),
-        target=int(found.target[0]),
-        probabilities=found.logits[0].softmax(0).numpy(),
-        logits=found.logits[0].numpy(),
-        relevance=found.relevance[0].sum(0).numpy(),
-        layers={name: r[0].numpy() for name, r in found.layers.items()},
-        balance=balance,
-    )
+def open_study(study: Study | str, ledger: Ledger) -> OpenedStudy:
+    """A study of a ledger, or the one of that key, opened to be asked.
+
+    Raises `InputError` for a key that the ledger does not know, `StorageError` for a study of a newer version.
+    """
+    run = ledger.run(study if isinstance(study, str) else study.key)
+    if isinstance(study, str):
+        if run is None:
+            raise InputError(f"there is no study {study!r} in {ledger.folder}")
+        study = Study.from_values(run.spec)
+    # Without a run nothing says when the trials change: then every opening reads them again.
+    return OpenedStudy(study, ledger.folder, time.time() if run is None else run.updated)
 
 
-@lru_cache(maxsize=16)
-def _explainer(study: Study, seed: int, composite: str) -> Explainer:
-    data = load_dataset(study.dataset, study.root)
-    trial = plan(study, data)[study.seeds.index(seed)]
-    return Explainer(base_network(trial.base), composite)
+def study_trials(study: Study, ledger: Ledger) -> pd.DataFrame:
+    """The finished trials of a study, one row each, baselines included; empty as long as there are none."""
+    return ledger.trials([trial.key for trial in plan(study, study.data())])
 
 
 def export_folder(ledger: Ledger, trial: Trial) -> Path:
@@ -182,15 +207,31 @@ def export_folder(ledger: Ledger, trial: Trial) -> Path:
     return ledger.folder / "exports" / trial.key
 
 
-def baseline_is_ready(study: Study, seed: int, ledger: Ledger) -> bool:
-    """Whether the network of a seed on all inputs has been trained: its row is in the ledger."""
-    data = load_dataset(study.dataset, study.root)
-    trial = plan(study, data)[study.seeds.index(seed)]
-    return bool(ledger.recorded([trial.key]))
+def percent_removed(keep: int, n_inputs: int) -> int:
+    """The largest whole per cent of the inputs that can be removed so that at least `keep` of them stay."""
+    return max(percent for percent in range(100) if keep_for_share(percent / 100, n_inputs) >= keep)
 
 
-def image_indices(study: Study, label: int | None = None) -> Sequence[int]:
-    """Positions of the test images, all of them or those of one class."""
-    labels = load_dataset(study.dataset, study.root).test.labels
-    chosen: list[int] = list(range(len(labels))) if label is None else (labels == label).nonzero().flatten().tolist()
-    return chosen
+def _inputs_needed(one: Recommendation) -> tuple[float, float]:
+    """Few inputs first, of equally few the more accurate; what nothing can be removed by comes last."""
+    if one.row is None:
+        return float("inf"), -float(one.least["difference"])
+    return float(one.row["keep"]), -float(one.row["accuracy"])
+
+
+@lru_cache(maxsize=8)
+def _trials(opened: OpenedStudy) -> pd.DataFrame:
+    return study_trials(opened.study, opened.ledger)
+
+
+@lru_cache(maxsize=16)
+def _curve(opened: OpenedStudy, part: str) -> pd.DataFrame:
+    return results.curve(_trials(opened), opened.n_inputs, part)
+
+
+@lru_cache(maxsize=512)
+def _structure(rankings: Rankings, method: str, mode: str, keep: int, seed: int) -> tuple[np.ndarray, Cost, Cost]:
+    mask, data = rankings.of(method, keep, seed).mask(keep), rankings.data
+    spec = ModelSpec(rankings.study.architecture, data.shape, len(data.classes), data.name)
+    small = build_pruned(spec, mask, structure="fresh" if mode == "scratch" else "sliced")
+    return mask.keep.any(0).numpy(), measure_cost(small), measure_cost(build_from_spec(spec))

@@ -18,6 +18,8 @@ OTHER_COLORS = (
     ACCENT, COOL, VIOLET, ROSE, "#65a30d", "#c026d3", "#0891b2", "#ea580c", "#4f46e5", "#a16207", "#15803d", "#db2777",
 )  # fmt: skip
 DASHES = {"one-shot": "solid", "elimination": "dash", "stability": "dashdot", "exchange": "dot"}
+OTHER_DASHES = ("longdash", "longdashdot", "2px,6px")
+"""Of strategies of a person's own."""
 MOST_BANDS = 6
 SYMBOLS = ("circle", "diamond", "square")
 """Of the points: criteria beyond the colours start over with another one."""
@@ -33,13 +35,17 @@ class Style:
 
 
 def style_of(method: str, methods: Sequence[str]) -> Style:
-    """The style of a method, the same in all charts of a study that has these `methods`."""
+    """The style of a method, the same in all charts of a study that has these `methods`.
+
+    It goes by names alone: criteria and strategies of a person's own get what is left of the colours and dashes.
+    """
     criterion, _, strategy = method.partition(", ")
-    dash = DASHES[strategy or "one-shot"]
+    pairs = [name.partition(", ")[::2] for name in (*methods, method)]
+    own = list(dict.fromkeys(name for _, name in pairs if name and name not in DASHES))
+    dash = DASHES.get(strategy or "one-shot") or OTHER_DASHES[own.index(strategy) % len(OTHER_DASHES)]
     if criterion in CONTROL_COLORS:
         return Style(CONTROL_COLORS[criterion], dash, SYMBOLS[0])
-    criteria = list(dict.fromkeys(name.partition(", ")[0] for name in methods))
-    place = [name for name in criteria if name not in CONTROL_COLORS].index(criterion)
+    place = list(dict.fromkeys(name for name, _ in pairs if name not in CONTROL_COLORS)).index(criterion)
     turn, color = divmod(place, len(OTHER_COLORS))
     return Style(OTHER_COLORS[color], dash, SYMBOLS[turn % len(SYMBOLS)])
 

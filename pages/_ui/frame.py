@@ -5,74 +5,55 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from lrp_core import views
 from lrp_core.errors import LrpError
+from lrp_core.study import launch
 from lrp_core.study.ledger import Ledger, Run
 
 from . import data, jobs, runs, state
 from .registry import ICON, pages
 
 if TYPE_CHECKING:
-    from lrp_core.study import Study
+    from lrp_core.views import OpenedStudy
 
 NAME = "Input pruning by relevance"
 
 
 @dataclass(frozen=True)
-class Open:
-    """What a page shows: the chosen run and its study, and where the ledger lies."""
-
-    study: Study
-    run: Run
-    ledger: Ledger
-
-    @property
-    def source(self) -> tuple[Study, Path, float]:
-        """The values that the cached functions of `data` take first."""
-        return self.study, self.ledger.folder, self.run.updated
-
-
-@dataclass(frozen=True)
-class OpenStudies:
+class Studies:
     """What the page of studies shows: all runs, newest first, and the chosen one with its study if it can be read."""
 
-    study: Study | None
+    opened: OpenedStudy | None
     run: Run
     known: list[Run]
     ledger: Ledger
 
 
-def open_page(title: str, subtitle: str, *, live: bool = False) -> Open:
-    """Draw the frame and return what the page is about; the script stops here if there is nothing yet.
+def open_page(title: str, subtitle: str, *, live: bool = False) -> tuple[OpenedStudy, Run]:
+    """Draw the frame and return the study that the page is about, with its run; stop here if there is nothing yet.
 
     `live` has the page drawn again as results arrive. The title is painted before the numerics are loaded.
     """
     ledger, known, active = _paint(title, subtitle)
     run = _pick(known)
     runs.show(ledger, run, [other for other in active if other.id != run.id], live=live)
-    study = _read(run)
-    if study is None:
+    opened = _open(run, ledger, title)
+    if opened is None:
         st.stop()
-    state.load(study, title)
-    _say_if_outdated(study, run, ledger)
-    return Open(study, run, ledger)
+    return opened, run
 
 
-def open_studies(title: str, subtitle: str) -> OpenStudies:
+def open_studies(title: str, subtitle: str) -> Studies:
     """`open_page` for the page on which studies are watched and made: a study that cannot be read does not stop it."""
     ledger, known, active = _paint(title, subtitle)
     run = _pick(known)
     runs.panel(ledger, run, detailed=True)
     runs.show(ledger, run, [other for other in active if other.id != run.id], only_others=True)
-    study = _read(run)
-    if study is not None:
-        state.load(study, title)
-        _say_if_outdated(study, run, ledger)
-    return OpenStudies(study, run, known, ledger)
+    return Studies(_open(run, ledger, title), run, known, ledger)
 
 
 def _paint(title: str, subtitle: str) -> tuple[Ledger, list[Run], list[Run]]:
@@ -89,10 +70,10 @@ def _paint(title: str, subtitle: str) -> tuple[Ledger, list[Run], list[Run]]:
         if not data.is_warm():
             with st.spinner("Loading the numerics: a few seconds, once after the server starts", show_time=True):
                 if not known:
-                    data.start_quick_study(ledger)
+                    _start_quick_study(ledger)
                 data.warm_up()
         elif not known:
-            data.start_quick_study(ledger)
+            _start_quick_study(ledger)
         known = known or ledger.runs("study")
         active = [run for run in (*known, *ledger.runs("export")) if run.is_active]
     except LrpError as error:
@@ -104,19 +85,23 @@ def _paint(title: str, subtitle: str) -> tuple[Ledger, list[Run], list[Run]]:
     return ledger, known, active
 
 
-def _say_if_outdated(study: Study, run: Run, ledger: Ledger) -> None:
-    with refusals():
-        if run.state == "done" and data.trials(study, ledger.folder, run.updated).empty:
-            runs.outdated(ledger, run)
+def _start_quick_study(ledger: Ledger) -> None:
+    """Start the study that a first visitor finds; nothing happens if it is running already."""
+    launch.start_study(views.preset_study("quick"), ledger, name="quick")
 
 
-def _read(run: Run) -> Study | None:
-    """The study of a run, or None with the reason why it cannot be read."""
+def _open(run: Run, ledger: Ledger, title: str) -> OpenedStudy | None:
+    """The study of a run with the controls of the page settled, or None with the reason why it cannot be read."""
     try:
-        return data.study_of(run)
+        opened = views.open_study(run.id, ledger)
     except (LrpError, TypeError) as error:
         st.error(f"This study was made by another version of the program and cannot be read: {error}")
         return None
+    state.load(opened, title)
+    with refusals():
+        if run.state == "done" and opened.trials().empty:
+            runs.outdated(ledger, run)
+    return opened
 
 
 @contextmanager
@@ -133,20 +118,20 @@ def not_yet(seed: int) -> None:
     st.info(f"The network of seed {seed} is not trained yet: this fills when it is.", icon=":material/hourglass_top:")
 
 
-def has_ranking(opened: Open, method: str, keep: int, seed: int) -> bool:
-    """Whether what a page shows can be had at once; if not, what is missing is said or made here."""
-    study, run = opened.study, opened.run
-    own = data.mask_seed(study, seed)
-    if not data.is_ready(study, seed, opened.ledger.folder):
+def has_ranking(opened: OpenedStudy, run: Run, method: str, keep: int, seed: int) -> bool:
+    """Whether what a page shows is there at once; if not, what is missing is said or made here."""
+    rankings = opened.rankings
+    own = rankings.seed_of(seed)
+    if not opened.baseline_is_ready(seed):
         not_yet(seed)
-    elif data.ranking_is_ready(study, method, keep, seed):
+    elif rankings.is_ready(method, keep, seed):
         return True
     elif run.state == "done":
         # Older stages leave the cache when it is full: elimination takes too long to be made again unasked for.
         st.info(f"The ranking by {method}, seed {own}, is no longer in the cache.", icon=":material/history:")
-        key = (study, method, keep, own)
+        key = (rankings, method, keep, own)
         if st.session_state.get("rank-again") == key:
-            jobs.ask("rank", key, lambda report: data.rank(study, method, keep, seed), is_cached=False)
+            jobs.ask("rank", key, lambda report: rankings.of(method, keep, seed), is_cached=False)
         elif st.button("Rank again", icon=":material/play_arrow:", help="Seconds, or for elimination a minute."):
             st.session_state["rank-again"] = key
             st.rerun()

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from . import data
+from .data import ask
+from .fields import field
 
 if TYPE_CHECKING:
-    from lrp_core.study import Study
+    from lrp_core.views import OpenedStudy
 
 
-def pick_test_image(study: Study, wrong: Callable[[int | None], list[int]] | None = None) -> int:
-    """The controls in one row, and the position of the image. `wrong` gives the misclassified ones of a class."""
-    _, _, classes = data.facts(study)
-    n_images = len(data.image_indices(study, None))
+def pick_test_image(opened: OpenedStudy, wrong_for: int | None = None) -> int:
+    """The controls in one row, and the position of the image; with a seed, its network's misclassified ones as well."""
+    classes, n_images = opened.data.classes, len(opened.data.test)
 
     def choices() -> list[int]:
-        only = wrong if wrong is not None and st.session_state.get("wrong") else None
         chosen = st.session_state.get("class")
-        return only(chosen) if only else data.image_indices(study, chosen)
+        if wrong_for is not None and st.session_state.get("wrong"):
+            return ask(opened.removals, "wrong_indices", seed=wrong_for, label=chosen)
+        return ask(opened.images, "indices", label=chosen)
 
     def step(by: int) -> None:
         """Go to another of the images; `by` 0 draws one at random."""
@@ -42,30 +42,17 @@ def pick_test_image(study: Study, wrong: Callable[[int | None], list[int]] | Non
             step(1)
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        with st.container(width=130):
-            st.selectbox(
-                "Class",
-                [None, *range(len(classes))],
-                format_func=lambda i: "any" if i is None else classes[i],
-                key="class",
-                persist_state="session",
-                on_change=settle,
-                help="The buttons go through the test images of this class.",
-            )
-        with st.container(width=170):
-            index = st.number_input(
-                "Test image",
-                0,
-                n_images - 1,
-                0,
-                key="image",
-                bind="query-params",
-                help=f"Its position among the {n_images:,} test images, from 0.",
-            )
+        field(
+            st.selectbox, "Class", [None, *range(len(classes))], key="class", width=130, on_change=settle,
+            format_func=lambda i: "any" if i is None else classes[i],
+            help="The buttons go through the test images of this class.",
+        )  # fmt: skip
+        index = field(st.number_input, "Test image", 0, n_images - 1, 0, key="image", width=170, in_url=True,
+                      help=f"Its position among the {n_images:,} test images, from 0.")  # fmt: skip
         st.button("Previous", icon=":material/chevron_left:", on_click=step, args=(-1,))
         st.button("Next", icon=":material/chevron_right:", on_click=step, args=(1,))
         st.button("Random", icon=":material/shuffle:", on_click=step, args=(0,))
-        if wrong is not None:
+        if wrong_for is not None:
             st.toggle(
                 "Only misclassified",
                 key="wrong",

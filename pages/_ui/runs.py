@@ -6,10 +6,11 @@ import time
 
 import streamlit as st
 
+from lrp_core import views
 from lrp_core.errors import LrpError
+from lrp_core.study import launch
 from lrp_core.study.ledger import Ledger, Run
 
-from . import data
 from .formats import duration, throughput
 
 POLL_SECONDS = 1.0
@@ -55,6 +56,14 @@ def outdated(ledger: Ledger, run: Run) -> None:
         icon=":material/history:",
     )
     _resume(ledger, run, "Run it again")
+
+
+def log_tail(ledger: Ledger, run: Run, lines: int = 20) -> str:
+    """The last lines that the run's process said, or nothing."""
+    path = launch.log_path(ledger, run.id)
+    if not path.exists():
+        return ""
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
 
 def _panel(ledger: Ledger, drawn: Run, live: bool, detailed: bool, drawn_at: float) -> None:
@@ -125,7 +134,7 @@ def _stopped(ledger: Ledger, run: Run) -> None:
     else:
         st.warning(f"{what} was cancelled.{kept}", icon=":material/cancel:")
     _resume(ledger, run, "Resume")
-    if run.state in ("failed", "interrupted") and (tail := data.log_tail(ledger, run)):
+    if run.state in ("failed", "interrupted") and (tail := log_tail(ledger, run)):
         with st.expander("Last lines of its log", icon=":material/terminal:"):
             st.code(tail, language=None, wrap_lines=True)
 
@@ -133,7 +142,10 @@ def _stopped(ledger: Ledger, run: Run) -> None:
 def _resume(ledger: Ledger, run: Run, label: str) -> None:
     if st.button(label, key=f"resume-{run.id}", icon=":material/play_arrow:", help="What is finished is not repeated."):
         try:
-            data.resume(run, ledger)
+            if run.kind == "export":
+                launch.start_export(run.id, run.spec, ledger)
+            else:
+                launch.start_study(views.open_study(run.id, ledger).study, ledger, name=run.name)
         except LrpError as error:
             st.error(str(error), icon=":material/error:")
         else:

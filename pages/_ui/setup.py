@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from lrp_core import views
 from lrp_core.errors import InputError, LrpError
+from lrp_core.study import launch
 from lrp_core.study.ledger import Ledger, Run
 
-from . import data, state, studies
+from . import state, studies
+from .fields import field
 from .formats import duration
 
 if TYPE_CHECKING:
     from lrp_core.study import Study
+    from lrp_core.views.draft import Offers
 
 MAX_SEEDS = 100
 
@@ -34,7 +38,7 @@ def fill(study: Study) -> None:
     held["new-dataset"], held["new-root"] = study.dataset, study.root or ""
     held["new-architecture"] = study.architecture
     held["new-criteria"], held["new-strategies"] = list(study.criteria), list(study.strategies)
-    held["new-shares"], held["new-modes"] = studies.write_shares(study), list(study.modes)
+    held["new-shares"], held["new-modes"] = views.write_shares(study), list(study.modes)
     is_counted = study.seeds == tuple(range(len(study.seeds)))
     held["new-n-seeds"] = len(study.seeds)
     held["new-seeds"] = "" if is_counted else " ".join(map(str, study.seeds))
@@ -52,55 +56,52 @@ def use(study: Study) -> None:
 
 def form(chosen: Study | None, run: Run, known: list[Run], ledger: Ledger) -> None:
     """The form, what running it would take, and the button; the study that it starts is then the chosen one."""
-    names = {name: f"preset {name}" for name in studies.presets()}
+    offers = views.offers()
+    names = {name: f"preset {name}" for name in offers.presets}
     if chosen is not None:
         names["chosen"] = f"as “{run.name}”, the chosen study"
     if st.session_state.get("new-from") not in names:
         st.session_state["new-from"] = next(iter(names))
-        fill(studies.preset(st.session_state["new-from"]))
+        fill(views.preset_study(st.session_state["new-from"]))
 
     def start_over() -> None:
         name = st.session_state["new-from"]
-        fill(chosen if name == "chosen" and chosen is not None else studies.preset(name))
+        fill(chosen if name == "chosen" and chosen is not None else views.preset_study(name))
 
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            with st.container(width=300):
-                st.selectbox(
-                    "Start from", list(names), format_func=names.get, key="new-from", on_change=start_over,
-                    persist_state="session", help="Fills every field below; then change what you like. quick: under a "
-                    "minute on two cores. full: all training images, five seeds, every network from scratch.",
-                )  # fmt: skip
+            field(
+                st.selectbox, "Start from", list(names), format_func=names.get, key="new-from", width=300,
+                on_change=start_over, help="Fills every field below; then change what you like. quick: under a minute "
+                "on two cores. full: all training images, five seeds, every network from scratch.",
+            )  # fmt: skip
             st.button("Fill in again", icon=":material/restart_alt:", on_click=start_over,
                       help="Drop the changes made below.")  # fmt: skip
-        _what()
+        _what(offers)
         _how_often()
         with st.expander("Advanced", icon=":material/tune:"):
-            _advanced()
+            _advanced(offers)
         _start(known, ledger)
 
 
-def _what() -> None:
+def _what(offers: Offers) -> None:
     """Data, network, methods, shares."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        with st.container(width=200):
-            dataset = st.selectbox("Data set", studies.datasets(), key="new-dataset", persist_state="session",
-                                   help="MNIST is there. The others are read from a folder with their original files."
-                                   )  # fmt: skip
+        dataset = field(st.selectbox, "Data set", offers.datasets, key="new-dataset", width=200,
+                        help="MNIST is there. The others are read from a folder with their original files."
+                        )  # fmt: skip
         if dataset != "mnist":
-            with st.container(width=300):
-                st.text_input("Folder with its files", key="new-root", persist_state="session", max_chars=1000,
-                              placeholder="/home/me/data", help="On the machine that this app runs on. Leave it empty "
-                              "if the files were downloaded with the command line's --download.")  # fmt: skip
-        with st.container(width=200):
-            st.selectbox("Network", studies.architectures(), key="new-architecture", persist_state="session",
-                         help="In order of cost: softmax trains in seconds, cnn-32-64 takes minutes.")  # fmt: skip
-    st.multiselect("Criteria", studies.criteria(), key="new-criteria", persist_state="session",
-                   placeholder="What the pixels are ranked by", help=state.METHOD_HELP)  # fmt: skip
+            field(st.text_input, "Folder with its files", key="new-root", width=300, max_chars=1000,
+                  placeholder="/home/me/data", help="On the machine that this app runs on. Leave it empty if the files "
+                  "were downloaded with the command line's --download.")  # fmt: skip
+        field(st.selectbox, "Network", offers.architectures, key="new-architecture", width=200,
+              help="In order of cost: softmax trains in seconds, cnn-32-64 takes minutes.")  # fmt: skip
+    st.multiselect("Criteria", list(offers.criteria), key="new-criteria", persist_state="session",
+                   placeholder="What the pixels are ranked by", help=state.method_help(offers.controls))  # fmt: skip
     with st.container(horizontal=True):
-        strategies = studies.strategies()
-        st.pills("Strategies", list(strategies), key="new-strategies", selection_mode="multi", persist_state="session",
-                 wrap=True, help=" ".join(f"{name}: {text}." for name, text in strategies.items())
+        st.pills("Strategies", list(offers.strategies), key="new-strategies", selection_mode="multi",
+                 persist_state="session", wrap=True,
+                 help=" ".join(f"{name}: {text}." for name, text in offers.strategies.items())
                  + " Only criteria that explain images have a choice.")  # fmt: skip
         st.pills("Smaller networks", list(state.MODES), key="new-modes", selection_mode="multi",
                  persist_state="session", wrap=True, help=state.MODE_HELP)  # fmt: skip
@@ -109,34 +110,29 @@ def _what() -> None:
 def _how_often() -> None:
     """Shares and seeds."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        with st.container(width=330):
-            st.text_input("Pixels removed (%)", key="new-shares", persist_state="session", max_chars=2000,
-                          placeholder="15 30 50 70 80 90 95", help="One network for each share, method, smaller "
-                          "network and seed. Blanks or commas between them; decimals are fine.")  # fmt: skip
-        with st.container(width=150):
-            st.number_input("Seeds", 1, MAX_SEEDS, step=1, key="new-n-seeds", persist_state="session",
-                            disabled=bool(st.session_state.get("new-seeds", "").strip()),
-                            help="How many networks are trained alike, from other first weights: 0, 1, 2 and so on. "
-                            "Intervals need at least two, and get narrow from five on.")  # fmt: skip
-        with st.container(width=250):
-            st.text_input("Name", key="new-name", persist_state="session", max_chars=60,
-                          placeholder="made of its parts", help="What the study is called in lists.")  # fmt: skip
+        field(st.text_input, "Pixels removed (%)", key="new-shares", width=330, max_chars=2000,
+              placeholder="15 30 50 70 80 90 95", help="One network for each share, method, smaller network and seed. "
+              "Blanks or commas between them; decimals are fine.")  # fmt: skip
+        field(st.number_input, "Seeds", 1, MAX_SEEDS, step=1, key="new-n-seeds", width=150,
+              disabled=bool(st.session_state.get("new-seeds", "").strip()),
+              help="How many networks are trained alike, from other first weights: 0, 1, 2 and so on. Intervals need "
+              "at least two, and get narrow from five on.")  # fmt: skip
+        field(st.text_input, "Name", key="new-name", width=250, max_chars=60, placeholder="made of its parts",
+              help="What the study is called in lists.")  # fmt: skip
 
 
-def _advanced() -> None:
+def _advanced(offers: Offers) -> None:
     """What most leave as it is."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        with st.container(width=260):
-            st.text_input("Seeds by name", key="new-seeds", persist_state="session", max_chars=1000,
-                          placeholder="as many as above", help="Instead of their number, such as 7 11 13.")  # fmt: skip
-        with st.container(width=260):
-            st.text_input(
-                "Mask seeds", key="new-masks", persist_state="session", max_chars=1000,
-                placeholder="each network its own mask", help="Left empty, each seed's network is pruned by the mask "
-                "that its own relevance gives. With seeds here, every one of these networks' masks is tried with every "
-                "seed of training: that tells the scatter of the mask from that of training, and multiplies the "
-                "number of networks.",
-            )  # fmt: skip
+        field(st.text_input, "Seeds by name", key="new-seeds", width=260, max_chars=1000,
+              placeholder="as many as above", help="Instead of their number, such as 7 11 13.")  # fmt: skip
+        field(
+            st.text_input, "Mask seeds", key="new-masks", width=260, max_chars=1000,
+            placeholder="each network its own mask", help="Left empty, each seed's network is pruned by the mask that "
+            "its own relevance gives. With seeds here, every one of these networks' masks is tried with every seed of "
+            "training: that tells the scatter of the mask from that of training, and multiplies the number of "
+            "networks.",
+        )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for name, label, text in (
             ("n_train", "Training images", "A stratified sample of so many; empty: all."),
@@ -145,22 +141,18 @@ def _advanced() -> None:
             ("epochs", "Epochs", "Passes over the images on all inputs and from scratch; empty: the network's recipe."),
             ("retrain_epochs", "Fine-tuning epochs", "Empty: a quarter of the epochs."),
         ):  # fmt: skip
-            with st.container(width=170):
-                st.number_input(label, 1, None, None, step=1, key=f"new-{name}", persist_state="session",
-                                placeholder="default" if "epochs" in name else "all", help=text)  # fmt: skip
+            field(st.number_input, label, 1, None, None, step=1, key=f"new-{name}", width=170,
+                  placeholder="default" if "epochs" in name else "all", help=text)  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        with st.container(width=220):
-            st.selectbox("Statistic", studies.statistics(), key="new-statistic", persist_state="session",
-                         help="How relevance R is reduced over images: the mean of R, of its size, of its square or "
-                         "of its positive part; with max-, the largest of the classes' means.")  # fmt: skip
-        with st.container(width=220):
-            st.selectbox("Start", data.starts(), key="new-start", persist_state="session",
-                         help="What of the output is explained: the class's logit, its contrast to the best other "
-                         "one, its log-odds, or one-hot.")  # fmt: skip
-        with st.container(width=220):
-            st.selectbox("Precision", studies.precisions(), key="new-precision", persist_state="session",
-                         help="Of the products in training. bfloat16 is faster on processors made for it "
-                         "(AVX512-BF16, AMX) and slower on others; weights stay in float32.")  # fmt: skip
+        for name, label, options, text in (
+            ("statistic", "Statistic", offers.statistics, "How relevance R is reduced over images: the mean of R, of "
+             "its size, of its square or of its positive part; with max-, the largest of the classes' means."),
+            ("start", "Start", offers.starts, "What of the output is explained: the class's logit, its contrast to the "
+             "best other one, its log-odds, or one-hot."),
+            ("precision", "Precision", offers.precisions, "Of the products in training. bfloat16 is faster on "
+             "processors made for it (AVX512-BF16, AMX) and slower on others; weights stay in float32."),
+        ):  # fmt: skip
+            field(st.selectbox, label, options, key=f"new-{name}", width=220, help=text)
 
 
 def _draft() -> Study:
@@ -177,9 +169,9 @@ def _draft() -> Study:
             raise InputError(f"choose at least one {what}")
     seeds, masks = (st.session_state[f"new-{name}"].strip() for name in ("seeds", "masks"))
     n_seeds = min(int(st.session_state["new-n-seeds"]), MAX_SEEDS)
-    chosen["seeds"] = studies.read_seeds(seeds) if seeds else tuple(range(n_seeds))
-    chosen["mask_seeds"] = studies.read_seeds(masks) if masks else ()
-    return studies.draft(st.session_state["new-shares"], chosen)
+    chosen["seeds"] = views.read_seeds(seeds) if seeds else tuple(range(n_seeds))
+    chosen["mask_seeds"] = views.read_seeds(masks) if masks else ()
+    return views.draft_study(views.read_shares(st.session_state["new-shares"]), **chosen)
 
 
 def _start(known: list[Run], ledger: Ledger) -> None:
@@ -195,7 +187,7 @@ def _start(known: list[Run], ledger: Ledger) -> None:
         st.button("Start", type="primary", icon=":material/play_arrow:", disabled=True, key="start",
                   help=f"It cannot start: {refusal}.")  # fmt: skip
         return
-    st.markdown(f"**{_name(study)}:** {_outlook(study, known, ledger)}")
+    st.markdown(f"**{_name(study)}:** {_outlook(study, ledger)}")
     if len(study.seeds) == 1:
         st.caption("One seed: there will be no intervals, for one network does not show how far results scatter.")
     if failed:
@@ -215,7 +207,7 @@ def _start_or_open(ledger: Ledger) -> None:
         study = _draft()
         if not _can_be_opened(study, ledger.runs("study"), ledger):
             name = _name(study)
-            studies.start(study, ledger, name)
+            launch.start_study(study, ledger, name=name)
             st.toast(f"“{name}” has started: its progress is at the top of the page", icon=":material/play_arrow:")
         studies.choose(study.key)
     except LrpError as error:
@@ -227,12 +219,12 @@ def _can_be_opened(study: Study, known: list[Run], ledger: Ledger) -> bool:
     run = next((run for run in known if run.id == study.key), None)
     if run is None or run.is_active:
         return run is not None
-    found = studies.outlook(study, known, ledger)
+    found = views.outlook(study, ledger, views.measured_timings(ledger))
     return run.state == "done" and found.there == found.total
 
 
 def _name(study: Study) -> str:
-    return st.session_state["new-name"].strip() or studies.default_name(study)
+    return st.session_state["new-name"].strip() or views.name_study(study)
 
 
 def _in_terms_of_the_form(error: LrpError) -> str:
@@ -242,9 +234,9 @@ def _in_terms_of_the_form(error: LrpError) -> str:
     return text
 
 
-def _outlook(study: Study, known: list[Run], ledger: Ledger) -> str:
+def _outlook(study: Study, ledger: Ledger) -> str:
     """What running a study would take, in words."""
-    found = studies.outlook(study, known, ledger)
+    found = views.outlook(study, ledger, views.measured_timings(ledger))
     text = f"{found.total} networks. "
     if found.there == found.total:
         return text + "All of them are there already."

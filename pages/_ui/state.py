@@ -8,52 +8,58 @@ value, the URL follows it, and a URL that changed by itself (a link, the browser
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from . import data
+from .data import ask
+from .fields import field
 
 if TYPE_CHECKING:
-    from lrp_core.study import Study
+    from lrp_core.views import OpenedStudy
 
 MANY_METHODS = 5
 
 REMOVED = 80
-"""Percent of the pixels that the slider removes until someone moves it."""
+"""Percent of the pixels that the slider removes until someone moves it, as long as the study recommends nothing."""
 
 MARGIN = 0.5
 """Points of accuracy that may be lost until someone says otherwise; the core's default."""
 
 MAX_MARGIN = 20.0
 
-METHOD_HELP = (
-    "What the pixels are ordered by. A rule's name, such as lrp-0: relevance under it, over the training images. "
-    "After a comma the strategy, if it is not one-shot. "
-    + " ".join(f"{name}: {text}." for name, text in data.CONTROLS.items())
-)
 MODES = {
     "none": "the full network's weights as they are",
     "fine-tune": "trained on for a few epochs",
-    "scratch": "trained anew on the pixels that stay",
+    "scratch": "trained again on the pixels that stay",
 }
 MODE_HELP = " ".join(f"{name}: {text}." for name, text in MODES.items())
 
 
-def load(study: Study, page: str) -> None:
+def method_help(says: Mapping[str, str]) -> str:
+    """What a picker of criteria says: `says` has what each of them says of itself."""
+    return (
+        "What the pixels are ordered by. A rule's name, such as lrp-0: relevance under it, over the training images. "
+        "After a comma the strategy, if it is not one-shot. "
+        + " ".join(f"{name}: {text}." for name, text in says.items())
+    )
+
+
+def load(opened: OpenedStudy, page: str) -> None:
     """Settle every shared control before the page is drawn, from the session or the URL, and have the URL say so."""
     # A switch of pages empties the URL: what the session holds is then the truth.
     is_switch = st.session_state.get("page", page) != page
     st.session_state["page"] = page
-    for key, (default, read) in _choices(study).items():
+    for key, (default, read) in _choices(opened).items():
+        _follow(key, default)
         _settle(key, default, read, url_wins=not is_switch)
-        write(study, key)
+        write(opened, key)
 
 
-def write(study: Study, key: str) -> None:
+def write(opened: OpenedStudy, key: str) -> None:
     """Bring the URL up to date with a control; a value that everyone starts with stays out of it."""
-    default, _ = _choices(study)[key]
+    default, _ = _choices(opened)[key]
     value = st.session_state[key]
     if value == default:
         st.query_params.pop(key, None)
@@ -62,71 +68,62 @@ def write(study: Study, key: str) -> None:
     _written()[key] = st.query_params.get(key)
 
 
-def method(study: Study) -> str:
+def method(opened: OpenedStudy) -> str:
     """The picker of what the pixels are ranked by; a list where they would take more than a row."""
-    if len(study.methods) > MANY_METHODS:
-        with st.container(width=260):
-            chosen = st.selectbox("Pixels ranked by", study.methods, key="method", persist_state="session",
-                                  help=METHOD_HELP)  # fmt: skip
+    methods, text = opened.study.methods, method_help(opened.rankings.says())
+    if len(methods) > MANY_METHODS:
+        chosen = field(st.selectbox, "Pixels ranked by", methods, key="method", width=260, help=text)
     else:
-        chosen = st.segmented_control("Pixels ranked by", study.methods, key="method", required=True,
-                                      persist_state="session", help=METHOD_HELP)  # fmt: skip
-    return _shown(study, "method", chosen)
+        chosen = st.segmented_control("Pixels ranked by", methods, key="method", required=True,
+                                      persist_state="session", help=text)  # fmt: skip
+    return _shown(opened, "method", chosen)
 
 
-def mode(study: Study) -> str:
+def mode(opened: OpenedStudy) -> str:
     """The picker of what happens to the smaller network."""
-    return _shown(
-        study, "mode",
-        st.segmented_control("Smaller network", study.modes, key="mode", required=True,
-                             persist_state="session", help=MODE_HELP),
-    )  # fmt: skip
+    chosen = st.segmented_control("Smaller network", opened.study.modes, key="mode", required=True,
+                                  persist_state="session", help=MODE_HELP)  # fmt: skip
+    return _shown(opened, "mode", chosen)
 
 
-def removed(study: Study) -> int:
+def removed(opened: OpenedStudy) -> int:
     """The threshold slider: percent of the pixels removed."""
     text = "Share of the input pixels that the network no longer gets, the least relevant first. Arrow keys work."
-    return _shown(
-        study, "removed",
-        st.slider("Pixels removed", 0, 99, step=1, format="%d %%", key="removed", persist_state="session", help=text),
-    )  # fmt: skip
+    chosen = st.slider("Pixels removed", 0, 99, step=1, format="%d %%", key="removed", persist_state="session",
+                       help=text)  # fmt: skip
+    return _shown(opened, "removed", chosen)
 
 
-def margin(study: Study) -> float:
+def margin(opened: OpenedStudy) -> float:
     """The accuracy that may be lost, in points."""
     text = (
         "How many points of accuracy may be lost. The recommended threshold removes the most pixels that keeps the "
         "whole 95 % interval of the difference to the full network within this."
     )
-    return _shown(
-        study, "margin",
-        st.number_input("Margin (points)", 0.0, MAX_MARGIN, step=0.1, format="%.2f", key="margin",
-                        persist_state="session", help=text),
-    )  # fmt: skip
+    chosen = field(st.number_input, "Margin (points)", 0.0, MAX_MARGIN, step=0.1, format="%.2f", key="margin",
+                   width=140, help=text)  # fmt: skip
+    return _shown(opened, "margin", chosen)
 
 
-def seed(study: Study) -> int:
+def seed(opened: OpenedStudy) -> int:
     """The picker of the seed."""
-    text = "Each seed trains a network of its own, from other first weights; their masks differ a little."
-    return _shown(
-        study, "seed",
-        st.selectbox("Seed", study.seeds, key="seed", disabled=len(study.seeds) == 1,
-                     persist_state="session", help=text),
-    )  # fmt: skip
+    seeds = opened.study.seeds
+    chosen = field(st.selectbox, "Seed", seeds, key="seed", width=110, disabled=len(seeds) == 1,
+                   help="Each seed trains a network of its own, from other first weights; their masks differ a little."
+                   )  # fmt: skip
+    return _shown(opened, "seed", chosen)
 
 
-def choose(study: Study, *, with_margin: bool = False) -> tuple[str, str, int, int]:
+def choose(opened: OpenedStudy, *, with_margin: bool = False) -> tuple[str, str, int, int]:
     """The shared controls in one box: method, mode, seed and percent removed; the margin if asked for."""
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            chosen_method = method(study)
-            chosen_mode = mode(study)
-            with st.container(width=110):
-                chosen_seed = seed(study)
+            chosen_method = method(opened)
+            chosen_mode = mode(opened)
+            chosen_seed = seed(opened)
             if with_margin:
-                with st.container(width=140):
-                    margin(study)
-        chosen_removed = removed(study)
+                margin(opened)
+        chosen_removed = removed(opened)
     return chosen_method, chosen_mode, chosen_seed, chosen_removed
 
 
@@ -135,9 +132,17 @@ def value(key: str) -> Any:
     return st.session_state[key]
 
 
-def _shown(study: Study, key: str, value: Any) -> Any:
-    write(study, key)
+def _shown(opened: OpenedStudy, key: str, value: Any) -> Any:
+    write(opened, key)
     return value
+
+
+def _follow(key: str, default: Any) -> None:
+    """Have a control that nobody has touched go along when results change what everyone starts with."""
+    before = st.session_state.setdefault("defaults", {})
+    if key in before and before[key] != default and st.session_state.get(key) == before[key]:
+        st.session_state[key] = default
+    before[key] = default
 
 
 def _settle(key: str, default: Any, read: Callable[[str], Any], *, url_wins: bool) -> None:
@@ -155,12 +160,16 @@ def _written() -> dict[str, str | None]:
     return st.session_state.setdefault("written", {})
 
 
-def _choices(study: Study) -> dict[str, tuple[Any, Callable[[str], Any]]]:
+def _choices(opened: OpenedStudy) -> dict[str, tuple[Any, Callable[[str], Any]]]:
     """For every shared control its default, and what reads its value from text: None for what it cannot be."""
+    study, best = opened.study, ask(opened, "recommend", margin=MARGIN / 100)
+    has_best = best is not None and best.row is not None
+    first = best.method if has_best else opened.rankings.of_relevance()[0]
+    removed = opened.removed_for(int(best.row["keep"])) if has_best else REMOVED
     return {
-        "method": (data.explains(study)[0], _one_of(study.methods)),
-        "mode": (study.modes[0], _one_of(study.modes)),
-        "removed": (REMOVED, _one_of(range(100))),
+        "method": (first, _one_of(study.methods)),
+        "mode": (best.mode if has_best else study.modes[0], _one_of(study.modes)),
+        "removed": (removed, _one_of(range(100))),
         "seed": (study.seeds[0], _one_of(study.seeds)),
         "margin": (MARGIN, _read_margin),
     }

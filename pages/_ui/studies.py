@@ -1,21 +1,17 @@
-"""The list of studies and what can be done with one; what the page asks of the core. torch is imported inside."""
+"""The list of studies, and what can be done with one."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from lrp_core.errors import LrpError
+from lrp_core.study import launch
 from lrp_core.study.ledger import Ledger, Run
 
 from . import runs
-
-if TYPE_CHECKING:
-    from lrp_core.study import Study
-    from lrp_core.views.draft import Outlook
 
 POLL_SECONDS = 2.0
 
@@ -86,11 +82,9 @@ def delete(run: Run, known: list[Run], ledger: Ledger) -> None:
     """The button that takes a study out of the list, once that was confirmed."""
 
     def forget() -> None:
-        from lrp_core.study.launch import log_path
-
         try:
             ledger.forget(run.id)
-            log_path(ledger, run.id).unlink(missing_ok=True)
+            launch.log_path(ledger, run.id).unlink(missing_ok=True)
         except (LrpError, OSError) as error:
             st.session_state["delete-error"] = str(error)
 
@@ -104,114 +98,3 @@ def delete(run: Run, known: list[Run], ledger: Ledger) -> None:
         st.button("Delete it", type="primary", icon=":material/delete:", key="delete", on_click=forget)
     if error := st.session_state.pop("delete-error", None):
         st.error(f"It could not be deleted: {error}.", icon=":material/error:")
-
-
-# What the form asks of the core
-
-
-def presets() -> tuple[str, ...]:
-    """Names of the presets."""
-    from lrp_core.study import PRESETS
-
-    return tuple(PRESETS)
-
-
-def preset(name: str) -> Study:
-    """A preset, for MNIST."""
-    from lrp_core import study
-    from lrp_core.data import load_dataset
-
-    return study.preset(name, load_dataset("mnist"))
-
-
-def datasets() -> tuple[str, ...]:
-    """Names of the data sets."""
-    from lrp_core.data import DATASETS
-
-    return tuple(DATASETS)
-
-
-def architectures() -> tuple[str, ...]:
-    """Names of the networks."""
-    from lrp_core.models import ARCHITECTURES
-
-    return tuple(ARCHITECTURES)
-
-
-def criteria() -> tuple[str, ...]:
-    """Names of all criteria."""
-    from lrp_core.ranking import CRITERIA
-
-    return CRITERIA
-
-
-def strategies() -> dict[str, str]:
-    """Every strategy, and what it does."""
-    from lrp_core.ranking import STRATEGIES
-
-    return STRATEGIES
-
-
-def precisions() -> list[str]:
-    """What products can be computed in when networks are trained."""
-    from lrp_core.training import PRECISIONS
-
-    return list(PRECISIONS)
-
-
-def statistics() -> tuple[str, ...]:
-    """How relevance can be reduced over images."""
-    from lrp_core.ranking import STATISTICS
-
-    return STATISTICS
-
-
-def write_shares(study: Study) -> str:
-    """What a study removes, in per cent."""
-    from lrp_core.views import draft as views_study
-
-    return views_study.write_shares(study)
-
-
-def read_seeds(text: str) -> tuple[int, ...]:
-    """Seeds from text."""
-    from lrp_core.views import draft as views_study
-
-    return views_study.read_seeds(text)
-
-
-def draft(shares: str, values: dict[str, Any]) -> Study:
-    """The study of these shares in per cent and these other values. Raises `LrpError` for one that cannot run."""
-    from lrp_core.views import draft as views_study
-
-    return views_study.draft_study(views_study.read_shares(shares), **values)
-
-
-def default_name(study: Study) -> str:
-    """A name made of a study's parts."""
-    from lrp_core.views import draft as views_study
-
-    return views_study.name_study(study)
-
-
-def outlook(study: Study, known: list[Run], ledger: Ledger) -> Outlook:
-    """What running a study would take."""
-    from lrp_core.views import draft as views_study
-
-    # Timings hardly change while a study runs: read again when one was started or ended.
-    stamp = tuple((run.id, run.state) for run in known)
-    return views_study.outlook(study, ledger, _timings(ledger.folder, stamp))
-
-
-@st.cache_data(max_entries=4, show_spinner=False)
-def _timings(folder: Path, stamp: tuple) -> pd.DataFrame:
-    from lrp_core.views import draft as views_study
-
-    return views_study.measured_timings(Ledger(folder))
-
-
-def start(study: Study, ledger: Ledger, name: str) -> None:
-    """Run a study in a process of its own, or go on with it."""
-    from lrp_core.study.launch import start_study
-
-    start_study(study, ledger, name=name)

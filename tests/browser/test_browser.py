@@ -7,7 +7,6 @@ this view starts is what the later ones look at.
 from __future__ import annotations
 
 import re
-import time
 import zipfile
 
 import pytest
@@ -22,48 +21,19 @@ from .conftest import go, heading, icons, menu, settle
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 NAMES = ("Overview", "Study", "Relevance", "Ranking", "Feature removal", "Pruning", "Savings", "Export")
-QUICK_SECONDS = 60
-LATENCY_MS = 500
+QUICK_LIMIT_MS = 280_000
+"""Within which the quick study has to be complete on any machine; what it takes, `benchmarks.first_visit` measures."""
 
-READ_METRIC = "document.querySelector('[data-testid=stMetricValue]').innerText"
-
-# Milliseconds from a key on the slider until every metric has been drawn again, measured inside the page.
-MEASURE = """() => new Promise((resolve) => {
-  const read = () => [...document.querySelectorAll('[data-testid=stMetricValue]')].map((e) => e.innerText);
-  const before = read();
-  const start = performance.now();
-  const observer = new MutationObserver(() => {
-    const now = read();
-    if (now.length === before.length && now.every((value, i) => i === 1 || value !== before[i])) {
-      observer.disconnect();
-      resolve(performance.now() - start);
-    }
-  });
-  observer.observe(document.body, {subtree: true, childList: true, characterData: true});
-  setTimeout(() => { observer.disconnect(); resolve(Infinity); }, 5000);
-})"""
-
-# Milliseconds from a key on the slider until the sentence on the three pictures has been drawn again.
-MEASURE_PICTURES = """() => new Promise((resolve) => {
-  const read = () => [...document.querySelectorAll('[data-testid=stMarkdownContainer]')].map((e) => e.innerText)
-    .find((text) => text.startsWith('The network says') && text.includes('least relevant'));
-  const before = read();
-  const start = performance.now();
-  const observer = new MutationObserver(() => {
-    if (read() && read() !== before) { observer.disconnect(); resolve(performance.now() - start); }
-  });
-  observer.observe(document.body, {subtree: true, childList: true, characterData: true});
-  setTimeout(() => { observer.disconnect(); resolve(Infinity); }, 5000);
-})"""
+METRICS = "[...document.querySelectorAll('[data-testid=stMetricValue]')].map((e) => e.innerText)"
 
 
 def slider(page):
     return page.get_by_role("slider")
 
 
-def test_a_deep_link_to_a_fresh_server_and_the_quick_study(open_page, server, record_testsuite_property):
+@pytest.mark.timeout(400)
+def test_a_deep_link_to_a_fresh_server_and_the_quick_study(open_page, server):
     """The very first request is a page of its own: same frame, and the study starts and ends by itself."""
-    started = time.monotonic()
     page = open_page("Pruning")
     heading(page, "Pruning").wait_for()
     assert menu(page) == list(NAMES)
@@ -71,16 +41,13 @@ def test_a_deep_link_to_a_fresh_server_and_the_quick_study(open_page, server, re
     assert page.title().startswith("Pruning · ")
     first = (menu(page), page.title())
     page.get_by_role("button", name="Cancel").wait_for()
-    page.get_by_text("Complete").wait_for(timeout=2 * QUICK_SECONDS * 1000)
-    took = time.monotonic() - started
+    page.get_by_text("Complete").wait_for(timeout=QUICK_LIMIT_MS)
     page.get_by_test_id("stMetricValue").first.wait_for()
     assert page.locator(".js-plotly-plot .scatterlayer .trace").count() >= 3
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
     [run] = Ledger(server.cache).runs("study")
     assert (run.state, run.done) == ("done", run.total)
     assert (menu(page), page.title()) == first
-    record_testsuite_property("quick study complete, s", round(took, 1))
-    assert took < QUICK_SECONDS
 
 
 def test_the_same_deep_link_on_a_used_server(open_page):
@@ -91,44 +58,39 @@ def test_the_same_deep_link_on_a_used_server(open_page):
     assert page.title().startswith("Pruning · ")
 
 
-def test_the_numbers_follow_the_slider_at_once(open_page, record_testsuite_property):
+def test_the_numbers_follow_the_slider(open_page):
     page = open_page("Pruning?removed=50")
     settle(page, "Pruning")
-    page.get_by_test_id("stMetricValue").first.wait_for()
     slider(page).focus()
-    times = []
-    for _ in range(6):
-        before = page.evaluate(READ_METRIC)
-        page.evaluate(f"() => {{ window.measured = ({MEASURE})(); }}")
+    for removed in range(51, 57):
+        before = page.evaluate(METRICS)
         page.keyboard.press("ArrowRight")
-        times.append(page.evaluate("window.measured"))
-        assert page.evaluate(READ_METRIC) != before
-        page.wait_for_timeout(300)
-    record_testsuite_property("slider to metrics, ms", [round(ms) for ms in times])
-    assert page.get_by_test_id("stMetricValue").first.inner_text() == str(784 - round(0.56 * 784))
-    assert sorted(times)[len(times) // 2] < LATENCY_MS
+        # All but the accuracy, which may round to the same.
+        page.wait_for_function(f"(before) => {METRICS}.every((value, i) => i === 1 || value !== before[i])", arg=before)
+        assert page.evaluate(METRICS)[0] == str(784 - round(removed / 100 * 784))
 
 
 def test_the_choice_survives_page_switches_and_is_in_the_url(open_page, browser):
     page = open_page("Pruning")
     settle(page, "Pruning")
     slider(page).focus()
-    page.keyboard.press("ArrowLeft")
-    page.keyboard.press("ArrowLeft")
-    page.wait_for_url(re.compile("removed=78"))
+    page.keyboard.press("Home")
+    for _ in range(8):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_url(re.compile("removed=8$|removed=8&"))
     page.get_by_role("radio", name="variance").or_(page.get_by_role("button", name="variance")).first.click()
     page.wait_for_url(re.compile("method=variance"))
     for name in ("Overview", "Study", "Relevance", "Ranking", "Savings", "Export", "Pruning"):
         go(page, name)
-        page.wait_for_url(re.compile(r"removed=78"))
+        page.wait_for_url(re.compile(r"removed=8(&|$)"))
         assert "method=variance" in page.url
         if name in ("Ranking", "Savings", "Export", "Pruning"):
-            assert slider(page).first.get_attribute("aria-valuetext").startswith("78")
+            assert slider(page).first.get_attribute("aria-valuetext").startswith("8")
     copied = open_page("?" + page.url.split("?")[1])
     settle(copied, "Overview")
-    assert "removed=78" in copied.url
+    assert "removed=8" in copied.url
     go(copied, "Pruning")
-    assert slider(copied).get_attribute("aria-valuetext").startswith("78")
+    assert slider(copied).get_attribute("aria-valuetext").startswith("8")
 
 
 def test_one_image_is_explained(open_page):
@@ -140,26 +102,21 @@ def test_one_image_is_explained(open_page):
     page.get_by_role("button", name="Next").click()
     page.wait_for_url(re.compile("image=1"))
     expect(number).to_have_value("1")
-    page.locator(".js-plotly-plot .heatmaplayer .hm").nth(1).wait_for(state="attached")  # drawn anew: wait for it
+    page.locator(".js-plotly-plot .heatmaplayer .hm").nth(1).wait_for(state="attached")  # drawn again: wait for it
 
 
-def test_the_pictures_and_the_test_set_follow_the_slider(open_page, record_testsuite_property):
+def test_the_pictures_and_the_test_set_follow_the_slider(open_page):
     page = open_page("Feature_removal?image=4&scope=those+often+lit")
     settle(page, "Feature removal")
     page.get_by_text("Without the least relevant 15%").wait_for()
     page.get_by_text("Between its two curves").wait_for()
     assert page.get_by_text("of the inputs that training images light").count() == 1
     slider(page).focus()
-    times = []
     for _ in range(5):
-        page.evaluate(f"() => {{ window.measured = ({MEASURE_PICTURES})(); }}")
         page.keyboard.press("ArrowRight")
-        times.append(page.evaluate("window.measured"))
-    record_testsuite_property("slider to pictures, ms", [round(ms) for ms in times])
-    assert sorted(times)[len(times) // 2] < 2 * LATENCY_MS
     page.get_by_text("Without the least relevant 20%").wait_for()
     page.wait_for_url(re.compile("share=20"))
-    page.locator(".js-plotly-plot .heatmaplayer .hm").nth(3).wait_for(state="attached")  # drawn anew: wait for it
+    page.locator(".js-plotly-plot .heatmaplayer .hm").nth(3).wait_for(state="attached")  # drawn again: wait for it
 
 
 def test_a_digit_is_drawn_and_classified(open_page):

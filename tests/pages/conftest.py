@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from lrp_core.study import Study, run_study
 from lrp_core.study.ledger import Ledger
+from lrp_core.views.study import OpenedStudy, open_study
 
 PAGES = Path(__file__).resolve().parents[2] / "pages"
 
@@ -24,6 +25,11 @@ class Stage:
 
     ledger: Ledger
     study: Study
+
+    @property
+    def opened(self) -> OpenedStudy:
+        """The study, as a page asks it."""
+        return open_study(self.study, self.ledger)
 
     def open(self, page: str, **query: str) -> AppTest:
         """Run a page as a visitor would open it."""

@@ -68,7 +68,7 @@ def test_the_recommended_point_is_ringed():
 
 
 def test_every_method_of_a_large_study_has_a_style_of_its_own():
-    methods = tuple(method.name for method in combine(CRITERIA, tuple(STRATEGIES)))
+    methods = tuple(method.name for method in combine(tuple(CRITERIA), tuple(STRATEGIES)))
     styles = [charts_methods.style_of(name, methods) for name in methods]
     assert len(set(styles)) == len(methods)
     assert charts_methods.style_of("lrp-0, elimination", methods).color == styles[methods.index("lrp-0")].color

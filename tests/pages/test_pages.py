@@ -15,7 +15,7 @@ from lrp_core.errors import Cancelled
 from lrp_core.study import Study, preset, trial_at
 from lrp_core.study.export import export_trial, load_export
 from lrp_core.study.ledger import Ledger
-from pages._ui import data, export_card
+from pages._ui import data, export_card, state
 
 from .conftest import SMALL, Stage
 
@@ -74,10 +74,25 @@ def test_a_link_sets_the_controls(small):
 def test_a_wrong_link_falls_back(small, wrong):
     app = small.open("Pruning", **wrong, study="nonsense")
     assert not app.exception
-    assert app.slider(key="removed").value == 80
-    assert app.session_state["method"] == "lrp-0"
+    best = small.opened.recommend()
+    assert app.slider(key="removed").value == small.opened.removed_for(int(best.row["keep"]))
+    assert app.session_state["method"] == best.method
     assert app.selectbox(key="seed").value == 1
     assert not set(wrong) & set(app.query_params)
+
+
+def test_a_slider_that_nobody_moved_stands_at_the_recommendation(small, single):
+    """Of whichever study is looked at, and it leaves no trace in the URL; one that was moved stays."""
+    app = single.open("Pruning", study=SMALL.key)
+    assert app.button(key="move").disabled
+    assert "removed" not in app.query_params
+    app.selectbox(key="study").set_value(single.study.key).run()
+    best = single.opened.recommend()
+    expected = state.REMOVED if best.row is None else single.opened.removed_for(int(best.row["keep"]))
+    assert app.slider(key="removed").value == expected
+    app.slider(key="removed").set_value(33).run()
+    app.selectbox(key="study").set_value(SMALL.key).run()
+    assert app.slider(key="removed").value == 33
 
 
 def test_a_page_without_the_slider_keeps_its_value_in_the_url(small):
@@ -105,7 +120,7 @@ def test_the_explained_class_can_be_chosen(small):
 
 
 def test_one_seed_says_why_there_is_no_interval(single):
-    app = single.open("Pruning")
+    app = single.open("Pruning", removed="80")
     assert app.selectbox(key="study").value == single.study.key
     assert "one seed gives no interval" in texts(app)
     assert metrics(app)["Pixels kept"] == "157"
@@ -168,7 +183,7 @@ def test_a_stopped_study_says_why_and_resumes(small, monkeypatch, error, said):
         app.button(key=f"resume-{study.key}").click().run()
         assert resumed == [(study, {"name": "stopped"})]
         app.selectbox(key="study").set_value(SMALL.key).run()
-        assert metrics(app)["Pixels kept"] == "157"
+        assert metrics(app)["Pixels kept"] == str(int(small.opened.recommend().row["keep"]))
     finally:
         small.ledger.forget(study.key)
 
@@ -176,7 +191,7 @@ def test_a_stopped_study_says_why_and_resumes(small, monkeypatch, error, said):
 def test_a_cancelled_study_shows_what_it_has(small):
     stop(small.ledger, SMALL, Cancelled("x"))
     try:
-        app = small.open("Pruning")
+        app = small.open("Pruning", removed="80")
         assert "was cancelled" in texts(app)
         assert metrics(app)["Expected accuracy"].endswith("%")
     finally:
@@ -228,7 +243,7 @@ def test_the_export_is_started_with_what_is_shown(small, monkeypatch):
 def test_a_prepared_export_is_offered_at_once(small, tmp_path):
     trial = trial_at(SMALL, load_dataset("mnist"), method="lrp-0", keep=400, mode="fine-tune", seed=1)
     removed = 49
-    keep = data.keep_for(removed, 784)
+    keep = small.opened.keep_for(removed)
     assert keep == 400
     folder = small.ledger.folder / "exports" / trial.key
     made = export_trial(trial, folder, small.ledger)

@@ -9,7 +9,8 @@ import pytest
 
 from lrp_core.errors import Cancelled
 from lrp_core.study import Study, results, run_study
-from lrp_core.views import study as views
+from lrp_core.views.ranking import Rankings
+from lrp_core.views.study import study_trials
 from pages._ui import jobs, state
 
 from .conftest import SMALL, Stage
@@ -25,7 +26,7 @@ MANY = replace(
 
 def recommended(stage: Stage, margin: float) -> results.Recommendation:
     found = results.recommend(
-        views.study_trials(stage.study, stage.ledger), 784, "lrp-0", mode="fine-tune", margin=margin / 100
+        study_trials(stage.study, stage.ledger), 784, "lrp-0", mode="fine-tune", margin=margin / 100
     )
     assert found is not None
     return found
@@ -42,10 +43,11 @@ def test_the_recommendation_follows_the_margin_and_moves_the_slider(small):
     assert [box.value for box in app.success] == [f"**Recommended:** {found.sentence}"]
     app.button(key="move").click().run()
     keep = int(found.row["keep"])
-    assert app.slider(key="removed").value == views.percent_removed(keep, 784)
+    assert app.slider(key="removed").value == small.opened.removed_for(keep)
     assert keep <= int(metrics(app)["Pixels kept"]) <= keep + 8
     assert app.button(key="move").disabled
-    assert app.query_params["removed"] == str(app.slider(key="removed").value)
+    first = small.opened.removed_for(int(small.opened.recommend().row["keep"]))
+    assert app.query_params.get("removed", str(first)) == str(app.slider(key="removed").value)
 
 
 def test_no_recommendation_says_what_comes_closest(small):
@@ -70,14 +72,14 @@ def test_a_wrong_margin_in_a_link_falls_back(small, wrong):
 
 def test_the_margin_holds_on_the_overview_too(small):
     app = small.open("Overview", margin="20.0")
-    found = results.headline(views.study_trials(SMALL, small.ledger), 784, "lrp-0", 0.2)
+    found = results.headline(study_trials(SMALL, small.ledger), 784, "lrp-0", 0.2)
     assert found.recommendation.reason in texts(app)
     assert app.session_state["margin"] == 20.0
 
 
 def test_the_networks_are_compared_image_by_image(small):
     app = small.open("Pruning", removed="60", seed="2")
-    test = results.against_baseline(views.study_trials(SMALL, small.ledger), "lrp-0", "fine-tune", 400, 2)
+    test = results.against_baseline(study_trials(SMALL, small.ledger), "lrp-0", "fine-tune", 400, 2)
     said = texts(app)
     assert "**Seed 2, 400 pixels, the measured number nearest to the slider's:**" in said
     assert f"of 10,000 validation images {test.only_first:,} are right only with all pixels" in said
@@ -87,7 +89,7 @@ def test_the_networks_are_compared_image_by_image(small):
 def test_the_measured_points_have_their_paired_difference(small):
     app = small.open("Pruning")
     [table] = [t for t in app.dataframe if "difference" in t.value]
-    curve = results.curve(views.study_trials(SMALL, small.ledger), 784)
+    curve = results.curve(study_trials(SMALL, small.ledger), 784)
     assert table.value["difference"].dropna().tolist() == pytest.approx((100 * curve["difference"]).dropna().tolist())
     assert {"difference_low", "difference_high"} <= set(table.proto.column_order)
     assert [button.proto.label for button in app.get("download_button")] == ["Download as CSV"]
@@ -111,7 +113,7 @@ def test_crossed_masks_tell_whose_the_scatter_is(small):
         pass
     try:
         app = Stage(small.ledger, study).open("Pruning", removed="87", study=study.key)
-        found = results.scatter_at(views.study_trials(study, small.ledger), "lrp-0", "fine-tune", 100)
+        found = results.scatter_at(study_trials(study, small.ledger), "lrp-0", "fine-tune", 100)
         assert "each of 2 masks was tried with each of 2 seeds" in texts(app)
         assert f"{100 * found.masks:.2f} points through the mask" in texts(app)
         assert "Mask of seed 1." in texts(app)
@@ -122,7 +124,7 @@ def test_crossed_masks_tell_whose_the_scatter_is(small):
 def test_many_methods_are_picked_from_a_list_and_drawn_on_demand(small):
     stop(small.ledger, MANY, Cancelled("x"))
     try:
-        app = small.open("Pruning", study=MANY.key)
+        app = small.open("Pruning", study=MANY.key, removed="80")
         assert not app.exception
         assert app.selectbox(key="method").options == list(MANY.methods)
         assert app.multiselect(key=f"drawn-{MANY.key}").value == ["lrp-0", "random", "variance"]
@@ -141,7 +143,7 @@ def test_a_ranking_that_is_not_there_is_not_computed_by_a_page(small, page):
         assert not app.exception
         assert not app.error
         assert ("resume the study to have it ranked" in texts(app)) == (page != "Overview")
-        assert not views.ranking_is_ready(MANY, "gamma, elimination", 157, 1)
+        assert not Stage(small.ledger, MANY).opened.rankings.is_ready("gamma, elimination", 157, 1)
     finally:
         small.ledger.forget(MANY.key)
 
@@ -151,7 +153,7 @@ def test_a_ranking_that_left_the_cache_can_be_had_again(small, monkeypatch):
     with small.ledger.running(MANY.key, "study", "many", asdict(MANY), 1):
         pass
     try:
-        app = small.open("Pruning", study=MANY.key, method="w2")
+        app = small.open("Pruning", study=MANY.key, method="w2", removed="80")
         assert "is no longer in the cache" in texts(app)
         [again] = [button for button in app.button if button.label == "Rank again"]
         again.click().run()
@@ -161,7 +163,7 @@ def test_a_ranking_that_left_the_cache_can_be_had_again(small, monkeypatch):
             time.sleep(0.1)
             app.run()
         assert metrics(app)["Pixels kept"] == "157"
-        assert views.ranking_is_ready(MANY, "w2", 157, 1)
+        assert Stage(small.ledger, MANY).opened.rankings.is_ready("w2", 157, 1)
     finally:
         small.ledger.forget(MANY.key)
 
@@ -169,9 +171,9 @@ def test_a_ranking_that_left_the_cache_can_be_had_again(small, monkeypatch):
 def test_between_measured_keeps_exchange_says_whose_mask_it_shows(small, monkeypatch):
     study = Study(**{**asdict(SMALL), "strategies": ("exchange",)})
     stop(small.ledger, study, Cancelled("x"))
-    monkeypatch.setattr(views, "ranking_is_ready", lambda *a: True)
-    monkeypatch.setattr(views, "_ranking_at", lambda study, data, method, keep, seed: views.ranking_of(
-        views._spec_at(SMALL, data, "lrp-0", keep, seed)))  # fmt: skip
+    monkeypatch.setattr(Rankings, "is_ready", lambda *a: True)
+    monkeypatch.setattr(Rankings, "of", lambda self, method, keep, seed, of=Rankings.of: of(
+        Rankings(SMALL, self.folder), "lrp-0", keep, seed))  # fmt: skip
     try:
         app = small.open("Pruning", study=study.key, removed="60", method="lrp-0, exchange")
         assert not app.exception

@@ -15,10 +15,9 @@ from lrp_core.ranking import Ranking
 from lrp_core.study import plan
 from lrp_core.study.stages import base_network
 from lrp_core.views import ranking as views_ranking
-from lrp_core.views import study as views
 from pages._ui import charts_ranking, jobs
 
-from .conftest import SMALL
+from .conftest import SMALL, Stage
 from .test_pages import texts
 
 PAGE = "Ranking"
@@ -51,7 +50,7 @@ def test_the_ranking_is_drawn_and_its_sample_judged(small):
     app = settled(small.open(PAGE, removed="87"))
     assert not app.exception
     assert not app.error
-    found = views_ranking.measure_settling(SMALL, "lrp-0", 1, lambda part, doing: None)
+    found = small.opened.rankings.measure_settling("lrp-0", 1, lambda part, doing: None)
     keep = app.selectbox(key="settled-keep").value
     assert keep == 100, "the study's nearest to the slider"
     boxes = [box.value for box in (*app.success, *app.warning)]
@@ -74,7 +73,7 @@ def test_every_map_of_every_method(small, method, kind):
 def test_the_order_as_a_table_is_the_study_s(small):
     app = settled(small.open(PAGE, method="variance"))
     [table] = [t.value for t in app.dataframe if "place" in t.value]
-    found = views.study_ranking(SMALL, "variance", 784, 1)
+    found = small.opened.rankings.of("variance", 784, 1)
     assert (table["row"] * 28 + table["column"]).tolist() == found.order.tolist()
     labels = [button.proto.label for button in app.get("download_button")]
     assert labels == ["Save the ranking", "Save as CSV"]
@@ -90,7 +89,7 @@ def test_two_methods_and_seeds_are_compared(small):
     app = settled(small.open(PAGE, removed="87", seed="1"))
     app.selectbox(key="other-method").set_value("lrp-0").run()
     app.selectbox(key="other-seed").set_value(2).run()
-    one, two = (views.study_ranking(SMALL, "lrp-0", 102, seed) for seed in (1, 2))
+    one, two = (small.opened.rankings.of("lrp-0", 102, seed) for seed in (1, 2))
     found = views_ranking.agreement(one, two)
     assert f"correlate with **{found.spearman:.3f}** (Spearman) and **{found.kendall:.3f}** (Kendall)" in texts(app)
     both = int((views_ranking.kept_by(one, two, 102) == 3).sum())
@@ -100,15 +99,15 @@ def test_two_methods_and_seeds_are_compared(small):
 
 
 def test_a_saved_ranking_is_loaded_and_agrees_with_itself(small):
-    content = views_ranking.ranking_bytes(views.study_ranking(SMALL, "lrp-0", 157, 1))
+    content = views_ranking.ranking_bytes(small.opened.rankings.of("lrp-0", 157, 1))
     app = with_file(small, content)
     assert not app.error
     assert "and **mine.safetensors** correlate with **1.000** (Spearman) and **1.000** (Kendall)" in texts(app)
 
 
-def foreign(kind: str) -> bytes:
+def foreign(kind: str, stage: Stage) -> bytes:
     if kind == "damaged":
-        content = views_ranking.ranking_bytes(views.study_ranking(SMALL, "lrp-0", 157, 1))
+        content = views_ranking.ranking_bytes(stage.opened.rankings.of("lrp-0", 157, 1))
         return content[:-9]
     if kind == "a network":
         return to_bytes(base_network(plan(SMALL, load_dataset("mnist"))[0].base))
@@ -130,7 +129,7 @@ def foreign(kind: str) -> bytes:
     ],
 )
 def test_a_file_that_cannot_be_compared_is_refused_in_a_sentence(small, kind, said):
-    app = with_file(small, foreign(kind))
+    app = with_file(small, foreign(kind, small))
     [error] = app.error
     assert said in error.value
     assert error.value.endswith(".")

@@ -16,11 +16,9 @@ from PIL import Image
 
 from lrp_core.data import load_dataset
 from lrp_core.errors import Cancelled
-from lrp_core.evaluation import Removal
-from lrp_core.views.removal import CRITERIA, wrong_indices
+from lrp_core.evaluation import Removal, removal_criteria
 from pages._ui import charts_removal, drawing, jobs, removal
 
-from .conftest import SMALL
 from .test_pages import texts
 
 PAGE = "Feature removal"
@@ -65,6 +63,7 @@ def test_the_slider_moves_the_pictures_and_the_test_set(small):
     assert "Without the least relevant 50% of the inputs the network is right on" in texts(app)
 
 
+@pytest.mark.slow
 def test_a_link_sets_every_control(small):
     query = {"image": "9", "share": "30", "by": "gradient", "order": "magnitude", "fill": "ROAD", "start": "contrast"}
     app = settled(small.open(PAGE, **query, scope="those lit in the image"))
@@ -79,17 +78,18 @@ def test_a_link_sets_every_control(small):
 @pytest.mark.parametrize("fill", list(removal.FILLS))
 @pytest.mark.parametrize("scope", list(removal.SCOPES))
 def test_every_fill_and_scope_has_pictures(small, fill, scope):
-    choice = removal.Choice(SMALL, small.ledger.folder, 2, "epsilon-plus", "logit", "signed", scope, fill)
-    assert choice.removal == Removal("signed", scope, fill, 2)
-    picture = removal.picture_of_test(SMALL, 3)
-    found = removal.remove(choice, picture, removal.relevance(choice, picture), 0.15)
+    removals = small.opened.removals
+    picture = removals.picture_of_test(3)
+    scores = removals.relevance(picture.pixels, 2, "epsilon-plus", "logit")
+    found = removals.remove(picture, scores, 2, Removal("signed", scope, fill, 2), 0.15)
     assert found.removed[1:].sum((1, 2)).tolist() == found.table["removed"].tolist()[1:]
 
 
-@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("criterion", removal_criteria())
 def test_every_criterion_explains_a_picture(small, criterion):
-    choice = removal.Choice(SMALL, small.ledger.folder, 1, criterion, "logit", "signed", "all", "zero")
-    assert removal.relevance(choice, removal.picture_of_test(SMALL, 3)).shape == (1, 28, 28)
+    removals = small.opened.removals
+    scores = removals.relevance(removals.picture_of_test(3).pixels, 1, criterion, "logit")
+    assert scores.shape == (1, 28, 28)
 
 
 def test_the_table_has_each_class_and_the_intervals(small):
@@ -117,14 +117,14 @@ def test_the_curves_follow_their_controls(small):
 def test_only_misclassified_images(small):
     app = small.open(PAGE)
     app.toggle(key="wrong").set_value(True).run()
-    wrong = wrong_indices(SMALL, 1)
+    wrong = small.opened.removals.wrong_indices(1)
     assert app.number_input(key="image").value == next(i for i in wrong if i >= 0)
     assert "(wrong)" in texts(app)
     app.selectbox(key="class").set_value(5).run()
     for label in ("Next", "Previous", "Random"):
         [button] = [b for b in app.button if b.label == label]
         button.click().run()
-        assert app.number_input(key="image").value in wrong_indices(SMALL, 1, 5)
+        assert app.number_input(key="image").value in small.opened.removals.wrong_indices(1, 5)
 
 
 def test_an_own_picture_is_converted_and_classified(small):
@@ -265,7 +265,7 @@ def test_the_curves_have_two_lines_each_and_the_slider():
     assert [shape.x0 for shape in figure.layout.shapes] == [15]
 
 
-@given(some.lists(some.sampled_from(CRITERIA), min_size=1, max_size=7, unique=True))
+@given(some.lists(some.sampled_from(removal_criteria()), min_size=1, max_size=7, unique=True))
 def test_no_two_of_the_criteria_share_a_colour(names):
     colors = {charts_removal.color_of(name, names[0], names) for name in names}
     assert len(colors) == len(names)

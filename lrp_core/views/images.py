@@ -1,0 +1,92 @@
+"""The images of a study, and what its networks see in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..data import Dataset
+from ..errors import InputError
+from ..lrp import Explainer
+from ..study import plan
+from ..study.stages import base_network
+from .part import Part
+
+
+@dataclass(frozen=True)
+class ImageExplanation:
+    """One image explained.
+
+    `image` and `relevance` are [height, width]; `probabilities` [classes]; `layers` maps each layer to the
+    relevance at its output, [maps, height, width] or [units]; `balance` has one row for each layer with
+    weights: what arrived, what left, what was absorbed, and of that the shares of the bias and of epsilon; and
+    of what left the share that a z-box gave for its bounds.
+    """
+
+    image: np.ndarray
+    label: int
+    target: int
+    probabilities: np.ndarray
+    logits: np.ndarray
+    relevance: np.ndarray
+    layers: dict[str, np.ndarray]
+    balance: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Images(Part):
+    """The images of an opened study."""
+
+    def mean(self) -> np.ndarray:
+        """Mean of the training images, [height, width]; of inputs that are no images, [1, inputs]."""
+        return _mean(self.data)
+
+    def indices(self, label: int | None = None) -> list[int]:
+        """Positions of the test images, all of them or those of one class."""
+        labels = self.data.test.labels
+        if label is None:
+            return list(range(len(labels)))
+        found: list[int] = (labels == label).nonzero().flatten().tolist()
+        return found
+
+    def explain(
+        self, *, seed: int, index: int, composite: str, start: str = "logit", target: int | None = None
+    ) -> ImageExplanation:
+        """Explain one test image with the full network of a seed. Raises `InputError` for an index out of range."""
+        test = self.data.test
+        if not 0 <= index < len(test):
+            raise InputError(f"there is no test image {index}: choose between 0 and {len(test) - 1}")
+        part = test.take(torch.tensor([index]))
+        found = _explainer(self, seed, composite).explain(part.images, target, start)
+        columns = ("layer", "rule", "arrived", "left", "bias", "epsilon", "box")
+        rows = [[getattr(b, name) for name in columns[:2]] + [float(getattr(b, name)) for name in columns[2:]]
+                for b in found.balance]  # fmt: skip
+        balance = pd.DataFrame(rows, columns=list(columns))
+        balance["absorbed"] = balance["arrived"] - balance["left"]
+        return ImageExplanation(
+            image=part.images[0].sum(0).numpy(),
+            label=int(part.labels[0]),
+            target=int(found.target[0]),
+            probabilities=found.logits[0].softmax(0).numpy(),
+            logits=found.logits[0].numpy(),
+            relevance=found.relevance[0].sum(0).numpy(),
+            layers={name: r[0].numpy() for name, r in found.layers.items()},
+            balance=balance,
+        )
+
+
+@lru_cache(maxsize=2)
+def _mean(data: Dataset) -> np.ndarray:
+    raw = data.train.raw.float()
+    mean = raw.mean((0, 1)) if len(data.shape) == 3 else raw.mean(0).flatten()[None]
+    return (mean.div(255) if data.train.is_bytes else mean).numpy()
+
+
+@lru_cache(maxsize=16)
+def _explainer(images: Images, seed: int, composite: str) -> Explainer:
+    trial = plan(images.study, images.data)[images.study.seeds.index(seed)]
+    return Explainer(base_network(trial.base), composite)
