@@ -107,7 +107,7 @@ class Explainer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         composite: str | Composite = "epsilon-plus",
         *,
         example: Shaped[Tensor, "n *shape"] | None = None,

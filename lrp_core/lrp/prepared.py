@@ -59,7 +59,7 @@ def explainer_for(model: Any, composite: str | Composite) -> Explainer:
 
 
 def attribute(
-    model: nn.Module,
+    model: Any,
     inputs: Shaped[Tensor, "n *shape"],
     *,
     target: Target | Literal["all"] = None,

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from .relevance import Relevance
 
 STARTS: tuple[str, ...] = ("logit", "contrast", "log-odds", "one-hot")
 
-Target: TypeAlias = int | Tensor | Sequence[int] | None
+Target: TypeAlias = int | Tensor | Sequence[int] | np.ndarray | None
 """The explained class: one for all images, one for each of them [n], or None for the predicted one."""
 
 Start: TypeAlias = str | Tensor

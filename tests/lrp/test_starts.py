@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -50,7 +50,9 @@ class TestStart:
         model, x = drawn
         target = some_targets(len(x), model(x).shape[1], seed)
         relevance = attribute(model, x, target=target, composite="lrp-0", start=start)
-        assert relative_error(relevance, gradient_x_input(model, x, target, start)) < 1e-8
+        expected = gradient_x_input(model, x, target, start)
+        assume(bool(expected.isfinite().all()))  # the oracle of one-hot divides by a logit, which may be 0
+        assert relative_error(relevance, expected) < 1e-8
 
     @pytest.mark.parametrize("start", STARTS)
     @pytest.mark.parametrize("name", ARCHITECTURE_NAMES)
