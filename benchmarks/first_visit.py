@@ -4,7 +4,7 @@ python -m benchmarks.first_visit [--steps 20] [--json FILE]
 
 A fresh server on an empty cache, visited by Chromium. Times in seconds from the first request on: until the title is
 painted, and until the quick study is complete; then in milliseconds, from a key on the slider of the page Pruning until
-every number is drawn anew (and on Feature removal, until the sentence on the pictures is), median, shortest and longest
+every number is drawn again (on Feature removal: the sentence on the pictures), median, shortest and longest
 of so many steps. They hold for a machine that does nothing else.
 """
 

@@ -24,8 +24,8 @@ from .registry import Registry
 class ModelSpec:
     """Everything needed to build a network again: architecture, shape of one input, number of classes.
 
-    `shape` is (channels, height, width), or (features,) for networks on a flat vector. `dataset` names what
-    it was built for, if it was.
+    `shape` is (channels, height, width), or (features,) for networks on a flat vector. `dataset` names the
+    data set that it was built for, if that is one that loads by its name.
     """
 
     architecture: str
@@ -81,8 +81,13 @@ def build_model(
         n_classes = len(data.classes) if n_classes is None else n_classes
     if shape is None or n_classes is None:
         raise InputError("build_model needs a data set, or both shape and n_classes")
-    spec = ModelSpec(architecture, tuple(int(s) for s in shape), int(n_classes), data.name if data else None)
+    spec = ModelSpec(architecture, tuple(int(s) for s in shape), int(n_classes), _name_of(data))
     return build_from_spec(spec, seed=seed)
+
+
+def _name_of(data: HasShape | None) -> str | None:
+    """The name under which anyone can load these data again; data of one's own have none, whatever they are called."""
+    return data.name if data is not None and getattr(data, "is_named", True) else None
 
 
 def build_from_spec(spec: ModelSpec, *, seed: int = 0, device: str = "cpu") -> Network:
@@ -94,22 +99,38 @@ def build_from_spec(spec: ModelSpec, *, seed: int = 0, device: str = "cpu") -> N
         raise InputError(f"cannot build a classifier for {spec.n_classes} classes: it needs at least 2")
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
-        return Network(spec, _as_layers(builder(spec), spec))
+        return Network(spec, as_layers(builder(spec)))
 
 
 Builder = Callable[[ModelSpec], Layers | nn.Module]
 """Makes a network for a spec's shape and number of classes: its layers, by name and in order, or any module."""
 
 
-def _as_layers(built: Layers | nn.Module, spec: ModelSpec) -> Layers:
-    """What a builder made, as named layers; a module that is no plain sequence is one layer."""
+def as_layers(built: Layers | nn.Module) -> Layers:
+    """A network as named layers; a module that is no plain sequence is one. Raises `InputError` for no network."""
     if isinstance(built, nn.Sequential) and type(built).forward is nn.Sequential.forward:
         return [(name, layer) for name, layer in built._modules.items() if layer is not None]
     if isinstance(built, nn.Module):
         return [("network", built)]
     if not isinstance(built, list | tuple):
-        raise InputError(f"the builder of {spec.architecture!r} gives {type(built).__name__}, not a network")
+        raise InputError(f"a builder gives layers with their names, or a module, not {type(built).__name__}")
     return list(built)
+
+
+def spec_of(network: nn.Module) -> ModelSpec | None:
+    """How to build a network again, None for one of one's own."""
+    spec = getattr(network, "spec", None)
+    return spec if isinstance(spec, ModelSpec) else None
+
+
+def needed_spec(spec: ModelSpec | None) -> ModelSpec:
+    """`spec`, for what trains from scratch. Raises `InputError` if there is none."""
+    if spec is None:
+        raise InputError(
+            "to train a network of your own from scratch, say how to build it: register_model(name, builder), then "
+            "build_model(name, data)"
+        )
+    return spec
 
 
 @torch.no_grad()
@@ -222,8 +243,8 @@ def register_model(name: str, builder: Builder) -> Builder:
     """Make an architecture of your own known by its name, everywhere in this process.
 
     `builder(spec)` gives a network for inputs of `spec.shape` and `spec.n_classes` classes. For training on kept inputs
-    from scratch it is asked for inputs of the shape (k,), or, if the network convolves, for the bounding box of the kept
-    inputs. Raises `InputError` for a name that is taken, or a builder that cannot be called.
+    from scratch it is asked for inputs of the shape (k,), or, if the network convolves, for the bounding box of the
+    kept inputs. Raises `InputError` for a name that is taken, or a builder that cannot be called.
     """
     if not callable(builder):
         raise InputError(f"register_model takes a function from a ModelSpec to a network, not {builder!r}")

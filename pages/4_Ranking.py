@@ -103,7 +103,7 @@ def settle(method: str, seed: int) -> None:
     if strategy:
         st.caption(
             f"This is how the one-shot measurement by {criterion} settles; {strategy} measures "
-            + ("with several networks." if strategy == "stability" else "anew after every step, on what is left.")
+            + ("with several networks." if strategy == "stability" else "again after every step, on what is left.")
         )
     found = jobs.ask(
         "settling",

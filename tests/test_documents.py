@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import shlex
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import lrp_core
 from lrp_core.cli.arguments import make_parser
 from lrp_core.models import ARCHITECTURES
 from lrp_core.ranking import CRITERIA, STRATEGIES
@@ -115,7 +117,21 @@ def test_prose_is_wrapped(name):
 
 
 def test_the_readme_is_short():
-    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 160
+
+
+MAIN = (
+    *("attribute", "Explainer", "rank", "eliminate", "prune_inputs", "fit", "evaluate", "measure_cost", "run"),
+    "export",
+)
+
+
+@pytest.mark.parametrize("name", MAIN)
+def test_the_examples_of_the_main_functions_are_true(name, own_cache):
+    [example] = [
+        test for test in doctest.DocTestFinder(recurse=False).find(getattr(lrp_core, name), name) if test.examples
+    ]
+    assert doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example) == (0, len(example.examples))
 
 
 UNPLAIN = re.compile(r"\b(can(not)? be had|could be had|an" + r"ew|read it so)\b", re.IGNORECASE)

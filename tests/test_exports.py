@@ -87,7 +87,7 @@ def test_what_the_card_says(small, toy, exported):
     card = json.loads((exported / CARD).read_text())
     assert card["card_version"] == 1
     assert card["network"] == {
-        "model": {"architecture": "mlp-300-100", "shape": [1, 6, 6], "n_classes": 3, "dataset": "toy"},
+        "model": {"architecture": "mlp-300-100", "shape": [1, 6, 6], "n_classes": 3, "dataset": None},
         "structure": "sliced",
         "fill": 0.25,
     }

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
 import lrp_core as lc
 from lrp_core.data import DATASETS, Dataset, Raw, Scaler, Split, load_dataset, open_data, register_dataset, store
 from lrp_core.errors import InputError, StorageError
-from lrp_core.ranking import CRITERIA, rank
+from lrp_core.evaluation.fills import PixelStatistics
+from lrp_core.ranking import CRITERIA, Ranking, exchange, rank
+from lrp_core.ranking.refinement import refine
 from lrp_core.study import Ledger
+from lrp_core.study.export import predict
 
 from .support import NEED_NETWORK
 
@@ -45,7 +53,57 @@ def test_numbers_stand_for_themselves_whatever_their_shape_and_type(shape: tuple
     assert split.inputs.dtype == torch.float32
     assert torch.equal(split.inputs, raw.float())
     assert torch.equal(split.indices, torch.arange(4))
-    assert torch.equal(split.take(torch.tensor([2, 0])).raw, raw[[2, 0]])
+    assert torch.equal(split.take(torch.tensor([2, 0])).inputs, raw[[2, 0]].float())
+    assert split.raw.dtype == dtype if dtype.is_floating_point else split.raw.is_floating_point()
+
+
+NUMBERS = arrays(
+    st.sampled_from(["<f2", "<f4", "<f8", ">f4", ">i4", "i1", "<u2", "<u4", "<i8", "?"]),
+    st.lists(st.integers(1, 4), min_size=2, max_size=4).map(tuple),
+    elements={"min_value": 0, "max_value": 100},
+)
+
+
+@given(NUMBERS, st.booleans(), st.booleans())
+def test_arrays_of_any_kind_are_the_numbers_they_hold(values: np.ndarray, turned: bool, locked: bool) -> None:
+    """Foreign byte orders, views from the end, arrays that may not be written to: what files and tables give."""
+    given_values = values[::-1] if turned else values
+    if locked:
+        given_values.setflags(write=False)
+    split = Split(given_values, np.zeros(len(values), dtype=">i2"))
+    assert np.array_equal(split.inputs.numpy(), given_values.astype(np.float32))
+
+
+def test_tables_come_in_as_they_are() -> None:
+    frame = pd.DataFrame({"a": [0.5, 1.5, 2.5], "b": [1, 2, 3]})
+    split = Split(frame, pd.Series([0, 1, 1]))
+    assert split.raw.tolist() == frame.to_numpy().tolist()
+    with pytest.raises(InputError, match="must be numbers, not object"):
+        Split(frame.assign(c="word"), [0, 1, 1])
+
+
+@given(
+    arrays(
+        st.sampled_from([np.float64, np.float32, np.int64, np.int8, np.uint8]),
+        st.integers(1, 6),
+        elements={"min_value": 0, "max_value": 9},
+    ),
+    st.data(),
+)
+def test_labels_are_converted_exactly_or_refused(labels: np.ndarray, data: st.DataObject) -> None:
+    inputs = np.zeros((len(labels), 2))
+    if np.array_equal(labels, np.floor(labels)):
+        assert Split(inputs, labels).labels.tolist() == labels.tolist()
+    else:
+        with pytest.raises(InputError, match="whole numbers"):
+            Split(inputs, labels)
+    with pytest.raises(InputError, match="give one for each"):
+        Split(inputs, labels[:-1])
+    if labels.dtype.kind != "u":
+        wrong = labels.copy()
+        wrong[data.draw(st.integers(0, len(labels) - 1))] = -1
+        with pytest.raises(InputError):
+            Split(inputs, wrong)
 
 
 @given(SHAPES)
@@ -86,8 +144,15 @@ def test_labels_as_people_have_them(labels: object) -> None:
         (torch.zeros(3, 2), [0.0, 0.5, 1.0], "whole numbers.*row 1 has 0.5"),
         (torch.zeros(3), [0, 1, 2], "a row for each example"),
         (torch.tensor([[0.0], [torch.nan]]), [0, 1], "row 1 holds NaN"),
-        (torch.zeros(2, 1, dtype=torch.complex64), [0, 1], "bytes or numbers"),
-        (np.array([["a"], ["b"]], dtype=object), [0, 1], "arrays of numbers"),
+        (torch.zeros(2, 0), [0, 1], "at least one input"),
+        (np.full((2, 1), 1e39), [0, 1], "row 0 holds .*more than float32 can hold"),
+        (torch.zeros(2, 1, dtype=torch.complex64), [0, 1], "plain tensor of numbers, not .*torch.complex64"),
+        (torch.eye(2).to_sparse(), [0, 1], "plain tensor of numbers"),
+        (torch.eye(2, device="meta"), [0, 1], "plain tensor of numbers"),
+        (np.array([["a"], ["b"]], dtype=object), [0, 1], "inputs must be numbers, not object"),
+        ([[0.0], [1.0, 2.0]], [0, 1], "rows of one length"),
+        (torch.zeros(2, 1), ["cat", "dog"], "labels must be numbers"),
+        (torch.zeros(2, 1), [np.nan, 0.0], "whole numbers"),
     ],
 )
 def test_what_cannot_be_a_split(raw: object, labels: object, words: str) -> None:
@@ -95,7 +160,23 @@ def test_what_cannot_be_a_split(raw: object, labels: object, words: str) -> None
         Split(raw, labels)
 
 
+@pytest.mark.parametrize(
+    ("indices", "words"), [([0], "2 rows of inputs but indices of shape"), ([0.5, 1.0], "indices must be whole")]
+)
+def test_indices_that_cannot_be(indices: list[float], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Split(torch.zeros(2, 1), [0, 1], indices)
+
+
 def test_what_cannot_be_a_data_set() -> None:
+    with pytest.raises(InputError, match="test split holds bytes and the train split floats"):
+        Dataset("own", ("a", "b", "c"), table(), table(), Split(torch.zeros(3, 8, dtype=torch.uint8), [0, 1, 2]))
+    with pytest.raises(InputError, match="scaler is for 3 inputs"):
+        sensors(scaler=Scaler((0.0,) * 3, (1.0,) * 3))
+    with pytest.raises(InputError, match="scale for each mean"):
+        Scaler((0.0,), ())
+    with pytest.raises(InputError, match="scales above 0"):
+        Scaler((0.0,), (0.0,))
     with pytest.raises(InputError, match="train split"):
         Dataset("own", ("a", "b", "c"), table(), table(columns=7), table())
     with pytest.raises(InputError, match="there are 2 class names"):
@@ -113,6 +194,27 @@ def test_standardised_by_the_training_split_alone() -> None:
     torch.testing.assert_close(values[:, :-1].std(0, correction=0), torch.ones(7))
     assert not values[:, -1].any(), "a constant input is its mean"
     assert float(scaled.test.inputs.mean()) < -10, "the test split is measured with the training split's numbers"
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(2, 9), st.booleans())
+def test_a_scaler_of_channels_is_one_of_the_values_in_them(
+    channels: int, length: int, n: int, per_channel: bool
+) -> None:
+    raw = torch.randn(n, channels, length, generator=torch.Generator().manual_seed(n), dtype=torch.float64) * 3 + 7
+    split = Split(raw, torch.zeros(n))
+    axes = (0, 2) if per_channel else (0,)
+    spread = raw.float().double().std(axes, correction=0, keepdim=True)
+    expected = (raw.float() - raw.float().double().mean(axes, keepdim=True)) / spread
+    scaler = Scaler.fit(split, per_channel=per_channel)
+    torch.testing.assert_close(scaler.apply(split.inputs), expected.float(), rtol=1e-4, atol=1e-4)
+    assert len(scaler.mean) == (channels if per_channel else channels * length)
+
+
+def test_what_is_standardised_is_not_standardised_again() -> None:
+    with pytest.raises(InputError, match="standardised already"):
+        sensors().standardised().standardised()
+    with pytest.raises(InputError, match="for 8 inputs"):
+        Scaler.fit(table()).apply(torch.zeros(2, 3))
 
 
 def test_the_digest_sees_everything() -> None:
@@ -149,6 +251,29 @@ def test_kept_data_are_found_by_their_digest_and_by_nothing_else(own_cache: Path
         open_data("sensors", digest="0" * 32)
 
 
+@given(SHAPES, st.sampled_from([torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64]))
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_kept_data_of_any_shape_come_back_as_they_were(
+    own_cache: Path, shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    split = Split((torch.arange(3 * int(np.prod(shape))).view(3, *shape) % 200).to(dtype), [0, 1, 1], [7, 5, 6])
+    data = Dataset("own", ("a", "b"), split, split, split)
+    found = open_data("called otherwise", digest=store(data)).test
+    assert found.raw.dtype == dtype
+    for name in ("raw", "labels", "indices"):
+        assert torch.equal(getattr(found, name), getattr(split, name))
+
+
+def test_what_was_made_of_a_named_data_set_is_ones_own(mnist: Dataset) -> None:
+    """`replace` keeps the name, and the files of that name hold something else."""
+    few = replace(mnist, test=mnist.test.take(torch.arange(9)))
+    assert mnist.is_named
+    assert not few.is_named
+    assert lc.build_model("softmax", mnist).spec.dataset == "mnist"
+    with pytest.raises(InputError, match="built for no named data set"):
+        lc.export(lc.build_model("softmax", few), "nowhere")
+
+
 def test_damaged_kept_data_are_not_believed(own_cache: Path) -> None:
     data = sensors()
     digest = store(data)
@@ -177,14 +302,22 @@ class Sensors:
         return Raw(("low", "middle", "high"), (train.raw, train.labels), (test.raw, test.labels))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_data_set_is_registered_and_loads_by_its_name() -> None:
     register_dataset("own-sensors", Sensors())
     try:
         data = load_dataset("own-sensors")
         assert (len(data.train), len(data.validation), len(data.test)) == (100, 20, 60)
         assert data.shape == (8,)
+        assert data.digest == load_dataset("own-sensors").digest
+        assert not set(data.train.indices.tolist()) & set(data.validation.indices.tolist())
+        assert data.validation.labels.bincount().tolist() in ([7, 7, 6], [7, 6, 7], [6, 7, 7])
+        assert not torch.equal(data.validation.indices, load_dataset("own-sensors", split_seed=1).validation.indices)
         with pytest.raises(InputError, match="reads itself"):
             load_dataset("own-sensors", root="/tmp")
+        register_dataset("own-sensors", SimpleNamespace(read=lambda: (1, 2)))
+        with pytest.raises(InputError, match="must give Raw"):
+            load_dataset("own-sensors")
     finally:
         del DATASETS._entries["own-sensors"]
     with pytest.raises(InputError, match="needs a read"):
@@ -212,6 +345,81 @@ def test_variance_far_from_zero_is_that_near_it() -> None:
     near, far = (rank(None, table(shift=shift), criterion="variance").scores for shift in (0.0, 1e9))
     torch.testing.assert_close(near[:-1], far[:-1], rtol=1e-5, atol=0)
     assert float(far[-1]) == 0
+
+
+@pytest.mark.parametrize("criterion", ["anova-f", "extra-trees", "mutual-information", "non-constant"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_controls_do_not_mind_where_zero_is(criterion: str, dtype: torch.dtype) -> None:
+    """A temperature in kelvin ranks as one in degrees Celsius; whole steps are exact in every type here."""
+    raw = (4 * table().raw).round().clamp(-60, 60)
+    near, far = Split(raw.to(dtype), table().labels), Split((raw + 2.0**20).double(), table().labels)
+    found = [rank(None, split, criterion=criterion).scores for split in (near, far)]
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("search", [exchange, refine])
+def test_searches_do_not_mind_where_zero_is(search: Callable[..., Ranking]) -> None:
+    raw, start = table().raw, Ranking.from_scores("start", torch.arange(8.0), (8,))
+    found = [search(start, Split(raw + shift, table().labels), 2) for shift in (0.0, 1e6)]
+    assert torch.equal(found[0].order, found[1].order)
+    assert set(found[0].order[:2].tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("architecture", ["softmax", "mlp-300-100"])
+@pytest.mark.parametrize("shape", [(8,), (2, 4), (2, 2, 2)])
+def test_networks_masks_and_removal_take_any_shape(architecture: str, shape: tuple[int, ...]) -> None:
+    data = replace(
+        sensors(), **{name: part.with_raw(part.raw.view(-1, *shape)) for name, part in parts_of(sensors()).items()}
+    ).standardised()
+    network = lc.fit(lc.build_model(architecture, data), data, recipe=lc.Recipe(epochs=30, batch_size=20))
+    assert lc.evaluate(network, data.test).accuracy > 0.8
+    mask = rank(network, data.train).mask(keep=3)
+    assert {0, 1} <= set(mask.indices.tolist())
+    small, inputs = lc.prune_inputs(network, mask), data.test.inputs
+    torch.testing.assert_close(small(mask.apply(inputs)), network(mask.remove(inputs)))
+    relevance = lc.attribute_images(network, inputs, "lrp-0")
+    statistics = PixelStatistics.of(data.train)
+    for fill in ("zero", "mean"):
+        removed = lc.remove_features(
+            network, inputs, data.test.labels, relevance, lc.Removal(fill=fill), 0.25, statistics=statistics
+        )
+        assert removed.gap.estimate > 0
+    curves = lc.perturbation_curves(
+        network, inputs, data.test.labels, {"lrp-0": relevance}, lc.Removal(), 4, statistics=statistics
+    )
+    assert curves.area_between("lrp-0").estimate > 0
+    for removal, words in (
+        (lc.Removal(fill="noise"), r"values in \[0, 1\]"),
+        (lc.Removal(fill="road"), r"values in \[0, 1\]|needs images"),
+        (lc.Removal(scope="lit"), "values below it"),
+        (lc.Removal(scope="active"), "values below it"),
+    ):
+        with pytest.raises(InputError, match=words):
+            lc.remove_features(network, inputs, data.test.labels, relevance, removal, statistics=statistics)
+
+
+def test_an_export_of_a_table_predicts_numbers_of_any_size(tmp_path: Path) -> None:
+    data = sensors(input_names=tuple("abcdefgh"))
+    network = lc.fit(lc.build_model("softmax", data), data, recipe=lc.Recipe(epochs=30, batch_size=20))
+    card = lc.export(network, tmp_path / "out", data=data).card
+    assert "range" not in card["input"]["normalisation"]
+    classes, _ = predict(tmp_path / "out", data.test.inputs)
+    right = [data.classes[i] for i in network(data.test.inputs).argmax(1).tolist()]
+    assert classes == right
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_an_export_scales_what_it_is_given_as_its_data_were(per_channel: bool, tmp_path: Path) -> None:
+    raw = replace(sensors(), **{k: part.with_raw(part.raw.view(-1, 2, 4)) for k, part in parts_of(sensors()).items()})
+    data = raw.standardised(per_channel=per_channel)
+    network = lc.fit(lc.build_model("softmax", data), data, recipe=lc.Recipe(epochs=30, batch_size=20))
+    lc.export(network, tmp_path / "out", data=data)
+    classes, _ = predict(tmp_path / "out", raw.test.inputs)
+    assert classes == [data.classes[i] for i in network(data.test.inputs).argmax(1).tolist()]
+
+
+def parts_of(data: Dataset) -> dict[str, Split]:
+    return {name: getattr(data, name) for name in ("train", "validation", "test")}
 
 
 @pytest.mark.parametrize("strategy", ["elimination", "exchange"])

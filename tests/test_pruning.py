@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lrp_core.errors import InputError, LrpError, UnsupportedLayer
-from lrp_core.layers import Frame, Scatter
 from lrp_core.models import ARCHITECTURES, ModelSpec, Network, build_model
 from lrp_core.pruning import PixelMask, PrunedNetwork, build_pruned, prune_inputs
+from lrp_core.pruning.layers import Frame, Scatter
 
 from .support import check_sentence, frozen, livened, stir, unchanged
 

@@ -166,7 +166,7 @@ def test_a_study_that_ranks_by_all_images_is_judged_by_halves(ledger: Ledger) ->
     assert "The study ranks by more, 240" in found.finding(100)
 
 
-def test_a_measurement_can_be_stopped_and_begins_anew(rankings: Rankings) -> None:
+def test_a_measurement_can_be_stopped_and_begins_again(rankings: Rankings) -> None:
     def stop(part: float, doing: str) -> None:
         raise Cancelled("enough")
 

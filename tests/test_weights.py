@@ -92,8 +92,10 @@ def test_saving_changes_nothing_and_holds_no_reference(tmp_path):
 
 
 def test_the_data_set_is_remembered(toy, tmp_path):
-    save_network(build_model("softmax", toy), tmp_path / "net")
-    assert load_network(tmp_path / "net").spec.dataset == "toy"
+    """If it loads by its name; data of one's own may bear the name of another."""
+    for data, name in ((toy.named(), "toy"), (toy, None)):
+        save_network(build_model("softmax", data), tmp_path / "net")
+        assert load_network(tmp_path / "net").spec.dataset == name
 
 
 @pytest.mark.parametrize("fill", [0.0, 0.1, -3.5, 1e-300])

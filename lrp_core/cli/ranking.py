@@ -6,10 +6,13 @@ import argparse
 import json
 import math
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .shared import Answer, asked_data, progress_bar, single_study
+
+if TYPE_CHECKING:
+    from ..data import Dataset
 
 
 def rank(arguments: argparse.Namespace) -> Answer:
@@ -76,8 +79,7 @@ def rank(arguments: argparse.Namespace) -> Answer:
     }
     lines = [f"{ranking.criterion}, {n_images:,} images of {data.name}: most important inputs first"]
     for place, position in enumerate(ranking.order[: arguments.top].tolist(), start=1):
-        row, column = divmod(position % (data.shape[1] * data.shape[2]), data.shape[2])
-        lines.append(f"  {place:>4}  row {row:>2}, column {column:>2}   score {ranking.scores[position]:.4g}")
+        lines.append(f"  {place:>4}  {_name_of(data, position)}   score {ranking.scores[position]:.4g}")
     if arguments.output is not None:
         if arguments.output.suffix == ".safetensors":
             ranking.save(arguments.output)
@@ -85,6 +87,18 @@ def rank(arguments: argparse.Namespace) -> Answer:
             write_atomic(arguments.output, json.dumps(values).encode())
         lines.append(f"whole ranking written to {arguments.output}")
     return Answer(values, "\n".join(lines))
+
+
+def _name_of(data: Dataset, position: int) -> str:
+    """What an input is called: its name, its place in the image, or its position."""
+    if data.input_names is not None:
+        return data.input_names[position]
+    if len(data.shape) != 3:
+        return f"input {position:>4}"
+    channels, height, width = data.shape
+    channel, place = divmod(position, height * width)
+    row, column = divmod(place, width)
+    return (f"channel {channel}, " if channels > 1 else "") + f"row {row:>2}, column {column:>2}"
 
 
 def compare(arguments: argparse.Namespace) -> Answer:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..errors import InputError, check_choice
-from .shared import Answer, asked_data, asked_root, progress_bar
+from .shared import Answer, asked_data, progress_bar, single_study
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +29,7 @@ _SETTING = ["criterion", "ranking", "scope", "fill"]
 
 def remove(arguments: argparse.Namespace) -> Answer:
     from ..evaluation import PixelStatistics
+    from ..study import plan
     from ..study.stages import base_network
 
     criteria = _criteria(arguments)
@@ -39,7 +40,7 @@ def remove(arguments: argparse.Namespace) -> Answer:
         raise InputError(f"--steps must be at least 1, not {arguments.steps}")
     data = asked_data(arguments)
     test = data.test if arguments.images is None else data.test.sample(arguments.images, seed=arguments.seed)
-    base = _base(arguments, data)
+    base = plan(single_study(arguments, data), data)[0].base
     network = base_network(base)
     statistics = PixelStatistics.of(data.train)
     relevance = _relevance(arguments, network, base, test, criteria)
@@ -99,22 +100,6 @@ def _share(percent: float) -> float:
     if not 0 < percent < 100:
         raise InputError(f"the share removed must be above 0 and below 100 per cent, not {percent:g}")
     return percent / 100
-
-
-def _base(arguments: argparse.Namespace, data: Dataset) -> Base:
-    """What the network is trained from: the same as in a study, so that it comes from the cache if one was run."""
-    from ..study import plan, preset
-
-    study = preset(
-        "full",
-        data,
-        root=asked_root(arguments),
-        n_train=arguments.train_images,
-        architecture=arguments.model,
-        seeds=(arguments.seed,),
-        epochs=arguments.epochs,
-    )
-    return plan(study, data)[0].base
 
 
 def _ranking(base: Base) -> Ranking:

@@ -49,21 +49,22 @@ def progress_bar(title: str, total: int, unit: str) -> Iterator[Callable[..., No
 
 
 def single_study(arguments: argparse.Namespace, data: Dataset) -> Study:
-    """A study of one criterion and seed, for commands that need a single trial or network of it."""
+    """A study of one seed, and of one criterion where one was asked for: it leads to a single trial or network."""
     from ..study import preset
 
+    asked = vars(arguments)
     return preset(
         "full",
         data,
         root=asked_root(arguments),
         n_train=arguments.train_images,
         architecture=arguments.model,
-        criteria=(arguments.criterion,),
+        criteria=(asked["criterion"],) if "criterion" in asked else None,
         strategies=("one-shot",),
         seeds=(arguments.seed,),
-        statistic=arguments.statistic,
-        start=arguments.start,
-        rank_images=arguments.images,
+        statistic=asked.get("statistic"),
+        start=arguments.start if "criterion" in asked else None,
+        rank_images=arguments.images if "criterion" in asked else None,
         epochs=arguments.epochs,
     )
 

@@ -72,9 +72,10 @@ def load_dataset(
     """Load a data set by name, with a stratified, seeded train / validation split.
 
     `root` is a folder with the archives (`*.gz`, EMNIST's `gzip.zip`) or with torchvision's unpacked layout. Without
-    one, `$LRP_DATA/<name>`, `$LRP_DATA`, `data/<name>` of the checkout and the cache are tried. `download=True` lets torchvision fetch what is lacking. A given `root` is only read. Archives
-    are verified by MD5 and unpacked under `cache/data`, and the finished splits kept there: from then on all
-    processes share one copy in memory. The last two data sets asked for stay loaded.
+    one, `$LRP_DATA/<name>`, `$LRP_DATA`, `data/<name>` of the checkout and the cache are tried. `download=True` lets
+    torchvision fetch what is lacking. A given `root` is only read. Archives are verified by MD5 and unpacked under
+    `cache/data`, and the finished splits kept there: from then on all processes share one copy in memory. The last two
+    data sets asked for stay loaded. A data set of your own is read each time, and has no `root`.
 
     Raises `InputError` for an unknown name and `StorageError` for a missing, truncated or altered file.
     """
@@ -82,7 +83,12 @@ def load_dataset(
     if not isinstance(source, Source):
         if root is not None:
             raise InputError(f"data set {name!r} reads itself: leave the folder {root} out")
-        return _split(name, source.read(), split_seed)
+        raw = source.read()
+        if not isinstance(raw, Raw):
+            raise InputError(
+                f"read() of data set {name!r} must give Raw(classes, train, test), not {type(raw).__name__}"
+            )
+        return _split(name, raw, split_seed)
     folder = Path(root).expanduser().resolve() if root is not None else None
     given = os.environ.get("LRP_DATA") if folder is None else None
     return _load(name, folder, split_seed, download, cache_dir("data"), given)
@@ -115,7 +121,7 @@ def _load(name: str, root: Path | None, split_seed: int, download: bool, cache: 
         source = DATASETS.find(name)
         assert isinstance(source, Source), "the others are not cached"
         raw = source.read(name, root, download=download)
-        found = replace(_split(name, raw, split_seed), is_named=True)
+        found = _split(name, raw, split_seed).named()
         prepared.write(found, place, split_seed, raw.files)
     return found
 
@@ -152,8 +158,8 @@ def open_data(name: str, root: str | None = None, digest: str = "") -> Dataset:
     """
     found = provided(digest) or _stored(digest, cache_dir("data"))
     if found is not None:
-        return found
-    if name not in DATASETS:
+        return found if found.name == name else replace(found, name=name)
+    if digest and name not in DATASETS:
         raise StorageError(
             f"the data set {name!r} of this study is not here: give it again, as run(study, data=...), and it is kept"
         )

@@ -37,7 +37,7 @@ def read(name: str, root: Path | None, split_seed: int) -> Dataset | None:
             if any(_stamp(Path(source)) != stamp for source, stamp in meta["files"].items()):
                 return None
             train, validation, test = (Split(*(file.get_tensor(f"{s}.{part}") for part in _PARTS)) for s in _SPLITS)
-            data = Dataset(name, tuple(meta["classes"]), train, validation, test, is_named=True)
+            data = Dataset(name, tuple(meta["classes"]), train, validation, test).named()
     except (SafetensorError, LrpError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return data if data.digest == meta["digest"] else None
@@ -86,7 +86,16 @@ def write_own(data: Dataset) -> None:
 
 
 def _tensors(data: Dataset) -> dict[str, Tensor]:
-    return {f"{s}.{p}": getattr(getattr(data, s), field).contiguous() for s in _SPLITS for p, field in _PARTS.items()}
+    """Every tensor by the name that it has in a file; safetensors takes none that share memory, as parts of one do."""
+    tensors: dict[str, Tensor] = {}
+    seen = set()
+    for split in _SPLITS:
+        for part, field in _PARTS.items():
+            tensor = getattr(getattr(data, split), field).contiguous()
+            place = tensor.untyped_storage().data_ptr()
+            tensors[f"{split}.{part}"] = tensor.clone() if place in seen else tensor
+            seen.add(place)
+    return tensors
 
 
 def _own_path(digest: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,10 +21,11 @@ from ..extras import from_extra
 class Split:
     """One part of a data set.
 
-    `raw` [n, *shape] holds the inputs as they are kept: bytes, which stand for numbers in [0, 1] (pixels), or numbers,
+    `raw` [n, *shape] holds the inputs as they are kept: bytes, which stand for numbers in [0, 1] (pixels), or floats,
     which stand for themselves. `labels` [n] are classes, counted from 0, and `indices` [n] the position of each row in
-    the set that it came from (default: 0, 1, ...). Tensors and NumPy arrays of any number type are taken. Raises
-    `InputError` for lengths that differ, labels that are no classes, or values that are not finite.
+    the set that it came from (default: 0, 1, ...). Tensors, arrays and tables of any number type are taken; whole
+    numbers other than bytes become floats. Raises `InputError` for lengths that differ, labels that are no classes, or
+    values that are not finite.
     """
 
     raw: Shaped[Tensor, "n *shape"]
@@ -32,18 +33,9 @@ class Split:
     indices: Int64[Tensor, " n"] = None  # type: ignore[assignment]
 
     def __init__(self, raw: Any, labels: Any, indices: Any = None) -> None:
-        raw = _tensor(raw)
-        if raw.ndim < 2:
-            raise InputError(f"inputs must have a row for each example, [n, ...], not shape {tuple(raw.shape)}")
-        if raw.is_complex() or raw.dtype == torch.bool:
-            raise InputError(f"inputs must be bytes or numbers, not {raw.dtype}")
-        if raw.is_floating_point() and not bool(torch.isfinite(raw).all()):
-            bad = (~torch.isfinite(raw)).flatten(1).any(1).nonzero().flatten()
-            raise InputError(f"row {int(bad[0])} holds NaN or infinity ({len(bad)} such rows): clean the inputs first")
-        classes = _classes(_tensor(labels), len(raw))
-        places = torch.arange(len(raw)) if indices is None else _tensor(indices).to(torch.int64)
-        if len(places) != len(raw):
-            raise InputError(f"there are {len(raw)} rows of inputs but {len(places)} indices")
+        raw = _inputs(_tensor(raw, "inputs"))
+        classes = _classes(_tensor(labels, "labels"), len(raw))
+        places = torch.arange(len(raw)) if indices is None else _places(_tensor(indices, "indices"), len(raw))
         for name, value in (("raw", raw), ("labels", classes), ("indices", places)):
             object.__setattr__(self, name, value)
 
@@ -107,12 +99,56 @@ class Split:
         return self.take(torch.from_numpy(positions))
 
 
-def _tensor(values: Any) -> Tensor:
-    """Values as a tensor on the CPU. Raises `InputError` for what is no array of numbers."""
-    try:
-        return torch.as_tensor(np.array(values) if isinstance(values, list | tuple) else values).detach().cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"inputs and labels must be arrays of numbers: {str(error).splitlines()[0]}") from error
+def _tensor(values: Any, kind: str) -> Tensor:
+    """Values as a tensor on the CPU; only what torch cannot share is copied. Raises `InputError` for no numbers."""
+    if not isinstance(values, Tensor):
+        try:
+            array = np.asarray(values)
+        except ValueError as error:
+            raise InputError(f"{kind} must be one array of numbers, with rows of one length: {error}") from error
+        if array.dtype.kind not in "buif":
+            raise InputError(f"{kind} must be numbers, not {array.dtype}")
+        wide = array.dtype.kind == "f" and array.dtype.itemsize > 8
+        # An axis of length 1 may have a negative stride in an array that calls itself contiguous.
+        shares = array.flags.writeable and array.flags.c_contiguous and min(array.strides, default=0) >= 0
+        if wide or not shares or not array.dtype.isnative:
+            array = np.array(array, dtype=np.float64 if wide else array.dtype.newbyteorder("="), order="C")
+        return torch.from_numpy(array)
+    if values.layout != torch.strided or values.is_meta or values.is_complex() or values.is_quantized:
+        raise InputError(
+            f"{kind} must be a plain tensor of numbers, not {values.layout} {values.dtype} {values.device}"
+        )
+    return values.detach().cpu()
+
+
+def _inputs(raw: Tensor) -> Tensor:
+    """Bytes or finite floats. Raises `InputError`."""
+    if raw.ndim < 2:
+        raise InputError(f"inputs must have a row for each example, [n, ...], not shape {tuple(raw.shape)}")
+    if 0 in raw.shape[1:]:
+        raise InputError(f"each row must hold at least one input, not shape {tuple(raw.shape[1:])}")
+    if raw.dtype == torch.uint8:
+        return raw
+    if not raw.is_floating_point():
+        raw = raw.to(torch.float32 if raw.dtype.itemsize < 4 else torch.float64)
+    finite = torch.isfinite(raw.float())
+    if not bool(finite.all()):
+        bad = (~finite).flatten(1).any(1).nonzero().flatten()
+        raise InputError(
+            f"row {int(bad[0])} holds NaN, infinity or more than float32 can hold ({len(bad)} such rows): "
+            "clean the inputs first"
+        )
+    return raw
+
+
+def _places(indices: Tensor, n: int) -> Tensor:
+    """Indices as int64. Raises `InputError`."""
+    if indices.shape != (n,):
+        raise InputError(f"there are {n} rows of inputs but indices of shape {tuple(indices.shape)}")
+    whole = indices.to(torch.int64)
+    if indices.is_floating_point() and not bool((indices == whole).all()):
+        raise InputError("indices must be whole numbers, the position of each row in the set that it came from")
+    return whole
 
 
 def _classes(labels: Tensor, n: int) -> Tensor:
@@ -130,23 +166,48 @@ def _classes(labels: Tensor, n: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Scaler:
-    """What was taken off each input, and what it was divided by; flat, one number for each input."""
+    """What was taken off the inputs, and what they were divided by: one number for each input, or for each channel.
+
+    Raises `InputError` for lengths that differ, or a scale that nothing can be divided by.
+    """
 
     mean: tuple[float, ...]
     scale: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.scale):
+            raise InputError(f"a scaler needs a scale for each mean, not {len(self.scale)} for {len(self.mean)}")
+        if not all(map(math.isfinite, (*self.mean, *self.scale))) or not all(s > 0 for s in self.scale):
+            raise InputError("a scaler needs finite means and scales above 0")
+
     @classmethod
-    def fit(cls, split: Split) -> Scaler:
-        """Mean and standard deviation of every input over a split; one that never varies is not scaled."""
-        values = split.inputs.flatten(1).double()
-        scale = values.std(0, correction=0)
-        scale = scale.where(scale > 0, 1.0)
-        return cls(tuple(values.mean(0).tolist()), tuple(scale.tolist()))
+    def fit(cls, split: Split, *, per_channel: bool = False) -> Scaler:
+        """Mean and standard deviation of every input over a split, or of every channel (the first axis of an input).
+
+        One that never varies is not scaled. Raises `InputError` for an empty split.
+        """
+        if len(split) == 0:
+            raise InputError("there is nothing to fit a scaler to: the split is empty")
+        values = split.inputs.transpose(0, 1).flatten(1) if per_channel else split.inputs.flatten(1).T
+        means, scales = [], []
+        for part in torch.split(values, 100):  # some inputs at a time, since twice the precision takes twice the memory
+            numbers = part.double()
+            means.append(numbers.mean(1))
+            scales.append(numbers.std(1, correction=0).masked_fill((part == part[:, :1]).all(1), 1.0))
+        return cls(tuple(torch.cat(means).tolist()), tuple(torch.cat(scales).tolist()))
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether this is a scaler for inputs of a shape."""
+        return len(self.mean) in (math.prod(shape), shape[0])
 
     def apply(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
-        """(inputs - mean) / scale."""
-        mean, scale = (torch.tensor(v, dtype=torch.float64).view(inputs.shape[1:]) for v in (self.mean, self.scale))
-        return ((inputs.double() - mean) / scale).float()
+        """(inputs - mean) / scale. Raises `InputError` for inputs of another shape."""
+        shape = tuple(inputs.shape[1:])
+        if not self.fits(shape):
+            raise InputError(f"the scaler is for {len(self.mean)} inputs or channels, not for inputs of shape {shape}")
+        own = shape if len(self.mean) == math.prod(shape) else (shape[0], *[1] * (len(shape) - 1))
+        mean, scale = (torch.tensor(v, dtype=torch.float64).view(own) for v in (self.mean, self.scale))
+        return torch.cat([((part.double() - mean) / scale).float() for part in torch.split(inputs, 1000)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +215,8 @@ class Dataset:
     """A named data set: `shape` is that of one input, `classes` the name of each class.
 
     `input_names` are those of the inputs, flat, where they have some (the columns of a table). `scaler` says what the
-    inputs were standardised by, so that an input removed, 0, is its mean. `is_named` says that `load_dataset` gave it.
+    inputs were standardised by, so that an input removed, 0, is its mean. `is_named` says that this very object came
+    from the project's own files by `load_dataset`: what `replace` makes of it is data of your own.
     `digest` identifies the exact values and split, for cache keys. The test split is for final figures only. Raises
     `InputError` for splits of different shapes, a class without a name, or names that do not fit.
     """
@@ -166,13 +228,16 @@ class Dataset:
     test: Split
     input_names: tuple[str, ...] | None = None
     scaler: Scaler | None = None
-    is_named: bool = False
+    is_named: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         for name, part in parts.items():
             if part.shape != self.shape:
                 raise InputError(f"the {name} split has inputs of shape {part.shape}, the train split {self.shape}")
+            if part.is_bytes != self.train.is_bytes:
+                kinds = ["bytes" if p.is_bytes else "floats" for p in (part, self.train)]
+                raise InputError(f"the {name} split holds {kinds[0]} and the train split {kinds[1]}: give all alike")
             if len(part) and int(part.labels.max()) >= len(self.classes):
                 raise InputError(
                     f"the {name} split has class {int(part.labels.max())}, and there are {len(self.classes)} class "
@@ -180,6 +245,10 @@ class Dataset:
                 )
         if self.input_names is not None and len(self.input_names) != self.n_inputs:
             raise InputError(f"there are {self.n_inputs} inputs but {len(self.input_names)} names for them")
+        if self.scaler is not None and not self.scaler.fits(self.shape):
+            raise InputError(
+                f"the scaler is for {len(self.scaler.mean)} inputs or channels, not for shape {self.shape}"
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -190,20 +259,32 @@ class Dataset:
         """Number of inputs of a network on this data (784 for MNIST)."""
         return math.prod(self.shape)
 
-    def standardised(self) -> Dataset:
-        """The same data with every input of mean 0 and standard deviation 1 over the training split."""
-        scaler = Scaler.fit(self.train)
+    def standardised(self, *, per_channel: bool = False) -> Dataset:
+        """The same data with every input, or channel, of mean 0 and standard deviation 1 over the training split.
+
+        Raises `InputError` for data that were standardised before.
+        """
+        if self.scaler is not None:
+            raise InputError("these data are standardised already")
+        scaler = Scaler.fit(self.train, per_channel=per_channel)
         parts = {
             name: getattr(self, name).with_raw(scaler.apply(getattr(self, name).inputs))
             for name in ("train", "validation", "test")
         }
-        return replace(self, **parts, scaler=scaler, is_named=False)
+        return replace(self, **parts, scaler=scaler)
+
+    def named(self) -> Dataset:
+        """The same data, marked as those that `load_dataset` gives by their name."""
+        data = replace(self)
+        object.__setattr__(data, "is_named", True)
+        return data
 
     @cached_property
     def digest(self) -> str:
         described: tuple[Any, ...] = (self.shape, self.classes)
         if not self.train.is_bytes or self.input_names is not None or self.scaler is not None:
-            described += (str(self.train.raw.dtype), self.input_names, self.scaler)
+            types = tuple(str(part.raw.dtype) for part in (self.train, self.validation, self.test))
+            described += (types, self.input_names, self.scaler)
         state = hashlib.blake2b(repr(described).encode(), digest_size=16)
         for split in (self.train, self.validation, self.test):
             for tensor in (split.raw, split.labels, split.indices):

@@ -39,8 +39,8 @@ def attribute_images(
     explain the same function of the logits as relevance does, which `start` names (for "one-hot" the logit). A
     `Ranking` is one mask for the whole data set: every image gets its order. `target` [n] is the explained class
     (default: the predicted one); `seed` is that of criteria that draw something. `on_batch(images done)` reports
-    progress. Raises `InputError` for an unknown criterion, and for images that are not in [0, 1] or that the network
-    does not take.
+    progress. Raises `InputError` for an unknown criterion, and for images that are not finite, that are bytes, or that
+    the network does not take.
     """
     check_images(images, model)
     if target is not None:

@@ -10,15 +10,25 @@ from ..models import Network
 
 
 def check_images(images: Tensor, model: nn.Module | None = None) -> None:
-    """Raise `InputError` unless these are images in [0, 1], at least one, of the shape that `model` takes."""
+    """Raise `InputError` unless these are finite floats, at least one row, of the shape that `model` takes.
+
+    Images that only hold whole numbers above 1 are bytes that someone forgot to divide, and refused too.
+    """
     if len(images) == 0:
         raise InputError("there are no images to work with")
-    if not images.is_floating_point() or not bool(((images >= 0) & (images <= 1)).all()):
+    if not images.is_floating_point() or not bool(torch.isfinite(images).all()) or _are_bytes(images):
         raise InputError("images must be finite values in [0, 1]: look for NaN, and divide bytes by 255")
     if isinstance(model, Network) and tuple(images.shape[1:]) != model.spec.shape:
         raise InputError(
             f"the network takes inputs of shape {model.spec.shape}, the images are of {tuple(images.shape[1:])}"
         )
+
+
+def _are_bytes(images: Tensor) -> bool:
+    if images.ndim != 4:
+        return False
+    low, high = (float(end) for end in images.aminmax())
+    return low >= 0 and 1 < high <= 255 and bool((images == images.round()).all())
 
 
 def check_attributions(images: Tensor, attributions: Tensor) -> None:

@@ -87,11 +87,11 @@ class Fill:
 def make_fill(
     name: str, images: Float[Tensor, "n *shape"], *, mean: Float[Tensor, "*shape"] | None = None, seed: int = 0
 ) -> Fill:
-    """The fill of that name for a set of images in [0, 1].
+    """The fill of that name for a set of images, or of other inputs.
 
     "mean" needs the `mean` image of the training images, "road" uses it where nothing else is left. `seed` draws the
-    noise of "noise" and "road": image i has the same noise however many pixels it loses. Raises `InputError` for an
-    unknown name, or where a fill needs what it is not given.
+    noise of "noise" and "road", which are for values in [0, 1]: image i has the same noise however many pixels it
+    loses. Raises `InputError` for an unknown name, or where a fill needs what it is not given.
     """
     check_choice("fill", name, FILLS)
     random = generator(seed, f"fill {name}")
@@ -100,6 +100,12 @@ def make_fill(
         raise InputError(f"the mean image has shape {tuple(mean.shape)}, the images have {shape}")
     if name in ("blur", "road") and len(shape) != 3:
         raise InputError(f"fill {name!r} needs images (channels, height, width), not inputs of shape {shape}")
+    if name in ("noise", "road") and images.numel():
+        low, high = (float(end) for end in images.aminmax())
+        if not 0 <= low <= high <= 1:
+            raise InputError(
+                f"the noise of fill {name!r} is for values in [0, 1], not in [{low:g}, {high:g}]: use mean"
+            )
     match name:
         case "zero":
             values = images.new_zeros(1, *shape)

@@ -122,11 +122,14 @@ def find_candidates(
 ) -> Bool[Tensor, "m *shape"] | None:
     """Which inputs of the images are in question in a scope: None for all, [1, *shape] or one row for each image.
 
-    Raises `InputError` for an unknown scope, an image without any lit pixel, or no pixel that training images light.
+    Raises `InputError` for an unknown scope, an image without any lit pixel, no pixel that training images light, or
+    inputs below 0, for which there is no such thing as lit.
     """
     check_choice("scope", scope, SCOPES)
     if scope == "all":
         return None
+    if bool((images < 0).any()):
+        raise InputError(f"scope {scope!r} is about pixels above 0, and these inputs have values below it: use all")
     if scope == "lit":
         lit = images > 0
         blank = ~lit.flatten(1).any(1)

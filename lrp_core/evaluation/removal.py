@@ -212,8 +212,8 @@ def make_removed(
     """The three images of every image, with `attributions` [n, *shape] saying what is relevant.
 
     `statistics` are those of the training images, which scope "active" and fill "mean" need. Raises `InputError` for a
-    share that is not between 0 and 1, images that are not in [0, 1], attributions that are of another shape or not
-    finite, or an image that the scope leaves nothing of.
+    share that is not between 0 and 1, images that are not finite or are bytes, attributions that are of another shape
+    or not finite, an image that the scope leaves nothing of, or a fill or scope that is for other values.
     """
     parts = [made for _, made in each_block(images, attributions, removal, share, statistics)]
     names = ("images", "removed", "tied")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data import Split
 from ..errors import InputError
 from ..extras import from_extra
-from ..models import Network, build_from_spec
+from ..models import build_from_spec, needed_spec, spec_of
 from ..training import Recipe, evaluate, fit
 from .checks import check_share
 from .curves import ORDERS
@@ -44,7 +44,7 @@ class Retrain:
 
 
 def roar(
-    network: Network,
+    network: nn.Module,
     train: Split,
     test: Split,
     attribute: Attribute,
@@ -59,12 +59,13 @@ def roar(
     At each share the most relevant inputs (order "MoRF") and the least relevant ones ("LeRF") are removed from training
     and test images alike, and networks of the same architecture are trained from scratch. Share 0 is the baseline.
     One row for each order and share: mean `accuracy` over seeds with Student's t interval (NaN for one seed).
-    `on_network(networks trained)` reports progress. Raises `InputError` for a share that is not between 0 and 1, before
-    anything is trained.
+    `on_network(networks trained)` reports progress. Raises `InputError` for a share that is not between 0 and 1, or a
+    network that nobody can build again, before anything is trained.
     """
     with from_extra():
         import pandas as pd
 
+    needed_spec(spec_of(network))
     for share in shares:
         check_share(share)
     relevance = [attribute(split.images) for split in (train, test)]
@@ -83,7 +84,7 @@ def roar(
 
 
 def mask_leak(
-    network: Network,
+    network: nn.Module,
     train: Split,
     test: Split,
     attribute: Attribute,
@@ -102,6 +103,7 @@ def mask_leak(
     with from_extra():
         import pandas as pd
 
+    needed_spec(spec_of(network))
     check_share(share)
     statistics = PixelStatistics.of(train)
     made = [_made(split, attribute(split.images), removal, share, statistics) for split in (train, test)]
@@ -148,12 +150,12 @@ class _Counter:
 
 
 def _retrained(
-    network: Network, train: Split, test: Split, inputs: tuple[Tensor, Tensor], retrain: Retrain, progress: _Counter
+    network: nn.Module, train: Split, test: Split, inputs: tuple[Tensor, Tensor], retrain: Retrain, progress: _Counter
 ) -> list[float]:
     """Test accuracy of one fresh network for each seed, trained and tested on `inputs` in place of the images."""
     accuracies = []
     for seed in retrain.seeds:
-        fresh = build_from_spec(network.spec, seed=seed)
+        fresh = build_from_spec(needed_spec(spec_of(network)), seed=seed)
         trained = fit(fresh, train, recipe=retrain.recipe, seed=seed, device="cpu", encode=lambda _: inputs[0])
         accuracies.append(evaluate(trained, test, device="cpu", encode=lambda _: inputs[1]).accuracy)
         progress.count()

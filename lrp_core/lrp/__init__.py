@@ -7,11 +7,13 @@ from .engine import Balance, Explainer, Explanation
 from .operations import Operation
 from .prepared import attribute
 from .reading import register
+from .ruled import OPERATION_RULES, Constant, Magnitude, SignalTakesAll, Taylor, Uniform
 from .rules import RULES, AlphaBeta, Epsilon, Flat, Gamma, Pass, Rule, WSquare, ZBox, Zero, ZPlus
 from .starts import STARTS
 
 __all__ = [
     "COMPOSITES",
+    "OPERATION_RULES",
     "RULES",
     "STARTS",
     "Affine",
@@ -21,6 +23,7 @@ __all__ = [
     "BySign",
     "ByWeight",
     "Composite",
+    "Constant",
     "Contributions",
     "Epsilon",
     "Explainer",
@@ -28,10 +31,14 @@ __all__ = [
     "Flat",
     "Gamma",
     "InBox",
+    "Magnitude",
     "OfLayer",
     "Operation",
     "Pass",
     "Rule",
+    "SignalTakesAll",
+    "Taylor",
+    "Uniform",
     "WSquare",
     "Weighted",
     "ZBox",

@@ -35,7 +35,7 @@ class Softmax(Ruled):
 
         def back(r: Relevance) -> Sequence[Relevance]:
             if self.rule == DEFAULTS["softmax"]:
-                return [Relevance.product(x, torch.zeros_like(x))]
+                return [Relevance.of(x, torch.zeros_like(x))]
             arrived = r.dense()
             finite = x.masked_fill(x == -torch.inf, 0)
             return [Relevance.of(x, finite * (arrived - s * arrived.sum(self.axis, keepdim=True)))]
@@ -46,7 +46,7 @@ class Softmax(Ruled):
         return True
 
     def gives_product(self, arriving: bool) -> bool:
-        return self.rule == DEFAULTS["softmax"]
+        return False
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ A composite is a list of assignments; the first one that fits a layer gives its 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import get_args
@@ -69,8 +69,8 @@ class At:
 
     def fits(self, layer: Affine, name: str, position: int, total: int, reads_input: bool = False) -> bool:
         return (
-            (reads_input or not self.input)
-            and not isinstance(self.rule, OperationRule)
+            not isinstance(self.rule, OperationRule)
+            and (reads_input or not self.input)
             and (self.kind is None or layer.kind == self.kind)
             and (self.name is None or fnmatchcase(name, self.name))
             and (self.position is None or self.position in (position, position - total))
@@ -84,7 +84,9 @@ class At:
         asked = self.kind == kind or (
             self.kind is None and kind != "sum" and isinstance(self.rule, tuple(OPERATION_RULES[kind].values()))
         )
-        return asked and self.position is None and (self.name is None or fnmatchcase(name, self.name))
+        return (
+            asked and self.position is None and not self.input and (self.name is None or fnmatchcase(name, self.name))
+        )
 
 
 class Composite:
@@ -96,16 +98,15 @@ class Composite:
         self.assignments = assignments
 
     def rules_for(
-        self, layers: list[tuple[str, Affine]], reading: Collection[int] = (), others: Collection[str] = ()
+        self, layers: list[tuple[str, Affine]], reading: Collection[int] = (), operations: Sequence[str] = ()
     ) -> list[Rule]:
-        """The rule of every layer that needs one; `reading` are the places of those that read the network's input.
-
-        `others` are the names of the steps that are no such layers.
+        """The rule of every layer that needs one; `reading` are the places of those that read the network's input,
+        `operations` the names of the steps without weights that a composite may give a rule.
 
         Raises `UnsupportedLayer` for a layer that none fits, and `InputError` for an assignment to a name or position
         that the network does not have.
         """
-        self._check([name for name, _ in layers], others)
+        self._check([name for name, _ in layers], operations)
         found = []
         for position, (name, layer) in enumerate(layers):
             where = (layer, name, position, len(layers), position in reading)
@@ -117,17 +118,17 @@ class Composite:
             found.append(rule)
         return found
 
-    def _check(self, names: list[str], others: Collection[str]) -> None:
-        """Raise `InputError` for an assignment that can fit no layer of the network, whatever is before it."""
-        for a in self.assignments:
-            if a.name is not None and not any(fnmatchcase(name, a.name) for name in (*names, *others)):
-                raise InputError(f"no layer is named {a.name!r}: choose among {', '.join(map(repr, names))}")
-            if a.position is not None and not -len(names) <= a.position < len(names):
-                raise InputError(f"the network has {len(names)} layers with weights, and none at position {a.position}")
-
     def rule_for_operation(self, kind: OperationKind, name: str) -> Rule:
         """The rule of an operation of that kind and name: that of the first assignment that fits, or the default."""
         return next((a.rule for a in self.assignments if a.fits_operation(kind, name)), DEFAULTS[kind])
+
+    def _check(self, names: list[str], operations: Sequence[str]) -> None:
+        """Raise `InputError` for an assignment that can fit no layer of the network, whatever is before it."""
+        for a in self.assignments:
+            if a.name is not None and not any(fnmatchcase(name, a.name) for name in (*names, *operations)):
+                raise InputError(f"no layer is named {a.name!r}: choose among {', '.join(map(repr, names))}")
+            if a.position is not None and not -len(names) <= a.position < len(names):
+                raise InputError(f"the network has {len(names)} layers with weights, and none at position {a.position}")
 
     def __str__(self) -> str:
         """Says which rule goes where; each assignment is for the layers that those before it have left."""

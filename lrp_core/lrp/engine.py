@@ -31,6 +31,7 @@ from .reading.graph import Ending, trace_logits
 from .reading.preparation import evaluated, tensors, versions
 from .reading.tracer import NeedsExample
 from .relevance import Relevance
+from .ruled import kind_of
 from .rules import Rule
 from .starts import Start, Target, start_relevance
 from .steps import Step, reading_the_input
@@ -95,6 +96,13 @@ class Explainer:
     its own logits are compared with those of the model. Raises `UnsupportedLayer` before anything is computed
     if the network holds an operation without a rule, or a layer for which the composite has none, and `InputError`
     for an unknown composite.
+
+    >>> import torch
+    >>> import lrp_core as lc
+    >>> net = lc.build_model("mlp-300-100", shape=(20,), n_classes=3)
+    >>> explanation = lc.Explainer(net, "lrp-0").explain(torch.rand(5, 20), 0)
+    >>> explanation.relevance.shape
+    torch.Size([5, 20])
     """
 
     def __init__(
@@ -186,8 +194,8 @@ class Explainer:
         layers = {i: (s.name, s.operation) for i, s in enumerate(steps) if isinstance(s.operation, Affine)}
         first = reading_the_input(steps)
         reading = {place for place, i in enumerate(layers) if i in first}
-        others = [s.name for i, s in enumerate(steps) if i not in layers]
-        found = self.composite.rules_for(list(layers.values()), reading, others)
+        operations = [s.name for s in steps if kind_of(s.operation) is not None]
+        found = self.composite.rules_for(list(layers.values()), reading, operations)
         self.rules = dict(zip(layers, found, strict=True))
         steps = ruled_operations(steps, self.composite)
         parts = prepare_rules(steps, self.rules)

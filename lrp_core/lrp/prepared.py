@@ -76,6 +76,15 @@ def attribute(
 
     What is prepared for a model and a composite is kept as long as the model lives and is as it was, so that calls in
     a loop cost what `Explainer.relevance` does.
+
+    >>> import torch
+    >>> import lrp_core as lc
+    >>> net = lc.build_model("lenet-5", shape=(1, 28, 28), n_classes=10)
+    >>> images = torch.rand(2, 1, 28, 28)
+    >>> lc.attribute(net, images, composite="epsilon-plus").shape
+    torch.Size([2, 1, 28, 28])
+    >>> lc.attribute(net, images, target="all").shape
+    torch.Size([2, 10, 1, 28, 28])
     """
     return explainer_for(model, composite).relevance(inputs, target, start)
 

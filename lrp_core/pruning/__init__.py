@@ -2,7 +2,7 @@
 
 from .files import load_network, save_network
 from .mask import PixelMask
-from .network import STRUCTURES, PrunedNetwork, Structure, build_pruned, prune_inputs
+from .network import STRUCTURES, PrunedNetwork, Structure, build_pruned, loses_columns, prune_inputs
 
 __all__ = [
     "STRUCTURES",
@@ -11,6 +11,7 @@ __all__ = [
     "Structure",
     "build_pruned",
     "load_network",
+    "loses_columns",
     "prune_inputs",
     "save_network",
 ]

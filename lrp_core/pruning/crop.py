@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, UnsupportedLayer
-from ..layers import Frame, Scatter
+from .layers import Frame, Scatter
 from .mask import PixelMask, crop_mask
 from .sequences import Named, check_hooks, copy_of_sequence, is_torchs_own, named_layers, runs_as, steps_of
 
@@ -38,7 +38,7 @@ def slice_dense(network: nn.Module, mask: PixelMask, fill: float) -> nn.Sequenti
 
 
 def take_columns(layer: nn.Linear, columns: Tensor, constant: Tensor, shifts: bool) -> nn.Linear:
-    """`layer` on some of its inputs, the other ones holding `constant` [inputs] for ever; with a bias if it `shifts`."""
+    """`layer` on some of its inputs, the others holding `constant` [inputs] for ever; with a bias if it `shifts`."""
     weight = layer.weight
     old_bias: Tensor | None = layer.bias
     shifts = shifts or old_bias is not None
@@ -91,7 +91,7 @@ class _Window:
 
 
 def slice_convolutional(steps: Named, mask: PixelMask, fill: float) -> nn.Sequential:
-    """A sequence of layers on the bounding box, exact: what the kept pixels cannot reach is constant and is kept as such.
+    """Layers on the bounding box, exact: what the kept pixels cannot reach is constant and is kept as such.
 
     Layer by layer, only the window of the feature map that depends on kept pixels is computed. Around it the
     map is what the network gives for an image of nothing but `fill`; as much of that as the next kernel

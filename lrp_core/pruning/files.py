@@ -16,11 +16,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..errors import InputError, LrpError, StorageError, storage_errors
-from ..models import ModelSpec, build_from_spec
+from ..models import ModelSpec, build_from_spec, spec_of
 from ..storage import write_atomic
 from .descriptions import build_layers, describe_layers
 from .mask import PixelMask
-from .network import PrunedNetwork, build_pruned, prune_inputs, spec_of
+from .network import PrunedNetwork, build_pruned, prune_inputs
 
 MAX_INPUTS = 2**24
 """A file that describes a network on more inputs than these is refused before anything is built."""
@@ -32,8 +32,8 @@ _META = "lrp_core"
 def describe(network: nn.Module) -> dict[str, Any]:
     """Everything but the tensors that is needed to build it again, as plain values for JSON.
 
-    One of the project's networks is known by its spec, one of torch's own layers by a list of them. Of any other one there
-    is only the name of its class: it has to be given again to `load_network`.
+    One of the project's networks is known by its spec, one of torch's own layers by a list of them. Of any other one
+    there is only the name of its class: it has to be given again to `load_network`.
     """
     pruned = network if isinstance(network, PrunedNetwork) else None
     spec = pruned.spec if pruned else spec_of(network)
@@ -92,10 +92,10 @@ def checksum(description: str, tensors: dict[str, Tensor]) -> str:
 def load_network(path: Path, network: nn.Module | None = None) -> nn.Module:
     """Read a network back, in evaluation mode.
 
-    A file that holds a module of one's own, other than a sequence of torch's layers, needs `network`: one that was built
-    in the same way, before pruning. It is not changed. Raises `StorageError` for a file that is missing, truncated, not of
-    this project, or whose tensors do not fit what it describes; nothing larger than the file itself is allocated before
-    that is known. Raises `InputError` if `network` is missing.
+    A file that holds a module of one's own, other than a sequence of torch's layers, needs `network`: one that was
+    built in the same way, before pruning. It is not changed. Raises `StorageError` for a file that is missing,
+    truncated, not of this project, or whose tensors do not fit what it describes; nothing larger than the file itself
+    is allocated before that is known. Raises `InputError` if `network` is missing.
     """
     with storage_errors("read", path):
         size = path.stat().st_size
@@ -137,6 +137,10 @@ def _skeleton(description: dict[str, Any], indices: Tensor | None, given: nn.Mod
         raise InputError(f"the kept pixels must be int64 positions, not {indices.dtype}")
     if "model" in description and given is None:
         return _of_spec(description, indices)
+    if isinstance(given, PrunedNetwork):
+        if indices is None or not torch.equal(indices, given.mask.indices):
+            raise InputError("the network that was given is pruned to other inputs: give the full one")
+        return copy.deepcopy(given)
     if given is None:
         full: nn.Module = build_layers(description["layers"])
     else:

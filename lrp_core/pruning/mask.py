@@ -12,8 +12,8 @@ from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 
 from ..errors import InputError
-from ..layers import Scatter
 from ..training import selects_pixels
+from .layers import Scatter
 
 
 @dataclass(frozen=True, eq=False)

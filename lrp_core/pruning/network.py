@@ -1,8 +1,8 @@
 """The smaller network that needs only the inputs that are kept.
 
 It takes the kept inputs alone, [n, k]. A dense first layer keeps their columns only, on every path from the input; a
-sequence that convolves runs on their bounding box. Neither computes with the other inputs at all. Any other network that
-convolves gets them back on a canvas: it computes the same, and as much as before.
+sequence that convolves runs on their bounding box. Neither computes with the other inputs at all. Any other network
+that convolves gets them back on a canvas: it computes the same, and as much as before.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from ..errors import InputError, UnsupportedLayer, check_choice
-from ..layers import Scatter
-from ..models import ModelSpec, build_from_spec
+from ..models import ModelSpec, build_from_spec, count_outputs, needed_spec, spec_of
 from ..training import selects_pixels
 from .crop import slice_convolutional, slice_dense
 from .descriptions import describe_layers
+from .layers import Scatter
 from .mask import PixelMask, crop_mask
 from .rewriting import is_sliced, slice_paths
 from .sequences import named_layers, steps_of
@@ -36,8 +36,8 @@ class PrunedNetwork(nn.Module):
 
     `structure` says how `body` came about: "sliced" out of a trained network, whose function on masked inputs it
     computes; "canvas", the trained network as it is behind a layer that puts kept inputs back into their places; or
-    "fresh" for the kept inputs. `spec` is that of the full network, if it has one; `layers` describes the full one, if it
-    is made of torch's own layers alone; `made_from` is the name of its class.
+    "fresh" for the kept inputs. `spec` is that of the full network, if it has one; `layers` describes the full one, if
+    it is made of torch's own layers alone; `made_from` is the name of its class.
     """
 
     def __init__(
@@ -82,12 +82,22 @@ def prune_inputs(network: nn.Module, mask: PixelMask, *, fill: float = 0.0) -> P
     it. Removed inputs count as `fill`. The weights are copies; `network` is not changed. In evaluation mode
     `small(mask.apply(x)) == network(mask.remove(x, fill))` up to rounding. Raises `InputError` if the mask is
     for another input shape, `UnsupportedLayer` for a network that starts with something else, by its name.
+
+    >>> import torch
+    >>> import lrp_core as lc
+    >>> net = lc.build_model("mlp-300-100", shape=(20,), n_classes=3)
+    >>> mask = lc.PixelMask(torch.tensor([2, 3, 7]), (20,))
+    >>> small, x = lc.prune_inputs(net, mask), torch.rand(5, 20)
+    >>> torch.allclose(small(mask.apply(x)), net(mask.remove(x)), atol=1e-5)
+    True
     """
     if isinstance(network, PrunedNetwork):
         raise InputError("the network is pruned already: prune the one that it was made from")
     spec = spec_of(network)
     if spec is not None:
         _check_mask(spec, mask)
+    else:
+        count_outputs(network, mask.shape)
     body, structure = _pruned(network, mask, fill)
     layers = None if spec is not None and spec.is_built_in else describe_layers(network)
     small = PrunedNetwork(body, mask, fill, structure, spec, layers, type(network).__name__)
@@ -116,9 +126,9 @@ def _pruned(network: nn.Module, mask: PixelMask, fill: float) -> tuple[nn.Module
 
 @torch.no_grad()
 def _check_same(network: nn.Module, small: PrunedNetwork) -> None:
-    """Raise `UnsupportedLayer` if the smaller network does not compute what the full one does: torch.fx sees no globals.
+    """Raise `UnsupportedLayer` if the smaller network does not compute what the full one does.
 
-    Networks of the project are tested to; those of others are tried on a few inputs.
+    torch.fx does not see all that Python can do. Networks of the project are tested; others are tried on a few inputs.
     """
     first = next(network.parameters(), torch.zeros(()))
     if first.is_meta:
@@ -126,14 +136,7 @@ def _check_same(network: nn.Module, small: PrunedNetwork) -> None:
     random = torch.Generator().manual_seed(0)
     x = torch.rand(3, *small.mask.shape, generator=random, dtype=torch.float64).to(first)
     full, less = (copy.deepcopy(model).eval() for model in (network, small))
-    try:
-        expected = full(small.mask.remove(x, small.fill))
-    except (RuntimeError, IndexError, ValueError) as error:
-        raise InputError(
-            f"the mask is for inputs of shape {small.mask.shape}, which {type(network).__name__} does not take: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-    found = less(small.mask.apply(x))
+    expected, found = full(small.mask.remove(x, small.fill)), less(small.mask.apply(x))
     close = max(1e-9, 100 * torch.finfo(expected.dtype).eps) * max(1.0, float(expected.abs().max()))
     if found.shape != expected.shape or not torch.allclose(found, expected, rtol=0.01, atol=close, equal_nan=True):
         raise UnsupportedLayer(
@@ -150,7 +153,7 @@ def loses_columns(network: nn.Module, shape: tuple[int, ...]) -> bool:
 
 
 def build_pruned(
-    spec: ModelSpec,
+    spec: ModelSpec | None,
     mask: PixelMask,
     *,
     fill: float = 0.0,
@@ -164,10 +167,7 @@ def build_pruned(
     box with the removed pixels in it set to `fill`. "sliced": of the form that `prune_inputs` gives. On the
     device "meta" its weights take no memory. Raises `InputError` for no spec, and for one that nobody can build.
     """
-    if spec is None:
-        raise InputError(
-            "a network of one's own is built again by a builder: register_model(name, builder), and build_model(name, data)"
-        )
+    spec = needed_spec(spec)
     _check_mask(spec, mask)
     check_choice("structure", structure, STRUCTURES)
     if structure == "sliced":
@@ -179,12 +179,6 @@ def build_pruned(
         layers, shape = [("scatter", Scatter(box.indices, box.shape, fill))], box.shape
     inner = build_from_spec(replace(spec, shape=shape), seed=seed, device=device)
     return PrunedNetwork(named_layers([*layers, *inner.named_children()]), mask, fill, "fresh", spec)
-
-
-def spec_of(network: nn.Module) -> ModelSpec | None:
-    """How to build a network again, None for one of one's own."""
-    spec = getattr(network, "spec", None)
-    return spec if isinstance(spec, ModelSpec) else None
 
 
 def _check_mask(spec: ModelSpec, mask: PixelMask) -> None:

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from ..errors import InputError, UnsupportedLayer
 from ..lrp.reading.registry import registered
 from ..lrp.reading.tracer import Proxy
+from .layers import Gather
 from .sequences import is_torchs_own, runs_as
 
 MOVES = {
@@ -30,7 +31,10 @@ MOVES = {
 }
 """Functions and methods that only move values, leave some out, repeat them or set zeros beside them."""
 
-MOVING_LAYERS = (nn.Flatten, nn.Unflatten, nn.Identity, nn.ZeroPad1d, nn.ZeroPad2d, nn.PixelUnshuffle, nn.PixelShuffle)
+MOVING_LAYERS = (
+    *(nn.Flatten, nn.Unflatten, nn.Identity, nn.ZeroPad1d, nn.ZeroPad2d, nn.PixelUnshuffle, nn.PixelShuffle),
+    Gather,
+)
 DROPOUTS = (nn.Dropout, nn.AlphaDropout)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CONVOLVING = {*("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")}
@@ -195,22 +199,33 @@ class _Follower(fx.Interpreter):
         def labels_of(source: fx.Node) -> Any:
             value = self.paths.known.get(source)
             if isinstance(value, Moved):
-                return value.labels
-            return [part.labels for part in value] if isinstance(value, list) else self.env[source]
+                return value.labels.double()  # some moves are not there for whole numbers
+            return [part.labels.double() for part in value] if isinstance(value, list) else self.env[source]
 
-        args, kwargs = fx.map_arg((node.args, node.kwargs), labels_of)  # type: ignore[misc]
+        args, kwargs = fx.map_arg((node.args, node.kwargs), labels_of)
         if node.op == "call_module":
             result = self.submodules[str(node.target)](*args, **kwargs)
         elif node.op == "call_method":
             result = getattr(args[0], str(node.target))(*args[1:], **kwargs)
         else:
-            result = node.target(*args, **kwargs)  # type: ignore[operator]
+            function: Any = node.target
+            result = function(*args, **kwargs)
         dropouts = tuple(name for value in read for name in _dropouts(value))
         several = isinstance(result, tuple | list)
-        moved = [Moved(part, dropouts) for part in (result if several else [result])]
-        if not all(part.keeps_images_apart(math.prod(self.shape)) for part in moved) or _writes_constants(node):
+        moved = [Moved(part.round().long(), dropouts) for part in (result if several else [result])]
+        others = [source for source in node.all_input_nodes if source not in self.paths.known]
+        if (
+            any(not self._is_index(source) for source in others)
+            or not all(part.keeps_images_apart(math.prod(self.shape)) for part in moved)
+            or _writes_constants(node)
+        ):
             raise UnsupportedLayer(f"{self._describe(node)} does more than to move the inputs of each image")
         return moved if several else moved[0]
+
+    def _is_index(self, source: fx.Node) -> bool:
+        """Whether what a move reads beside inputs says where to, and is the same for all images: a size, positions."""
+        value = self.env[source]
+        return not isinstance(value, Tensor) or (source.op == "get_attr" and not value.is_floating_point())
 
     def _joins_others(self, node: fx.Node) -> bool:
         return any(not isinstance(self.paths.known.get(part), Moved) for part in _parts(node))

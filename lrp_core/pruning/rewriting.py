@@ -1,4 +1,4 @@
-"""A smaller network out of the graph of a larger one: every dense layer that reads inputs keeps the columns of kept ones.
+"""A smaller network out of the graph of a larger one: dense layers that read inputs keep the columns of kept ones.
 
 What reads the input as a whole, a convolution above all, gets it on a canvas, with removed inputs in it.
 """
@@ -17,8 +17,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from ..errors import UnsupportedLayer
-from ..layers import Gather, Scatter
 from .crop import take_columns
+from .layers import Gather, Scatter
 from .mask import PixelMask
 from .paths import Joined, Paths, asks_for_batch_size, evaluated_copy, follow, name_of, trace
 from .sequences import check_hooks, named_layers
@@ -82,7 +82,8 @@ class _Rewriter:
             self._slice(node, vector)
         reads = set(self.made.values())
         for node in list(self.graph.nodes):
-            if node not in reads and asks_for_batch_size(node):
+            asks = node not in reads and asks_for_batch_size(node)
+            if asks and node.all_input_nodes[0] in self.paths.known:
                 node.replace_input_with(node.all_input_nodes[0], self.kept)
                 reads.add(node)
         self._erase_unread()
@@ -126,7 +127,8 @@ class _Rewriter:
     def _gathered(self, positions: Tensor) -> fx.Node:
         """The kept inputs at these positions, all of them as they come."""
         if torch.equal(positions, torch.arange(len(self.mask))):
-            return self.kept
+            kept: fx.Node = self.kept
+            return kept
 
         def make() -> fx.Node:
             return self.graph.call_module(_added(self.twin, "inputs", Gather(positions)), (self.kept,))
@@ -194,7 +196,7 @@ def _parameter(twin: nn.Module, node: Any) -> nn.Parameter | None:
 
 
 def _check_shared(twin: nn.Module, graph: fx.Graph, paths: Paths) -> None:
-    """Raise `UnsupportedLayer` for a first layer whose weights are used elsewhere too: only one of both could shrink."""
+    """Raise `UnsupportedLayer` for a first layer whose weights are used elsewhere too: only one could shrink."""
     uses: Counter[int] = Counter()
     for node in graph.nodes:
         if node.op == "call_module":

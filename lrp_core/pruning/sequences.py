@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from ..errors import UnsupportedLayer
-from ..layers import Gather
+from .layers import Gather
 
 Named = list[tuple[str, nn.Module]]
 

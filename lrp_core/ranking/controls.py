@@ -105,7 +105,7 @@ def anova_f(split: Split, n_columns: int = 100) -> Float[Tensor, " inputs"]:
     changing = varies(split).nonzero().flatten()
     for start in range(0, len(changing), n_columns):
         columns = changing[start : start + n_columns]
-        pixels = split.pixels.flatten(1)[:, columns].double().numpy()
+        pixels = _near_zero(split, columns).numpy()
         with np.errstate(divide="ignore"):
             scores[columns] = torch.from_numpy(f_classif(pixels, labels)[0])
     return scores.nan_to_num()
@@ -145,7 +145,15 @@ def extra_trees(split: Split, seed: int = 0, n_images: int = SAMPLE) -> Float[Te
     sample = _sample(split, n_images, seed)
     labels = _several_classes("extra-trees", sample)
     trees = ExtraTreesClassifier(N_TREES, random_state=seed, n_jobs=1)
-    return torch.from_numpy(trees.fit(sample.pixels.flatten(1).numpy(), labels).feature_importances_)
+    columns = torch.arange(sample.raw[0].numel())
+    pixels = sample.raw.flatten(1) if sample.is_bytes else _near_zero(sample, columns)
+    return torch.from_numpy(trees.fit(pixels.numpy(), labels).feature_importances_)
+
+
+def _near_zero(split: Split, columns: Tensor) -> Tensor:
+    """Some inputs in float64; numbers far from zero are moved to it, where squares and float32 lose nothing."""
+    pixels = split.raw.flatten(1)[:, columns].double()
+    return pixels if split.is_bytes else pixels - pixels[:1]
 
 
 def _sample(split: Split, n_images: int, seed: int) -> Split:

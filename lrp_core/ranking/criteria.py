@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..data import Split
 from ..errors import InputError, check_choice
 from ..lrp import COMPOSITES, Composite, Explainer
-from ..registry import Registry
+from ..registry import Registry, load_plugins
 from ..seeds import generator
 from . import controls, gradients
 from .gradients import Attribute
@@ -183,7 +183,31 @@ _BUILT_IN = (
     Criterion("smoothgrad", "by gradients averaged over noise", _smoothgrad, is_random=True),
 )
 
-CRITERIA: Registry[Criterion] = Registry(
+
+class _Criteria(Registry[Criterion]):
+    """Criteria, among them every composite: also one that was added to `COMPOSITES` after the start."""
+
+    def __iter__(self) -> Iterator[str]:
+        load_plugins()
+        for name in COMPOSITES:
+            if name not in self._entries:
+                self.register(name, by_lrp(COMPOSITES[name], name))
+        return super().__iter__()
+
+    def __contains__(self, name: object) -> bool:
+        return name in tuple(self)
+
+    def __getitem__(self, name: str) -> Criterion:
+        iter(self)
+        return super().__getitem__(name)
+
+    def find(self, name: str) -> Criterion:
+        """The criterion of that name. Raises `InputError` that names the nearest and all of them."""
+        iter(self)
+        return super().find(name)
+
+
+CRITERIA: Registry[Criterion] = _Criteria(
     "criterion",
     {name: by_lrp(composite, name) for name, composite in COMPOSITES.items()} | {one.name: one for one in _BUILT_IN},
 )
@@ -203,8 +227,6 @@ def find_criterion(criterion: str | Composite | Criterion) -> Criterion:
         return criterion
     if isinstance(criterion, Composite):
         return by_lrp(criterion)
-    if criterion not in CRITERIA and criterion in COMPOSITES:  # a composite that was added after the start
-        return by_lrp(COMPOSITES[criterion], criterion)
     return CRITERIA.find(criterion)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +16,8 @@ from torch import Tensor, nn
 from ..data import Split
 from ..errors import InputError, check_choice
 from ..lrp import STARTS, Composite
-from ..models import Network
-from ..pruning import PixelMask, prune_inputs
+from ..models import ModelSpec, Network, as_layers, count_outputs
+from ..pruning import PixelMask, PrunedNetwork, loses_columns, prune_inputs
 from ..training import Recipe, fit, selects_pixels
 from .criteria import Criterion, explaining_criterion
 from .ranking import Ranking
@@ -69,7 +68,7 @@ class Elimination:
 
 
 def eliminate(
-    network: Any,
+    network: nn.Module,
     split: Split,
     *,
     criterion: str | Composite | Criterion = "lrp-0",
@@ -88,6 +87,14 @@ def eliminate(
 
     `on_step(inputs left)` reports progress, and stops the elimination by raising (`Cancelled`, say). Raises
     `InputError` for unknown names, no images, or images of another shape.
+
+    >>> import torch
+    >>> import lrp_core as lc
+    >>> from lrp_core.ranking import Elimination
+    >>> split = lc.Split(torch.rand(60, 20), torch.arange(60) % 3)
+    >>> net = lc.build_model("softmax", shape=(20,), n_classes=3)
+    >>> lc.eliminate(net, split, options=Elimination(updates=1)).n_inputs
+    20
     """
     how = explaining_criterion(criterion)
     check_choice("statistic", statistic, STATISTICS)
@@ -95,11 +102,10 @@ def eliminate(
     shape = split.shape
     if len(split) == 0:
         raise InputError("there are no images to eliminate inputs by: the split is empty")
-    if math.prod(network.spec.shape) != math.prod(shape):
-        raise InputError(f"the network is for inputs of shape {network.spec.shape}, the images are {shape}")
+    network = _with_spec(network, shape)
     options = options or Elimination()
     random = torch.Generator().manual_seed(seed)
-    contender = _Masked(network, split) if _convolves(network) else _Sliced(network, split)
+    contender = (_Sliced if loses_columns(network, network.spec.shape) else _Masked)(network, split)
     n_inputs = math.prod(shape)
     left = torch.arange(n_inputs)
     removed: list[Tensor] = []
@@ -141,9 +147,9 @@ class _Sliced:
         return statistics.mean(statistic)
 
     def keep(self, kept: Tensor, sample: Tensor, recipe: Recipe, seed: int) -> _Sliced:
-        shape = self.network.spec.shape
-        small = prune_inputs(self.network, PixelMask(kept, shape))
-        network = Network(replace(self.network.spec, shape=(len(kept),)), list(small.body.named_children()))
+        spec = self.network.spec
+        small = prune_inputs(self.network, PixelMask(kept, spec.shape))
+        network = Network(replace(spec, shape=(len(kept),)), as_layers(small.body))
         raw = self.split.raw.flatten(1)[:, kept][:, :, None, None]
         cut = _Sliced(network, self.split.with_raw(raw))
         tuned = fit(network, cut.split.take(sample), recipe=recipe, seed=seed, device="cpu", encode=cut._encode)
@@ -154,30 +160,47 @@ class _Sliced:
         return images.reshape(len(images), *self.network.spec.shape)
 
 
+@dataclass(frozen=True, eq=False)
 class _Masked:
-    """Any other network on full images in which the removed inputs are 0."""
+    """Any other network on full images in which the removed inputs are 0; `left` are the positions of the others."""
 
-    def __init__(self, network: Network, split: Split, left: Tensor | None = None) -> None:
-        self.network, self.split = network, split
-        self.left = torch.arange(math.prod(network.spec.shape)) if left is None else left
-        self.mask = PixelMask(self.left, network.spec.shape)
+    network: Network
+    split: Split
+    left: Tensor | None = None
+
+    @property
+    def mask(self) -> PixelMask:
+        shape = self.network.spec.shape
+        return PixelMask.full(shape) if self.left is None else PixelMask(self.left, shape)
 
     def relevance(self, sample: Tensor, criterion: Criterion, statistic: str, start: str) -> Tensor:
         statistics = measure_relevance(
-            self.network, self.split.take(sample), criterion=criterion, start=start, encode=self.mask.remove
+            self.network, self.split.take(sample), criterion=criterion, start=start, encode=self._encode
         )
-        return statistics.mean(statistic)[self.left]
+        return statistics.mean(statistic)[self.mask.indices]
 
     def keep(self, kept: Tensor, sample: Tensor, recipe: Recipe, seed: int) -> _Masked:
-        cut = _Masked(self.network, self.split, self.left[kept])
-        cut.network = fit(
-            self.network, self.split.take(sample), recipe=recipe, seed=seed, device="cpu", encode=cut.mask.remove
-        )
-        return cut
+        cut = replace(self, left=self.mask.indices[kept])
+        tuned = fit(self.network, self.split.take(sample), recipe=recipe, seed=seed, device="cpu", encode=cut._encode)
+        return replace(cut, network=tuned)
+
+    def _encode(self, images: Tensor) -> Tensor:
+        return self.mask.remove(images.reshape(len(images), *self.network.spec.shape))
 
 
-def _convolves(network: Network) -> bool:
-    return any(isinstance(layer, nn.Conv2d) for layer in network.modules())
+def _with_spec(network: nn.Module, shape: tuple[int, ...]) -> Network:
+    """A network that says its shape and classes; one of one's own is for images of `shape`.
+
+    Raises `InputError` if it takes others.
+    """
+    if isinstance(network, PrunedNetwork):
+        raise InputError("the network is pruned already: eliminate inputs of the full one")
+    if not isinstance(network, Network):
+        spec = ModelSpec(type(network).__name__, shape, count_outputs(network, shape))
+        return Network(spec, as_layers(network)).train(network.training)
+    if math.prod(network.spec.shape) != math.prod(shape):
+        raise InputError(f"the network is for inputs of shape {network.spec.shape}, the images are {shape}")
+    return network
 
 
 def _draw(n: int, size: int, random: torch.Generator) -> Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..data import Split, to_inputs
@@ -17,6 +18,7 @@ from ..errors import InputError
 from .elimination import ranking_of_order
 from .neighbours import Images, Neighbourhood, best_temperature, expected_error, find_neighbours
 from .ranking import Ranking, check_keep
+from .search import Search
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def exchange(
     if keep == n_pool:
         return ranking
     pool = ranking.order[:n_pool]
-    inputs = to_inputs(split.raw.flatten(1)[:, pool])
+    inputs = vectors(split, pool)
     order = torch.randperm(len(split), generator=random)
     n_held = min(options.validation, len(split) // 6)
     held_out, rest = _images(inputs, split, order[:n_held]), order[n_held:]
@@ -91,23 +93,18 @@ def exchange(
     def validate(columns: list[int]) -> float:
         return float(expected_error(_distances(held_out, known, columns, options.neighbours), temperature).mean())
 
-    best = list(range(keep))
-    temperature = best_temperature(_distances(held_out, known, best, options.neighbours))
-    error, swaps = validate(best), options.swaps
-    for number in range(1, options.rounds + 1):
+    def step(columns: list[int], swaps: int) -> list[int]:
+        nonlocal rest
         rest = rest[torch.randperm(len(rest), generator=random)]
         queries = _images(inputs, split, rest[:n_queries])
         references = _images(inputs, split, rest[n_queries:][: options.references])
-        found = _swap(Neighbourhood(queries, references, best, options.neighbours), best, temperature, swaps, options)
-        after = error if found == best else validate(found)
-        if after < error:
-            best, error = found, after
-        else:
-            swaps //= 2
-        if on_round:
-            on_round(number, error)
-        if swaps == 0:
-            break
+        neighbourhood = Neighbourhood(queries, references, columns, options.neighbours)
+        return _swap(neighbourhood, columns, temperature, swaps, options)
+
+    first = list(range(keep))
+    temperature = best_temperature(_distances(held_out, known, first, options.neighbours))
+    search = Search(options.rounds, options.swaps)
+    best = search.improve(first, validate(first), step, validate, on_round)
     return put_first(ranking, best, n_pool, f"exchange at {keep}")
 
 
@@ -151,6 +148,15 @@ def _distances(queries: Images, references: Images, columns: list[int], n_neighb
 
 def _images(inputs: Tensor, split: Split, positions: Tensor) -> Images:
     return Images(inputs[positions], split.labels[positions])
+
+
+def vectors(split: Split, columns: Tensor) -> Float[Tensor, "n columns"]:
+    """Some of the inputs of a split, for distances between its rows.
+
+    Distances are differences of large squares if the inputs lie far from 0, so numbers are taken from their mean.
+    """
+    picked = split.raw.flatten(1)[:, columns]
+    return to_inputs(picked if split.is_bytes else picked.double() - picked.double().mean(0))
 
 
 def put_first(ranking: Ranking, places: Sequence[int], n_pool: int, how: str) -> Ranking:

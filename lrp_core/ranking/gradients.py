@@ -81,7 +81,7 @@ def slope_of(network: nn.Module, labels: Tensor, start: str) -> Slope:
 
     @torch.enable_grad()
     def slope(images: Tensor) -> Tensor:
-        # Of a tensor made in inference mode no gradient can be had, of a copy it can.
+        # A tensor made in inference mode has no gradient, a copy has one.
         x = (images.clone() if images.is_inference() else images.detach()).requires_grad_()
         with refusing_misfits(x):
             logits = network(x)

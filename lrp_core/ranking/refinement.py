@@ -1,7 +1,7 @@
 """Refinement: what nearest neighbours have chosen, improved for classifiers with smooth boundaries.
 
 An exchange (`swaps`) is judged by a vote of nearest neighbours. Here a few inputs enter a set and as many leave it,
-judged by a network of kernels (`kernels`), which is solved for anew with every change.
+judged by a network of kernels (`kernels`), which is solved for again with every change.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import torch
 
-from ..data import Split, to_inputs
+from ..data import Split
 from ..errors import InputError
-from .exchange import check_images, put_first
+from .exchange import check_images, put_first, vectors
 from .kernels import KernelNetwork, Smoothness
 from .neighbours import Images
 from .ranking import Ranking, check_keep
+from .search import Search
 
 
 @dataclass(frozen=True)
@@ -80,30 +81,26 @@ def refine(
     if keep == n_pool or options.rounds == 0:
         return ranking
     pool = ranking.order[:n_pool]
-    search = _Search(split, pool, options, seed)
-    best = list(range(keep))
-    smoothness = search.judge.best_smoothness(best)
-    loss, swaps, undone = search.judge.loss(best, smoothness), options.swaps, 0
-    for number in range(1, options.rounds + 1):
-        found = search.step(best, min(swaps, n_pool - keep), smoothness)
-        after = loss if set(found) == set(best) else search.judge.loss(found, smoothness)
-        if after < loss:
-            best, loss, undone = found, after, 0
-        else:
-            swaps, undone = max(1, swaps // 2), undone + 1
-        if on_round:
-            on_round(number, loss)
-        if undone == options.patience:
-            break
+    steps, first = _Steps(split, pool, options, seed), list(range(keep))
+    smoothness = steps.judge.best_smoothness(first)
+
+    def step(columns: list[int], swaps: int) -> list[int]:
+        return steps.step(columns, min(swaps, n_pool - keep), smoothness)
+
+    def judge(columns: list[int]) -> float:
+        return steps.judge.loss(columns, smoothness)
+
+    search = Search(options.rounds, options.swaps, least_swaps=1, patience=options.patience)
+    best = search.improve(first, judge(first), step, judge, on_round)
     return put_first(ranking, best, n_pool, "refined")
 
 
-class _Search:
+class _Steps:
     """Steps from one set of candidates to another, and the `judge` of sets, on images that no step looks at."""
 
     def __init__(self, split: Split, pool: torch.Tensor, options: Refinement, seed: int) -> None:
         self.random, self.options = torch.Generator().manual_seed(seed), options
-        self.inputs = to_inputs(split.raw.flatten(1)[:, pool])
+        self.inputs = vectors(split, pool)
         classes, self.labels = torch.unique(split.labels, return_inverse=True)
         self.n_classes = len(classes)
         order = torch.randperm(len(split), generator=self.random)

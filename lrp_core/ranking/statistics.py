@@ -135,7 +135,7 @@ def _powers(r: Tensor, rows: tuple[int, ...]) -> Tensor:
 
 
 def check_one_class(statistic: str, label: int) -> None:
-    """Raise `InputError` for a statistic that cannot be had of one class alone."""
+    """Raise `InputError` for a statistic that one class alone does not have."""
     if statistic.startswith(_MAXIMUM):
         raise InputError(f"statistic {statistic!r} is taken over all classes: leave class {label} out")
 

@@ -307,6 +307,14 @@ def rank(
     draws what else is drawn. `on_batch(images done)` and `on_progress(what was done)` stop by raising.
 
     Raises `InputError` for an unknown name, or what this model or split cannot give.
+
+    >>> import torch
+    >>> import lrp_core as lc
+    >>> split = lc.Split(torch.rand(60, 20), torch.arange(60) % 3)
+    >>> net = lc.build_model("mlp-300-100", shape=(20,), n_classes=3)
+    >>> ranking = lc.rank(net, split, criterion="lrp-0")
+    >>> len(ranking.mask(keep=5).indices)
+    5
     """
     how, plan = find_criterion(criterion), find_strategy(strategy)
     check_fit(how, plan)

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..data import Dataset, load_dataset
+from ..data import DATASETS, Dataset, Scaler, open_data
 from ..errors import InputError, StorageError, check_choice, storage_errors
 from ..evaluation import measure_cost, wilson_interval
-from ..models import Network
+from ..models import count_outputs, spec_of
 from ..pruning import PrunedNetwork
 from ..pruning.files import describe, load_network, save_network
 from ..training import evaluate, predict_logits
@@ -47,7 +47,7 @@ class Export:
 
 
 def export(
-    network: Network | PrunedNetwork,
+    network: nn.Module,
     folder: str | Path,
     *,
     formats: Collection[str] = ("safetensors",),
@@ -57,10 +57,23 @@ def export(
 ) -> Export:
     """Write `network` to `folder` as weights and a JSON card, read both back, and check what was read.
 
+    `network` may be any module that gives logits, full or pruned. One of this project's and a sequence of torch's own
+    layers are described by the file; of any other one it holds the weights alone, and `load_export` asks for a network
+    that was built in the same way.
+
     The accuracy on the test split of `data` (default: the data set that the network was built for) is
     measured before writing and again on what was read back; only if they agree does the folder appear.
     `provenance` goes into the card as it is. Raises `InputError` for an unknown format or for no data to
     measure on, `StorageError` for a folder that exists (unless `overwrite`) or cannot be written.
+
+    >>> import torch
+    >>> import lrp_core as lc
+    >>> from tempfile import mkdtemp
+    >>> parts = (lc.Split(torch.rand(n, 20), torch.arange(n) % 3) for n in (90, 30, 30))
+    >>> data = lc.Dataset("mine", ("a", "b", "c"), *parts)
+    >>> folder = lc.export(lc.build_model("softmax", data), mkdtemp() + "/small", data=data).folder
+    >>> sorted(file.name for file in folder.iterdir())
+    ['card.json', 'weights.safetensors']
     """
     for name in formats:
         check_choice("export format", name, FORMATS)
@@ -69,9 +82,10 @@ def export(
     target = Path(folder).expanduser()
     _check_target(target, overwrite)
     data = data or _own_data(network)
-    if data.shape != network.spec.shape or len(data.classes) != network.spec.n_classes:
+    shape, n_classes = _shape_of(network, data.shape), _classes_of(network, data.shape)
+    if data.shape != shape or len(data.classes) != n_classes:
         raise InputError(
-            f"the network is for inputs {network.spec.shape} and {network.spec.n_classes} classes, {data.name} has "
+            f"the network is for inputs {shape} and {n_classes} classes, {data.name} has "
             f"{data.shape} and {len(data.classes)}"
         )
     with storage_errors("write the export next to", target):
@@ -82,7 +96,7 @@ def export(
         card = make_card(network, data, _sha256(scratch / WEIGHTS), provenance or {})
         with storage_errors("write", scratch / CARD):
             (scratch / CARD).write_text(json.dumps(card, indent=2, allow_nan=False) + "\n")
-        check_export(scratch, data)
+        check_export(scratch, data, network)
         with storage_errors("put the export in place at", target):
             scratch.chmod(0o755)
             if target.exists():
@@ -120,20 +134,21 @@ def export_trial(trial: Trial, folder: str | Path, ledger: Ledger, *, overwrite:
     return export(network, folder, data=base_data(base), provenance=provenance, overwrite=overwrite)
 
 
-def make_card(
-    network: Network | PrunedNetwork, data: Dataset, checksum: str, provenance: dict[str, Any]
-) -> dict[str, Any]:
+def make_card(network: nn.Module, data: Dataset, checksum: str, provenance: dict[str, Any]) -> dict[str, Any]:
     """What a reader needs to use the weights, and to judge them: plain values for JSON."""
     found = evaluate(network, data.test, encode=_encode(network))
     interval = wilson_interval(int(found.correct.sum()), found.n)
-    cost = measure_cost(network)
-    kept = network.mask.indices.tolist() if isinstance(network, PrunedNetwork) else list(range(data.n_inputs))
+    pruned = network if isinstance(network, PrunedNetwork) else None
+    cost = measure_cost(network, (len(pruned.mask),) if pruned else data.shape)
+    kept = pruned.mask.indices.tolist() if pruned else list(range(data.n_inputs))
     return {
         "card_version": CARD_VERSION,
         "network": describe(network),
+        **({"note": pruned.note} if pruned and pruned.note else {}),
         "classes": list(data.classes),
         "input": {
-            "shape": list(network.spec.shape),
+            "shape": list(data.shape),
+            **({"names": list(data.input_names)} if data.input_names is not None else {}),
             "kept_pixels": kept,
             "order": "positions in the flattened image, row by row; the network takes these pixels, in this order",
             "normalisation": _normalisation(data),
@@ -174,21 +189,28 @@ def _normalisation(data: Dataset) -> dict[str, Any]:
     return {"scale": 1.0, "offset": 0.0}
 
 
-def load_export(folder: str | Path) -> tuple[Network | PrunedNetwork, dict[str, Any]]:
+def load_export(folder: str | Path, network: nn.Module | None = None) -> tuple[nn.Module, dict[str, Any]]:
     """The network of an export and its card.
 
-    Raises `StorageError` if a file is missing or damaged, if the checksum is not the card's, or if card and
-    weights do not belong together.
+    Nothing is unpickled: of a module of one's own, other than a sequence of torch's layers, the folder holds the
+    weights alone. `network` is then one that was built in the same way, before pruning; it is not changed. Raises
+    `InputError` if it is missing, `StorageError` if a file is missing or damaged, if the checksum is not the card's, or
+    if card and weights do not belong together.
     """
     folder = Path(folder).expanduser()
     card, weights = read_card(folder), folder / WEIGHTS
     with storage_errors("read", weights):
         if _sha256(weights) != card["files"][WEIGHTS]["sha256"]:
             raise StorageError(f"{weights} is damaged: its checksum is not the one in {CARD}")
-    network = load_network(weights)
-    if card["input"]["shape"] != list(network.spec.shape) or len(card["classes"]) != network.spec.n_classes:
+    found = load_network(weights, network)
+    shape = tuple(card["input"]["shape"])
+    try:
+        fits = _shape_of(found, shape) == shape and len(card["classes"]) == _classes_of(found, shape)
+    except InputError:
+        fits = False
+    if not fits:
         raise StorageError(f"{folder / CARD} does not describe the network in {WEIGHTS}: one of them was exchanged")
-    return network, card
+    return found, card
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -202,12 +224,15 @@ def read_card(folder: Path) -> dict[str, Any]:
         if found > CARD_VERSION:
             raise StorageError(f"{path} is of version {found}, newer than this program's: update it")
         texts = [card["files"][WEIGHTS]["sha256"], *card["classes"]]
+        normalisation = card["input"]["normalisation"]
         numbers = [*card["input"]["shape"], card["accuracy"]["value"]]
+        scaler = _scaler_of(normalisation)
         if not (
             type(found) is int
             and found >= 1
             and all(isinstance(text, str) for text in texts)
             and all(isinstance(number, int | float) for number in numbers)
+            and (scaler is None or scaler.fits(tuple(card["input"]["shape"])))
         ):
             raise TypeError
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
@@ -215,9 +240,20 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def check_export(folder: Path, data: Dataset) -> None:
-    """Read an export back and measure it again. Raises `StorageError` if it is not what its card says."""
-    network, card = load_export(folder)
+def _scaler_of(normalisation: dict[str, Any]) -> Scaler | None:
+    """What a card says that was taken off the inputs, if anything."""
+    if "mean" not in normalisation:
+        return None
+    return Scaler(tuple(map(float, normalisation["mean"])), tuple(map(float, normalisation["scale"])))
+
+
+def check_export(folder: Path, data: Dataset, built: nn.Module) -> None:
+    """Read an export back and measure it again, `built` in the same way where the files cannot say how.
+
+    Raises `StorageError` if it is not what its card says.
+    """
+    described = read_card(folder)["network"]
+    network, card = load_export(folder, built) if "class" in described else load_export(folder)
     found = evaluate(network, data.test, encode=_encode(network)).accuracy
     if found != card["accuracy"]["value"]:
         raise StorageError(
@@ -226,15 +262,20 @@ def check_export(folder: Path, data: Dataset) -> None:
         )
 
 
-def predict(folder: str | Path, images: Tensor) -> tuple[list[str], np.ndarray]:
+def predict(folder: str | Path, images: Tensor, network: nn.Module | None = None) -> tuple[list[str], np.ndarray]:
     """Classes and their probabilities [n] that an export gives for images [n, c, h, w], or for one [c, h, w].
 
-    Pixels are numbers in [0, 1], or bytes. Raises `InputError` for images of the wrong size or kind, or with
-    values that are not finite or outside [0, 1].
+    Pixels are numbers in [0, 1], or bytes. Other inputs [n, *shape] are the numbers that the data held, before anything
+    was taken off them. `network` is as for `load_export`. Raises `InputError` for images of the wrong size or kind, or
+    with values that are not finite or, for pixels, outside [0, 1].
     """
-    network, card = load_export(folder)
-    shape = network.spec.shape
-    if images.dtype == torch.uint8:
+    network, card = load_export(folder, network)
+    shape = tuple(card["input"]["shape"])
+    normalisation = card["input"]["normalisation"]
+    are_pixels = "range" in normalisation
+    if not are_pixels:
+        images = images if images.is_floating_point() or images.is_complex() else images.float()
+    elif images.dtype == torch.uint8:
         images = images.float() / 255
     if not images.is_floating_point():
         raise InputError(f"pixels must be bytes or numbers in [0, 1], not {images.dtype}")
@@ -247,22 +288,40 @@ def predict(folder: str | Path, images: Tensor) -> tuple[list[str], np.ndarray]:
     if not bool(torch.isfinite(images).all()):
         raise InputError("the images hold NaN or infinity: clean them first")
     low, high = float(images.min()), float(images.max())
-    if not 0 <= low <= high <= 1:
+    if scaler := _scaler_of(normalisation):
+        images = scaler.apply(images)
+    elif are_pixels and not 0 <= low <= high <= 1:
         raise InputError(f"pixels must lie in [0, 1], not in [{low:g}, {high:g}]: divide bytes by 255")
-    images = images.to(next(network.parameters()).dtype)
+    images = images.to(next(network.parameters(), images).dtype)
     encode = _encode(network)
     best = predict_logits(network, encode(images) if encode else images).softmax(1).max(1)
     return [card["classes"][i] for i in best.indices.tolist()], best.values.numpy()
 
 
-def _encode(network: Network | PrunedNetwork) -> Any:
+def _encode(network: nn.Module) -> Any:
     return network.encode if isinstance(network, PrunedNetwork) else None
 
 
-def _own_data(network: Network | PrunedNetwork) -> Dataset:
-    if network.spec.dataset is None:
+def _own_data(network: nn.Module) -> Dataset:
+    spec = spec_of(network)
+    if spec is None or spec.dataset is None:
         raise InputError("the network was built for no named data set: give data= to measure the export on")
-    return load_dataset(network.spec.dataset)
+    return open_data(check_choice("data set", spec.dataset, DATASETS))
+
+
+def _shape_of(network: nn.Module, given: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of one full input of a network, as far as it says it; else the given one."""
+    spec = spec_of(network)
+    if isinstance(network, PrunedNetwork):
+        return network.mask.shape
+    return given if spec is None else spec.shape
+
+
+def _classes_of(network: nn.Module, shape: tuple[int, ...]) -> int:
+    spec = spec_of(network)
+    if spec is not None:
+        return spec.n_classes
+    return count_outputs(network, (len(network.mask),) if isinstance(network, PrunedNetwork) else shape)
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

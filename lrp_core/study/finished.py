@@ -99,6 +99,15 @@ def run(
     `study` is a `Study`, or the name of a preset for `data`. `on_trial(done, total, trial)` reports progress, and stops
     the run by raising; `options` are those of `run_study`. Raises `InputError`, `StorageError` and `Cancelled` as that
     does, and `InputError` for data that are not the study's.
+
+    >>> import torch
+    >>> import lrp_core as lc
+    >>> parts = (lc.Split(torch.rand(n, 20), torch.arange(n) % 3) for n in (90, 30, 30))
+    >>> data = lc.Dataset("mine", ("a", "b", "c"), *parts)
+    >>> study = lc.preset("quick", data, architecture="softmax", rank_images=60, keeps=(5, 10), seeds=(0,))
+    >>> result = lc.run(study, data=data, jobs=1)
+    >>> sorted(set(result.trials["keep"]))
+    [5, 10, 20]
     """
     if isinstance(study, str):
         if data is None:

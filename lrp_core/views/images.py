@@ -42,7 +42,7 @@ class Images(Part):
     """The images of an opened study."""
 
     def mean(self) -> np.ndarray:
-        """Mean of the training images, [height, width], as networks see them: bytes from 0 to 1."""
+        """Mean of the training images, [height, width]; of inputs that are no images, [1, inputs]."""
         return _mean(self.data)
 
     def indices(self, label: int | None = None) -> list[int]:
@@ -81,8 +81,9 @@ class Images(Part):
 
 @lru_cache(maxsize=2)
 def _mean(data: Dataset) -> np.ndarray:
-    mean = data.train.raw.float().mean((0, 1))
-    return (mean / 255 if data.train.raw.dtype == torch.uint8 else mean).numpy()
+    raw = data.train.raw.float()
+    mean = raw.mean((0, 1)) if len(data.shape) == 3 else raw.mean(0).flatten()[None]
+    return (mean.div(255) if data.train.is_bytes else mean).numpy()
 
 
 @lru_cache(maxsize=16)

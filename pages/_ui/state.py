@@ -32,7 +32,7 @@ MAX_MARGIN = 20.0
 MODES = {
     "none": "the full network's weights as they are",
     "fine-tune": "trained on for a few epochs",
-    "scratch": "trained anew on the pixels that stay",
+    "scratch": "trained again on the pixels that stay",
 }
 MODE_HELP = " ".join(f"{name}: {text}." for name, text in MODES.items())
 

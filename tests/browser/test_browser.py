@@ -102,7 +102,7 @@ def test_one_image_is_explained(open_page):
     page.get_by_role("button", name="Next").click()
     page.wait_for_url(re.compile("image=1"))
     expect(number).to_have_value("1")
-    page.locator(".js-plotly-plot .heatmaplayer .hm").nth(1).wait_for(state="attached")  # drawn anew: wait for it
+    page.locator(".js-plotly-plot .heatmaplayer .hm").nth(1).wait_for(state="attached")  # drawn again: wait for it
 
 
 def test_the_pictures_and_the_test_set_follow_the_slider(open_page):
@@ -116,7 +116,7 @@ def test_the_pictures_and_the_test_set_follow_the_slider(open_page):
         page.keyboard.press("ArrowRight")
     page.get_by_text("Without the least relevant 20%").wait_for()
     page.wait_for_url(re.compile("share=20"))
-    page.locator(".js-plotly-plot .heatmaplayer .hm").nth(3).wait_for(state="attached")  # drawn anew: wait for it
+    page.locator(".js-plotly-plot .heatmaplayer .hm").nth(3).wait_for(state="attached")  # drawn again: wait for it
 
 
 def test_a_digit_is_drawn_and_classified(open_page):

@@ -158,7 +158,7 @@ def make(kind: str, *, bias: bool, signs: str, n: int = 3) -> tuple[nn.Module, A
 
 
 def fits(rule: Rule, kind: str) -> bool:
-    """Whether the rule can be had by that kind of layer: pass needs as many outputs as inputs."""
+    """Whether that kind of layer can have the rule: pass needs as many outputs as inputs."""
     return not isinstance(rule, Pass) or kind.startswith("batch-norm") or kind.endswith("square")
 
 

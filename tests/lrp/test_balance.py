@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lrp_core.layers import Frame, Scatter
 from lrp_core.lrp import COMPOSITES, STARTS, At, Composite, Epsilon, Explainer, Explanation, Gamma, ZBox, Zero
 from lrp_core.lrp.starts import start_relevance
+from lrp_core.pruning.layers import Frame, Scatter
 
 from .networks import ARCHITECTURE_NAMES, IMAGE, Lambda, architecture, cnn, cnns, images, mlp, mlps, randomise
 

@@ -430,7 +430,7 @@ class TestNeverWrongInSilence:
         assert_clear(refused.value, "'1'")
 
     def test_pruned_weights_are_the_effective_ones_or_refused(self) -> None:
-        """torch's own pruning keeps the weight as a plain tensor, which a hook makes anew before each call."""
+        """torch's own pruning keeps the weight as a plain tensor, which a hook makes again before each call."""
         model, x = randomise(mlp([6, 5, 3]), 0), images((6,))
         prune.l1_unstructured(model[1], "weight", 0.5)
         with torch.no_grad():

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lrp_core.errors import InputError
-from lrp_core.layers import Frame, Scatter
 from lrp_core.lrp import STARTS, Explainer, attribute
 from lrp_core.lrp.reading import trace
 from lrp_core.lrp.relevance import Relevance
 from lrp_core.pruning import PixelMask, build_pruned, prune_inputs
-from lrp_core.pruning_operations import Framing, Scattering
+from lrp_core.pruning.explained import Framing, Scattering
+from lrp_core.pruning.layers import Frame, Scatter
 
 from .networks import architecture, images, relative_error, seeds
 

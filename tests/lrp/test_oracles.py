@@ -57,8 +57,8 @@ from .networks import (
 )
 from .single import LAYERS, apply, fits, make
 
-OURS: dict[str, Any] = {"stabilizer": 1e-9}
-NO_BIAS: dict[str, Any] = {"stabilizer": 1e-9, "zero_params": "bias"}
+OURS: dict[str, Any] = {"stabilizer": 1e-12}
+NO_BIAS: dict[str, Any] = {"stabilizer": 1e-12, "zero_params": "bias"}
 
 
 def box(low: float, high: float) -> tuple[Tensor, Tensor]:
@@ -124,7 +124,7 @@ def by_zennit(model: nn.Module, x: Tensor, start: Tensor, composite: Any) -> Ten
 
 def composites(x: Tensor) -> dict[str, Any]:
     """zennit's composites under our names; a special first layer may be of any kind, as ours may."""
-    own = {"epsilon": 1e-6, "stabilizer": 1e-9}
+    own = {"epsilon": 1e-6, "stabilizer": 1e-12}
     low, high = torch.zeros_like(x), torch.ones_like(x)
     z_box = zr.ZBox(low.flatten(1), high.flatten(1), **NO_BIAS)
     z_box_of_maps = zr.ZBox(low, high, **NO_BIAS)

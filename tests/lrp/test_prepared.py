@@ -131,7 +131,7 @@ def test_many_threads_get_what_one_gets() -> None:
     assert wrong == []
 
 
-def test_a_model_of_nans_is_not_prepared_for_ever_anew() -> None:
+def test_a_model_of_nans_is_not_prepared_for_ever_again() -> None:
     model = network()
     with torch.no_grad():
         model[1].weight.fill_(torch.nan)

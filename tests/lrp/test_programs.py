@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -144,6 +145,7 @@ def test_piecewise_linear_programs_have_gradient_x_input(drawn: Drawn) -> None:
     assert float((relevance - wanted).abs().max()) < 1e-7 * (1 + float(wanted.abs().max()))
 
 
+@pytest.mark.slow
 @given(programs(LINEAR_UNARY, CURVED), st.sampled_from(["epsilon", "gamma", "epsilon-plus", "epsilon-alpha2-beta1"]))
 @settings(deadline=None, max_examples=60)
 def test_programs_keep_account_of_relevance(drawn: Drawn, composite: str) -> None:
@@ -153,6 +155,7 @@ def test_programs_keep_account_of_relevance(drawn: Drawn, composite: str) -> Non
     accounted(Explainer(model, composite), x, expected, kink=1e-7)
 
 
+@pytest.mark.slow
 @given(programs(LINEAR_UNARY, IN_PLACE, IN_PLACE))
 @settings(deadline=None, max_examples=80)
 def test_programs_that_overwrite_are_right_or_refused(drawn: Drawn) -> None:
@@ -172,6 +175,7 @@ def test_programs_that_overwrite_are_right_or_refused(drawn: Drawn) -> None:
     assert float((relevance - wanted).abs().max()) < 1e-7 * (1 + float(wanted.abs().max()))
 
 
+@pytest.mark.slow
 @given(programs(LINEAR_UNARY, CURVED), st.sampled_from(sorted(COMPOSITES)))
 @settings(deadline=None, max_examples=80)
 def test_a_batch_is_its_images_one_by_one(drawn: Drawn, composite: str) -> None:

@@ -245,7 +245,7 @@ def test_stabilise_keeps_the_sign_and_a_distance_from_zero(values: list[float], 
 
 def test_stabilise_takes_zero_of_either_sign_as_positive() -> None:
     assert stabilise(torch.tensor([0.0, -0.0]), 0.5).tolist() == [0.5, 0.5]
-    assert STABILISER == 1e-9
+    assert STABILISER == 1e-12
     z = torch.tensor([0.0, 1.0])
     assert stabilise(z, 0.5) is not z, "its memory may be used for the shares"
 

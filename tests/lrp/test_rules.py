@@ -32,6 +32,7 @@ from lrp_core.lrp import (
 )
 from lrp_core.lrp.contributions import propagate
 from lrp_core.lrp.relevance import Relevance
+from lrp_core.lrp.ruled import OPERATION_RULES
 
 from .networks import relative_error
 from .single import (
@@ -78,8 +79,8 @@ def sign(x: Array) -> Array:
 
 
 def share_out(parts: Array, total: Array, r: Array) -> Array:
-    """Relevance `r` [n, k] in proportion to `parts` [n, k, j] of `total` [n, k], which is kept 1e-9 off zero."""
-    return np.asarray((parts / (total + 1e-9 * sign(total))[:, :, None] * r[:, :, None]).sum(1))
+    """Relevance `r` [n, k] in proportion to `parts` [n, k, j] of `total` [n, k], which is kept 1e-12 off zero."""
+    return np.asarray((parts / (total + 1e-12 * sign(total))[:, :, None] * r[:, :, None]).sum(1))
 
 
 def twin_zero(rule: Zero, c: Case) -> Array:
@@ -105,8 +106,8 @@ def twin_alpha_beta(rule: AlphaBeta, c: Case) -> Array:
     b_up, b_down = (np.maximum(c.b, 0), np.minimum(c.b, 0)) if rule.bias else (0, 0)
     risen, fallen = up.sum(2) + b_up, down.sum(2) + b_down
     return np.asarray(
-        rule.alpha * (up / (risen + 1e-9)[:, :, None] * c.r[:, :, None]).sum(1)
-        - rule.beta * (down / (fallen + 1e-9 * sign(fallen))[:, :, None] * c.r[:, :, None]).sum(1)
+        rule.alpha * (up / (risen + 1e-12)[:, :, None] * c.r[:, :, None]).sum(1)
+        - rule.beta * (down / (fallen + 1e-12 * sign(fallen))[:, :, None] * c.r[:, :, None]).sum(1)
     )
 
 
@@ -189,7 +190,7 @@ def test_every_registered_rule_has_a_twin() -> None:
 
 def test_composites_use_registered_rules_only() -> None:
     used = {type(assignment.rule) for composite in COMPOSITES.values() for assignment in composite.assignments}
-    assert used <= set(RULES.values())
+    assert used <= {*RULES.values(), *(rule for rules in OPERATION_RULES.values() for rule in rules.values())}
 
 
 @pytest.mark.parametrize("kind", LAYERS)

@@ -63,6 +63,7 @@ def test_the_slider_moves_the_pictures_and_the_test_set(small):
     assert "Without the least relevant 50% of the inputs the network is right on" in texts(app)
 
 
+@pytest.mark.slow
 def test_a_link_sets_every_control(small):
     query = {"image": "9", "share": "30", "by": "gradient", "order": "magnitude", "fill": "ROAD", "start": "contrast"}
     app = settled(small.open(PAGE, **query, scope="those lit in the image"))

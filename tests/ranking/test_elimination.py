@@ -46,6 +46,7 @@ def twins(n: int = 600, seed: int = 0) -> Split:
     return Split(pixels.view(n, 1, 4, 4).to(torch.uint8), labels, torch.arange(n))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["softmax", "mlp-300-100"])
 @settings(max_examples=10)
 @given(

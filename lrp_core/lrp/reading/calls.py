@@ -125,6 +125,8 @@ def _elementwise(name: str, arguments: list[Any], options: dict[str, Any]) -> Op
         case "clamp" | "clip" | "clamp_min" | "clamp_max":
             function = getattr(torch, name)
             return Activation(lambda a: function(a, *arguments, **options))
+        case "normalize" if arguments[1:2] != [0] and options.get("dim") != 0:
+            return Activation(lambda a: F.normalize(a, *arguments, **options))  # its length is a constant to relevance
         case "prelu" if len(arguments) == 1 and isinstance(arguments[0], Tensor):
             return Activation(lambda a: F.prelu(a, arguments[0]))
     return None
@@ -250,7 +252,7 @@ def _group_norm(groups: int, weight: Any = None, bias: Any = None, eps: float = 
     return normalisation.over_groups(groups, weight, bias, eps)
 
 
-def _pooling(name: str, arguments: list[Any], options: dict[str, Any]) -> Operation | None:
+def _pooling(name: str, arguments: list[Any], options: dict[str, Any], by_example: bool = False) -> Operation | None:
     if name in pooling.OVER_AXES:
         known = {{"dim": "axes", "axis": "axes"}.get(key, key): v for key, v in options.items()}
         return pooling.OVER_AXES[name](*arguments, **known) if set(known) <= {"axes", "keepdim"} else None

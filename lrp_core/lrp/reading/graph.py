@@ -204,7 +204,15 @@ def _traced_nodes(model: nn.Module, example: Tensor | None) -> list[fx.Node]:
             return list(Tracer(example).trace(model).nodes)
     except UnsupportedLayer:
         raise
-    except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError, AttributeError, NotImplementedError) as error:
+    except (
+        fx.proxy.TraceError,
+        TypeError,
+        RuntimeError,
+        ValueError,
+        AttributeError,
+        NameError,
+        NotImplementedError,
+    ) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
         refused = (
             f"{type(model).__name__} cannot be traced by torch.fx ({reason}): write its forward "

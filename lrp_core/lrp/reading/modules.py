@@ -31,16 +31,15 @@ MOVING_MODULES = (
 )
 HINTS = {
     "softmax": "explain the logits, and leave the softmax out",
-    "norm": "use batch-norm, which folds into its layer",
+    "norm": "use batch-norm, which folds into its layer, or layer-norm",
     "dropout": "give F.dropout training=self.training, so that it is off in evaluation",
-    "multiheadattention": "LRP as it stands has no rule for attention",
-    "lstm": "recurrent layers have no rule here",
-    "gru": "recurrent layers have no rule here",
-    "rnn": "recurrent layers have no rule here",
+    "rnn": "use nn.LSTM, nn.GRU or nn.RNN",
     "matmul": "use nn.Linear or F.linear, with weights that are parameters",
-    "mul": "only multiples by a constant have one: gating splits relevance between two factors",
 }
-SUPPORTED = "linear, convolution, batch-norm, pooling, element-wise activation, reshape, sum, concatenation"
+SUPPORTED = (
+    "linear, convolution, normalisation, attention, gates, recurrent layers, pooling, element-wise activation, "
+    "reshape, sum, concatenation"
+)
 
 
 class Reader:
@@ -71,6 +70,8 @@ class Reader:
             ) from error
         if isinstance(operation, Gate | Product):
             operation = products.with_signal(operation, sources, self)
+        if isinstance(operation, Softmax) and not products.weighs(node, self):
+            operation = None
         if operation is None:
             refused = f"no relevance rule for {self.describe(node)}: {_hint(node, self.modules)}"
             raise NeedsExample(refused) if self._depends_on_sizes(node) else UnsupportedLayer(refused)
@@ -91,8 +92,12 @@ class Reader:
         sizes = [n for n in node.all_input_nodes if n.op != "get_attr" and self.is_constant(n)]
         name = name_of(node)
         after_view = any(name_of(n) in moves.VIEWS | PARTS for n in node.all_input_nodes)
-        moving = (name in moves.ANY_MOVE and name != "getitem") or (name == "getitem" and after_view)
-        return bool(sizes) or moving or name in CONSTANTS | PARTS | calls.CASTS
+        moving = name in moves.ANY_MOVE and name != "getitem"
+        if name == "getitem":
+            index = node.args[1]
+            several = any(name_of(n) in ("max", "min") for n in node.all_input_nodes)
+            moving = after_view or several or (isinstance(index, tuple) and index[0] in (slice(None), Ellipsis))
+        return bool(sizes) or moving or name in CONSTANTS | PARTS | {"max", "min"} | calls.CASTS
 
     def sources(self, node: fx.Node) -> list[fx.Node]:
         """The nodes whose values a node reads."""

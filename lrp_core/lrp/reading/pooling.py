@@ -145,9 +145,7 @@ def _unsqueezed(s: Tensor, axes: list[int], ndim: int) -> Tensor:
 OVER_AXES: dict[str, Callable[..., Operation | None]] = {
     "mean": mean,
     "sum": total,
-    "max": largest,
     "amax": largest,
-    "min": smallest,
     "amin": smallest,
 }
 

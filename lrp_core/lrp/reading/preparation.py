@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+import sys
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -22,8 +23,9 @@ def unwrapped(model: Any) -> nn.Module:
 
     Raises `UnsupportedLayer` for what is no network of modules.
     """
-    if isinstance(model, torch.export.ExportedProgram):
-        model = model.module()
+    program: Any = model
+    if isinstance(program, _types("torch.export", "ExportedProgram")):
+        model = program.module()
     if isinstance(model, torch.jit.ScriptModule | torch.jit.ScriptFunction):
         raise UnsupportedLayer(
             f"a TorchScript model ({getattr(model, 'original_name', 'function')}) cannot be read: explain the "
@@ -37,13 +39,18 @@ def unwrapped(model: Any) -> nn.Module:
 
 def _inside(module: nn.Module) -> nn.Module | None:
     """What a wrapper holds."""
-    if isinstance(module, torch._dynamo.eval_frame.OptimizedModule):
-        return module._orig_mod
-    wrappers = (
-        *(nn.DataParallel, nn.parallel.DistributedDataParallel),
-        torch.optim.swa_utils.AveragedModel,
-    )
-    return module.module if isinstance(module, wrappers) else None
+    if isinstance(module, _types("torch._dynamo.eval_frame", "OptimizedModule")):
+        return cast("nn.Module", module.get_submodule("_orig_mod"))
+    wrappers = (nn.DataParallel, *_types("torch.nn.parallel", "DistributedDataParallel"))
+    if isinstance(module, (*wrappers, *_types("torch.optim.swa_utils", "AveragedModel"))):
+        return module.get_submodule("module")
+    return None
+
+
+def _types(home: str, name: str) -> tuple[Any, ...]:
+    """A type of torch's, if its home has been imported, which takes seconds: no object is of it otherwise."""
+    found = getattr(sys.modules.get(home), name, None)
+    return () if found is None else (found,)
 
 
 def evaluated(model: nn.Module, *, frozen: bool = False) -> nn.Module:

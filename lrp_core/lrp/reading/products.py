@@ -62,6 +62,20 @@ def with_signal(operation: Gate | Product, sources: list[fx.Node], reader: Reade
     return type(operation)(**{**vars(operation), "signal": signal})
 
 
+def weighs(node: fx.Node, reader: Reader) -> bool:
+    """Whether a softmax weighs anything: whether its values find their way into a product, as those of attention."""
+    seen, waiting = {node}, [node]
+    while waiting:
+        for user in waiting.pop().users:
+            factors = len(reader.sources(user))
+            if factors == 2 and name_of(user) in GATES | MATRIX_PRODUCTS | {"einsum"}:
+                return True
+            if user not in seen:
+                seen.add(user)
+                waiting.append(user)
+    return False
+
+
 def _steering(node: fx.Node, reader: Reader) -> int:
     """How surely a value comes out of something that makes gates, at most moved or scaled by a constant after it."""
     while True:

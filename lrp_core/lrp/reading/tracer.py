@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -56,10 +56,27 @@ def function_name(function: Any) -> str:
     return str(getattr(function, "__name__", ""))
 
 
-def part(value: Tensor, index: int, function: Callable[..., Any], arguments: Any, options: Any) -> Tensor:
-    """One of the several views that a call gives."""
-    found: Tensor = function(value, *arguments, **options)[index]
-    return found
+class Extremes(NamedTuple):
+    """What a maximum or minimum along an axis gives."""
+
+    values: Any
+    indices: Any
+
+
+_EXTREMES = {"max": torch.amax, "min": torch.amin}
+
+
+class Part:
+    """One of the several views that a call gives: `Part(1, torch.chunk, (2,), {})(x)` is the second half of x."""
+
+    __name__ = "part"
+
+    def __init__(self, index: int, function: Callable[..., Any], arguments: Any, options: Any) -> None:
+        self.index, self.function, self.arguments, self.options = index, function, arguments, options
+
+    def __call__(self, value: Tensor) -> Tensor:
+        found: Tensor = self.function(value, *self.arguments, **self.options)[self.index]
+        return found
 
 
 class Proxy(fx.Proxy):
@@ -187,7 +204,16 @@ class Tracer(fx.Tracer):
             return super().create_proxy(kind, target, args, kwargs, name, type_expr, *rest)
         if kind != "call_module" and called in PARTS:
             return self._parts(kind, target, args, kwargs)
+        if kind != "call_module" and called in ("expand_as", "view_as", "reshape_as"):
+            given = [*args, *kwargs.values()]
+            return self.create_proxy("call_method", called.removesuffix("_as"), (given[0], *given[1].shape), {})
         value = self._value(kind, target, args, kwargs)
+        if called in _EXTREMES and isinstance(value, tuple):
+            places = torch.argmax if called == "max" else torch.argmin
+            return Extremes(
+                self.create_proxy("call_function", _EXTREMES[called], args, kwargs),
+                self.create_proxy("call_function", places, args, kwargs),
+            )
         if kind != "call_module":
             if called in CONSTANTS or called in NUMBERS:
                 return value
@@ -234,7 +260,7 @@ class Tracer(fx.Tracer):
         options = {key: given for key, given in kwargs.items() if key != "input"}
         number = len(self._value("call_function", function, (value, *arguments), options))
         return tuple(
-            self.create_proxy("call_function", part, (value, i, function, tuple(arguments), options), {})
+            self.create_proxy("call_function", Part(i, function, tuple(arguments), options), (value,), {})
             for i in range(number)
         )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from .lrp.operations import Back, Operation
+from ..lrp.operations import Back, Operation
 
 if TYPE_CHECKING:
     from .layers import Frame, Scatter

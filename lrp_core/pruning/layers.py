@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from .errors import InputError
-from .lrp import register
-from .lrp.operations import Rearrangement
-from .pruning_operations import Framing, Scattering
+from ..errors import InputError
+from ..lrp import register
+from ..lrp.operations import Rearrangement
+from .explained import Framing, Scattering
 
 
 class Scatter(nn.Module):

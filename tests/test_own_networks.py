@@ -1,0 +1,658 @@
+"""Networks that people bring: pruned, costed, eliminated from, exported and read back, whatever their forward does."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from lrp_core.data import Dataset, Split
+from lrp_core.errors import InputError, StorageError, UnsupportedLayer
+from lrp_core.evaluation import Removal, Retrain, measure_cost, roar
+from lrp_core.lrp import attribute
+from lrp_core.models import ARCHITECTURES, ModelSpec, Network, build_model, count_outputs, register_model
+from lrp_core.pruning import PixelMask, build_pruned, load_network, loses_columns, prune_inputs, save_network
+from lrp_core.pruning.descriptions import build_layers, describe_layers
+from lrp_core.pruning.files import checksum, describe, to_bytes
+from lrp_core.pruning.layers import Gather
+from lrp_core.ranking import Elimination, eliminate, rank
+from lrp_core.study.export import CARD, WEIGHTS, export, load_export, predict
+from lrp_core.training import Recipe, fit
+
+from .support import check_sentence, frozen, stir, toy_split, unchanged
+
+SHAPE = (1, 6, 6)
+FILLS = st.sampled_from([0.0, 1.0, 0.3, -2.5])
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # beartype does, to pick what to check
+
+
+class Residual(nn.Module):
+    """Two layers read the input, and what follows has no relevance rule."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.skip = nn.Linear(36, 8), nn.Linear(36, 8, bias=False)
+        self.norm, self.out = nn.BatchNorm1d(8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.view(x.size(0), -1)
+        return self.out(self.norm(F.relu(self.first(x)) + self.skip(x)))
+
+
+class Functional(nn.Module):
+    """Weights that are parameters of the network itself, sizes that are unpacked, dropout as a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.out = nn.Parameter(torch.randn(5, 36)), nn.Parameter(torch.randn(3, 5))
+        self.bias = nn.Parameter(torch.randn(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        x = F.dropout(x.reshape(n, c * h * w), 0.5, self.training)
+        return F.linear(torch.tanh(F.linear(input=x, weight=self.weight)), self.out, bias=self.bias)
+
+
+class Parts(nn.Module):
+    """Two heads on halves of a turned input, put together with an untouched part of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(18, 4), nn.Linear(24, 4)
+        self.join, self.out = nn.Linear(4 + 5 + 4, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 1, 3, 2).flatten(1)
+        twice = torch.cat([x[:, 18:], x[:, 3:9]], dim=1)
+        joined = torch.cat([self.left(x[:, :18]).relu(), x[:, ::8], torch.sigmoid(self.right(twice))], 1)
+        return self.out(F.relu(self.join(joined)))
+
+
+class Inner(nn.Module):
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.fc, self.gate = nn.Linear(width, out), nn.Linear(width, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x) * torch.sigmoid(self.gate(x))
+
+
+class Picked(nn.Module):
+    """Inputs picked by positions in a buffer and mirrored at the edges; a size that is no number of images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("places", torch.tensor([35, 3, 3, 8, 20]))
+        self.picked, self.mirrored, self.out = nn.Linear(5, 4), nn.Linear(40, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        h = self.picked(x[:, self.places]) + self.mirrored(F.pad(x, (2, 2), mode="reflect"))
+        turned = h.transpose(0, 1)
+        return self.out(turned.reshape(turned.size(0), -1).transpose(0, 1))
+
+
+class Gated(nn.Module):
+    """A product of two branches, which no relevance rule is for, inside a module of a module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.view, self.inner, self.out = nn.Flatten(), Inner(36, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.inner(self.view(x)))
+
+
+class ConvolutionalResidual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.out = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.first(x))
+        return self.out((x + self.second(x)).mean((2, 3)))
+
+
+class TwoPaths(nn.Module):
+    """A convolution and a dense layer side by side: the dense one is sliced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.dense, self.out = nn.Conv2d(1, 2, 3), nn.Linear(36, 4), nn.Linear(36, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.cat([F.relu(self.convolution(x)).flatten(1), self.dense(x.flatten(1)).relu()], 1))
+
+
+DENSE: dict[str, Callable[[], nn.Module]] = {
+    "one layer": lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 3)),
+    "nested": lambda: nn.Sequential(
+        nn.Sequential(nn.Flatten(), nn.Dropout(0.2)),
+        nn.Sequential(nn.Linear(36, 8, bias=False), nn.Sequential(nn.ReLU(), nn.LayerNorm(8))),
+        nn.Linear(8, 3),
+    ),
+    "turned": lambda: nn.Sequential(nn.Flatten(2), nn.Unflatten(2, (4, 9)), nn.Flatten(), nn.Linear(36, 3)),
+    "residual": Residual,
+    "functional": Functional,
+    "parts": Parts,
+    "gated": Gated,
+    "picked": Picked,
+}
+CANVAS: dict[str, Callable[[], nn.Module]] = {
+    "convolutional residual": ConvolutionalResidual,
+    "two paths": TwoPaths,
+    "average pooling": lambda: nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(12, 3)
+    ),
+    "one dimension": lambda: nn.Sequential(nn.Flatten(2), nn.Conv1d(1, 2, 5), nn.Flatten(), nn.Linear(64, 3)),
+    "rows": lambda: nn.Sequential(nn.Linear(6, 2), nn.Flatten(), nn.Linear(12, 3)),
+}
+CROPPED: dict[str, Callable[[], nn.Module]] = {
+    "nested convolutions": lambda: nn.Sequential(
+        nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU()),
+        nn.Sequential(nn.MaxPool2d(2), nn.Flatten()),
+        nn.Linear(27, 3, bias=False),
+    ),
+}
+ALL = DENSE | CANVAS | CROPPED
+
+
+def built(name: str, seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return stir(ALL[name]().double(), seed + 1).eval()
+
+
+def batch(n: int = 3, seed: int = 0, shape: tuple[int, ...] = SHAPE) -> Tensor:
+    return torch.rand(n, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def masks(shape: tuple[int, ...] = SHAPE) -> st.SearchStrategy[PixelMask]:
+    n = int(np.prod(shape))
+    indices = st.one_of(st.sets(st.integers(0, n - 1), min_size=1), st.just(set(range(n))), st.just({0}))
+    return indices.map(lambda some: PixelMask.from_indices(sorted(some), shape))
+
+
+MASK = PixelMask.from_indices([1, 8, 9, 20, 28], SHAPE)
+
+
+# The small network is the big one, with less input
+
+
+@pytest.mark.parametrize("name", ALL)
+@settings(max_examples=20)
+@given(mask=masks(), fill=FILLS, n=st.integers(1, 5), seed=st.integers(0, 3))
+def test_the_small_network_computes_the_same(name, mask, fill, n, seed):
+    network = built(name, seed)
+    before = frozen(network)
+    small = prune_inputs(network, mask, fill=fill)
+    x = batch(n, seed)
+    with torch.no_grad():
+        expected, found = network(mask.remove(x, fill)), small(mask.apply(x))
+    assert (found - expected).abs().max() < 1e-10
+    assert unchanged(network, before)
+    if len(mask) == mask.n_inputs:
+        assert torch.equal(found, network(x)), "nothing is removed: the same bits"
+    elif name in DENSE:
+        assert small.structure == "sliced"
+        assert small.note == ""
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> nn.Module:
+    """Random networks of parts of the input, dense layers, joins, sums, products and activations."""
+    n_in = 12
+    plan: list[Any] = []
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, n_in - 2))
+        part = slice(start, draw(st.integers(start + 1, n_in)), draw(st.integers(1, 2)))
+        plan.append((part, draw(st.sampled_from(["relu", "tanh", "none"])), draw(st.booleans())))
+    how, again, flip = draw(st.sampled_from(["sum", "cat", "product"])), draw(st.booleans()), draw(st.booleans())
+
+    class Drawn(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            widths = [len(range(n_in)[part]) for part, _, _ in plan]
+            self.heads = nn.ModuleList([nn.Linear(w, 4, bias=p[2]) for w, p in zip(widths, plan, strict=True)])
+            self.mixed = nn.Linear(4 * (len(plan) if how == "cat" else 1) + n_in * again, 5)
+            self.out = nn.Linear(5, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.transpose(1, 2).flatten(1) if flip else x.reshape(-1, n_in)
+            given = [head(x[:, part]) for head, (part, _, _) in zip(self.heads, plan, strict=True)]
+            given = [
+                g if kind == "none" else getattr(torch, kind)(g) for g, (_, kind, _) in zip(given, plan, strict=True)
+            ]
+            value = torch.cat(given, 1) if how == "cat" else given[0]
+            for other in given[1:] if how != "cat" else []:
+                value = value + other if how == "sum" else value * other
+            return self.out(torch.relu(self.mixed(torch.cat([x, value], 1) if again else value)))
+
+    torch.manual_seed(draw(st.integers(0, 99)))
+    return Drawn().double().eval()
+
+
+@settings(max_examples=60)
+@given(network=networks(), mask=masks((3, 4)), fill=FILLS, n=st.integers(1, 4))
+def test_any_network_of_a_small_grammar_computes_the_same(network, mask, fill, n):
+    small = prune_inputs(network, mask, fill=fill)
+    assert small.structure == "sliced"
+    x = batch(n, shape=(3, 4))
+    with torch.no_grad():
+        assert (small(mask.apply(x)) - network(mask.remove(x, fill))).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_first_layers_keep_the_columns_of_kept_inputs_only(name):
+    small = prune_inputs(built(name), MASK)
+    assert loses_columns(built(name), SHAPE)
+    full, less = measure_cost(built(name), SHAPE), measure_cost(small)
+    assert less.macs < full.macs / 2
+    assert less.parameters < full.parameters
+    assert all(parameter.shape[-1] != 36 for parameter in small.parameters())
+
+
+def test_two_layers_on_the_same_inputs_share_them():
+    """One dropout before two layers stays one, and no layer picks what it takes in order anyway."""
+
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(36, 4), nn.Linear(36, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.dropout(x.flatten(1), 0.5, self.training)
+            return self.a(x) - self.b(x)
+
+    network = Shared()
+    network.b.load_state_dict(network.a.state_dict())
+    small = prune_inputs(network.train(), MASK)
+    assert small.training
+    assert [type(layer) for layer in small.modules() if not list(layer.children())].count(nn.Dropout) == 1
+    assert not any(isinstance(layer, Gather) for layer in small.modules())
+    assert torch.equal(small(torch.rand(50, 5)), torch.zeros(50, 4))
+    assert prune_inputs(Functional().train(), MASK)(torch.ones(200, 5)).unique(dim=0).shape[0] > 1
+
+
+@pytest.mark.parametrize("name", CANVAS)
+def test_what_cannot_shrink_says_so(name):
+    network = built(name)
+    small = prune_inputs(network, MASK)
+    assert small.structure == "canvas"
+    assert "no cheaper" in small.note
+    assert not loses_columns(network, SHAPE)
+    assert measure_cost(small).macs <= measure_cost(network, SHAPE).macs
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_small_network_can_be_copied_pickled_trained_and_explained(name):
+    small = prune_inputs(built(name), MASK, fill=0.3)
+    x = MASK.apply(batch())
+    for twin in (copy.deepcopy(small), pickle.loads(pickle.dumps(small))):
+        assert torch.equal(twin(x), small(x))
+    data = toy_split(60)
+    tuned = fit(small.float(), data, recipe=Recipe(epochs=1), encode=small.encode, device="cpu")
+    assert all(torch.isfinite(parameter).all() for parameter in tuned.parameters())
+    assert not unchanged(tuned, frozen(small))
+    if name not in ("gated", "nested"):  # products and LayerNorm have no rule
+        relevance = attribute(prune_inputs(built(name), MASK), x, target=1, composite="lrp-0")
+        full = attribute(built(name), MASK.remove(batch()), target=1, composite="lrp-0")
+        assert torch.allclose(relevance, MASK.apply(full), atol=1e-8)
+
+
+def test_frozen_layers_stay_frozen():
+    network = built("nested").requires_grad_(False)
+    assert not any(parameter.requires_grad for parameter in prune_inputs(network, MASK).parameters())
+
+
+# Refusals
+
+
+class Direct(nn.Module):
+    def __init__(self, how: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.fc, self.square, self.norm = nn.Linear(36, 3), nn.Linear(36, 36), nn.LayerNorm(36)
+        self.weight = nn.Parameter(torch.randn(3, 36))
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.how(self, x.flatten(1))
+
+
+REFUSED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
+    "sum": (lambda net, x: net.fc(x + net.square(x)), "operation 'add'"),
+    "activation": (lambda net, x: net.fc(x.relu()), "operation 'relu'"),
+    "norm": (lambda net, x: net.fc(net.norm(x)), r"layer 'norm' \(LayerNorm\)"),
+    "product": (lambda net, x: net.fc(x * 2), "operation 'mul'"),
+    "matmul": (lambda net, x: x @ net.weight.T, "operation 'matmul'"),
+    "shared layer": (lambda net, x: net.fc(net.square(net.square(x))), "layer 'square'"),
+    "shared weights": (lambda net, x: F.linear(x, net.weight) + net.weight.sum(), "its weights are used elsewhere"),
+    "computed weights": (lambda net, x: F.linear(x, net.weight * 2), "weights that are no parameters"),
+    "branch": (lambda net, x: net.fc(x) if x.sum() > 0 else net.fc(-x), "cannot be traced by torch.fx"),
+    "training": (lambda net, x: net.fc(x) if net.training else net.fc(x) * 2, "takes another way in training"),
+    "padded": (lambda net, x: net.fc(F.pad(x[:, 1:], (1, 0), value=2.0)), "operation 'pad'"),
+    "stacked with others": (
+        lambda net, x: net.fc(torch.stack([x, net.square(x).relu()], 1)[:, 0]),
+        "operation 'stack'",
+    ),
+    "mixes images": (lambda net, x: net.fc(x.flip(0)), "operation 'flip'"),
+    "chance": (lambda net, x: F.dropout(net.fc(x)), "do not always give the same logits"),
+    "returned": (lambda net, x: x, "returns inputs"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_cut_is_refused_by_name(name):
+    how, named = REFUSED[name]
+    with pytest.raises(UnsupportedLayer, match=named) as caught:
+        prune_inputs(Direct(how).eval(), MASK, fill=0.5)
+    check_sentence(caught.value)
+
+
+def test_a_mask_of_another_shape_and_pruning_twice_are_refused():
+    for network in (Residual(), built("nested"), built("nested convolutions"), built("rows")):
+        with pytest.raises(InputError) as caught:
+            prune_inputs(network, PixelMask.from_indices([1], (1, 5, 7)))
+        check_sentence(caught.value)
+    with pytest.raises(InputError, match="pruned already"):
+        prune_inputs(prune_inputs(Residual(), MASK), MASK)
+
+
+def test_hooks_are_not_lost_in_silence():
+    for name in ("nested", "residual", "nested convolutions"):
+        network = built(name)
+        first = next(layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d))
+        first.register_forward_hook(lambda *_: None)
+        with pytest.raises(UnsupportedLayer, match="forward hook"):
+            prune_inputs(network, MASK)
+
+
+def test_scratch_asks_for_a_builder():
+    with pytest.raises(InputError, match=r"register_model\(name, builder\)"):
+        build_pruned(prune_inputs(built("residual"), MASK).spec, MASK)
+    data = toy_split(20)
+    with pytest.raises(InputError, match=r"register_model\(name, builder\)"):
+        roar(Residual(), data, data, torch.ones_like, Removal(), [0.5], retrain=Retrain(seeds=(0,)))
+
+
+# Elimination
+
+
+QUICK = Elimination(drop=0.5, fine_drop=0.5, updates=2, batch_size=32, explained=40)
+
+
+@pytest.mark.parametrize("name", ["one layer", "residual", "parts", "convolutional residual", "two paths", "rows"])
+def test_inputs_of_any_network_are_eliminated(name):
+    network, data = built(name).float(), toy_split(60)
+    before = frozen(network)
+    ranking = eliminate(network, data, options=QUICK)
+    assert ranking.order.sort().values.tolist() == list(range(36))
+    assert unchanged(network, before)
+    everything = Elimination(drop=0.5, updates=1, explained=len(data))
+    assert eliminate(network, data, options=everything).order[18:].tolist() == rank(network, data).order[18:].tolist()
+
+
+def test_a_network_for_other_inputs_is_refused():
+    with pytest.raises(InputError, match="does not take inputs of shape"):
+        eliminate(built("residual").float(), toy_split(20, size=7), options=QUICK)
+
+
+# Cost
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_product_is_counted(name):
+    network = built(name)
+    cost = measure_cost(network, SHAPE)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(batch(1))
+    assert cost.flops == counter.get_total_flops()
+    assert cost.parameters == sum(p.numel() for p in network.parameters())
+    assert cost.bytes == sum(t.numel() * t.element_size() for t in network.state_dict().values())
+    with pytest.raises(InputError, match="give the shape of one input"):
+        measure_cost(network)
+
+
+def test_classes_are_counted_from_the_output():
+    assert count_outputs(Residual(), SHAPE) == 3
+    with pytest.raises(InputError, match="does not take inputs of shape"):
+        count_outputs(Residual(), (5,))
+    with pytest.raises(InputError, match="logits"):
+        count_outputs(nn.Identity(), SHAPE)
+
+
+# Files and exports
+
+SEQUENCES = [name for name in ALL if isinstance(ALL[name](), nn.Sequential)]
+MODULES = [name for name in ALL if name not in SEQUENCES]
+
+
+@pytest.mark.parametrize("form", ["full", "pruned"])
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_sequences_of_torchs_layers_are_built_from_their_files(name, form, tmp_path):
+    network = built(name) if form == "full" else prune_inputs(built(name), MASK, fill=0.3)
+    save_network(network, tmp_path / "net")
+    found = load_network(tmp_path / "net")
+    assert unchanged(found, frozen(network))
+    assert describe(found) == describe(network)
+    x = batch() if form == "full" else MASK.apply(batch())
+    assert torch.equal(found(x), network(x))
+    assert to_bytes(found) == to_bytes(network)
+
+
+@pytest.mark.parametrize("form", ["full", "pruned"])
+@pytest.mark.parametrize("name", MODULES)
+def test_other_modules_are_given_again(name, form, tmp_path):
+    network = built(name) if form == "full" else prune_inputs(built(name), MASK, fill=0.3)
+    save_network(network, tmp_path / "net")
+    with pytest.raises(InputError, match=f"{type(built(name)).__name__}.*network=") as caught:
+        load_network(tmp_path / "net")
+    check_sentence(caught.value)
+    fresh = built(name, seed=7)
+    before = frozen(fresh)
+    found = load_network(tmp_path / "net", fresh)
+    assert unchanged(fresh, before)
+    x = batch() if form == "full" else MASK.apply(batch())
+    assert torch.equal(found(x), network(x))
+    with pytest.raises(StorageError, match="does not fit"):
+        load_network(tmp_path / "net", nn.Sequential(nn.Flatten(), nn.Linear(36, 2)))
+
+
+def test_shared_layers_and_state_that_is_no_tensor(tmp_path):
+    layer = nn.Linear(36, 36)
+    network = nn.Sequential(nn.Flatten(), layer, nn.ReLU(), layer)
+    save_network(network, tmp_path / "net")
+    assert torch.equal(load_network(tmp_path / "net")(batch().float()), network(batch().float()))
+
+    class Extra(nn.Linear):
+        def get_extra_state(self) -> Any:
+            return {"secret": 1}
+
+    with pytest.raises(InputError, match="no tensor"):
+        save_network(Extra(3, 3), tmp_path / "other")
+
+
+def test_files_say_that_they_are_pytorchs():
+    content = to_bytes(built("nested"))
+    size = struct.unpack("<Q", content[:8])[0]
+    assert json.loads(content[8 : 8 + size])["__metadata__"]["format"] == "pt"
+    assert size % 8 == 0
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        None,
+        [],
+        [{"name": "a", "type": "Embedding", "arguments": {}}],
+        [{"name": "a", "type": "Linear", "arguments": {"in_features": 36, "out_features": 3, "device": "cuda"}}],
+        [{"name": "a", "type": "Linear", "arguments": {"in_features": "36", "out_features": 3}}],
+        [{"name": "a", "type": "Linear", "arguments": {"in_features": [36], "out_features": 3}}],
+        [{"name": "a", "type": "Linear", "arguments": {"in_features": 36, "out_features": 10**12}}],
+        [{"name": "a.b", "type": "Flatten", "arguments": {}}],
+        [{"name": "forward", "type": "Flatten", "arguments": {}}],
+        [{"name": "a", "type": ["Flatten"], "arguments": {}}],
+        [{"name": "a", "type": "Sequential", "layers": "abc"}],
+        [{"name": "a", "type": "Flatten", "arguments": []}],
+        [{"name": "a", "type": "Flatten"}],
+        ["Flatten"],
+        {"name": "a"},
+    ],
+    ids=lambda layers: str(layers)[:60],
+)
+def test_hostile_descriptions_of_layers(layers, tmp_path, unchecked):
+    tensors = {"1.weight": torch.zeros(3, 36), "1.bias": torch.zeros(3)}
+    text = json.dumps({"layers": layers})
+    from safetensors.torch import save
+
+    (tmp_path / "net").write_bytes(save(tensors, metadata={"lrp_core": f"{checksum(text, tensors)} {text}"}))
+    with pytest.raises(StorageError) as caught:
+        load_network(tmp_path / "net")
+    check_sentence(caught.value)
+
+
+def test_only_torchs_own_layers_are_described():
+    class Doubled(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    assert describe_layers(nn.Sequential(Doubled(3, 3))) is None
+    assert describe_layers(Residual()) is None
+    described = describe_layers(built("nested convolutions"))
+    assert json.loads(json.dumps(described)) == described
+    assert str(build_layers(described)) == str(built("nested convolutions"))
+
+
+@pytest.fixture
+def trained(toy) -> nn.Module:
+    return fit(Residual(), toy, recipe=Recipe(epochs=3, batch_size=32, lr=1e-2), device="cpu")
+
+
+@pytest.mark.parametrize("form", ["full", "pruned"])
+def test_exports_of_a_residual_network(trained, toy, form, tmp_path):
+    network = trained if form == "full" else prune_inputs(trained, MASK, fill=0.1)
+    done = export(network, tmp_path / "out", data=toy)
+    assert done.card["network"]["class"] == "Residual"
+    with pytest.raises(InputError, match="network="):
+        predict(tmp_path / "out", toy.test.images)
+    found, card = load_export(tmp_path / "out", Residual())
+    assert card["input"]["shape"] == [1, 6, 6]
+    names, p = predict(tmp_path / "out", toy.test.images, Residual())
+    with torch.no_grad():
+        x = toy.test.images if form == "full" else MASK.apply(toy.test.images)
+        assert torch.equal(found(x), network(x))
+        expected = network(x).softmax(1)
+    assert names == [toy.classes[i] for i in expected.argmax(1).tolist()]
+    assert np.allclose(p, expected.amax(1).numpy(), atol=1e-6)
+
+
+def test_exports_of_a_sequence_need_nothing_but_the_folder(toy, tmp_path):
+    network = fit(nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 3)), toy, device="cpu")
+    small = prune_inputs(network, MASK)
+    export(small, tmp_path / "out", data=toy)
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted([CARD, WEIGHTS])
+    names, _ = predict(tmp_path / "out", toy.test.images)
+    assert names == [toy.classes[i] for i in small(MASK.apply(toy.test.images)).argmax(1).tolist()]
+    card = json.loads((tmp_path / "out" / CARD).read_text())
+    assert "note" not in card
+    (tmp_path / "out" / CARD).write_text(json.dumps(card | {"classes": ["a", "b"]}))
+    with pytest.raises(StorageError, match="does not describe"):
+        load_export(tmp_path / "out")
+
+
+def test_tables_of_numbers_are_predicted_as_they_were(tmp_path):
+    """What was taken off the columns is on the card: the numbers of the table are given, not standardised ones."""
+    random = torch.Generator().manual_seed(0)
+    labels = torch.arange(120) % 3
+    values = torch.randn(120, 5, generator=random) + 4 * labels[:, None] + 100
+    parts = [Split(values[a:b], labels[a:b]) for a, b in ((0, 60), (60, 90), (90, 120))]
+    data = Dataset("table", ("a", "b", "c"), *parts, input_names=tuple("vwxyz")).standardised()
+    mask = PixelMask.from_indices([0, 3], (5,))
+    network = fit(nn.Sequential(nn.Linear(5, 3)), data, recipe=Recipe(epochs=30, lr=0.1), device="cpu")
+    card = export(prune_inputs(network, mask), tmp_path / "out", data=data).card
+    assert card["input"]["names"] == list("vwxyz")
+    names, _ = predict(tmp_path / "out", values[90:])
+    assert names == ["abc"[i] for i in network(mask.remove(data.test.inputs)).argmax(1).tolist()]
+    assert len(set(names)) == 3
+    assert names == predict(tmp_path / "out", values[90:].double())[0]
+
+
+def test_the_card_says_when_nothing_is_saved(toy, tmp_path):
+    network = fit(ConvolutionalResidual(), toy, recipe=Recipe(epochs=1), device="cpu")
+    card = export(prune_inputs(network, MASK), tmp_path / "out", data=toy).card
+    assert "no cheaper" in card["note"]
+
+
+def test_data_of_another_shape_or_with_other_classes_is_refused(toy, tmp_path):
+    with pytest.raises(InputError, match="5 classes"):
+        export(nn.Sequential(nn.Flatten(), nn.Linear(36, 5)), tmp_path / "out", data=toy)
+    with pytest.raises(InputError, match="does not take inputs"):
+        export(nn.Sequential(nn.Flatten(), nn.Linear(35, 3)), tmp_path / "out", data=toy)
+    with pytest.raises(InputError, match="give data="):
+        export(Residual(), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+# Builders
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(ARCHITECTURES, "_entries", dict(ARCHITECTURES._entries))
+
+    class Sized(nn.Module):
+        def __init__(self, spec: ModelSpec) -> None:
+            super().__init__()
+            width = int(np.prod(spec.shape))
+            self.first, self.skip = nn.Linear(width, 8), nn.Linear(width, 8)
+            self.out = nn.Linear(8, spec.n_classes)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.flatten(1)
+            return self.out(F.relu(self.first(x)) + self.skip(x))
+
+    register_model("my-residual", Sized)
+    return "my-residual"
+
+
+def test_a_registered_builder_does_all_that_the_projects_networks_do(registered, toy, tmp_path):
+    network = build_model(registered, toy)
+    assert isinstance(network, Network)
+    assert network.spec == ModelSpec(registered, SHAPE, 3, "toy")
+    assert unchanged(build_model(registered, toy), frozen(network))
+    sliced, fresh = prune_inputs(network, MASK), build_pruned(network.spec, MASK, seed=3)
+    x = MASK.apply(toy.test.images)
+    assert torch.allclose(sliced(x), network.eval()(MASK.remove(toy.test.images)), atol=1e-5)
+    assert fresh(x).shape == (60, 3)
+    for i, model in enumerate((network, sliced, fresh)):
+        save_network(model, tmp_path / f"net{i}")
+        found = load_network(tmp_path / f"net{i}")
+        assert unchanged(found, frozen(model))
+        assert describe(found) == describe(model)
+    ARCHITECTURES._entries.pop(registered)
+    with pytest.raises(StorageError, match="unknown model 'my-residual'") as caught:
+        load_network(tmp_path / "net0")
+    check_sentence(caught.value)
+
+
+def test_builders_that_are_none(registered, monkeypatch, unchecked):
+    with pytest.raises(InputError, match="a function from a ModelSpec"):
+        register_model("mine", 3)
+    register_model("mine", lambda spec: 3)
+    with pytest.raises(InputError, match="not int"):
+        build_model("mine", shape=(3,), n_classes=2)
+    assert not Path("mine").exists()
