@@ -218,7 +218,7 @@ with frame.refusals():
         with st.container(horizontal=True, vertical_alignment="bottom"):
             chosen_method = state.method(opened)
             chosen_seed = state.seed(opened)
-        n_kept = opened.keep_for(state.removed(opened))
+        n_kept = opened.keep_for(state.removed())
     if not frame.has_ranking(opened, run, chosen_method, n_kept, chosen_seed):
         st.stop()
     shown_ranking = rankings.of(chosen_method, n_kept, chosen_seed)

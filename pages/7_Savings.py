@@ -18,7 +18,7 @@ with frame.refusals():
         with st.container(horizontal=True, vertical_alignment="bottom"):
             method = state.method(opened)
             mode = state.mode(opened)
-        removed = state.removed(opened)
+        removed = state.removed()
     keep = opened.keep_for(removed)
     if not frame.has_ranking(opened, run, method, keep, seed):
         st.stop()

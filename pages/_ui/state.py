@@ -54,12 +54,12 @@ def load(opened: OpenedStudy, page: str) -> None:
     for key, (default, read) in _choices(opened).items():
         _follow(key, default)
         _settle(key, default, read, url_wins=not is_switch)
-        write(opened, key)
+        write(key)
 
 
-def write(opened: OpenedStudy, key: str) -> None:
+def write(key: str) -> None:
     """Bring the URL up to date with a control; a value that everyone starts with stays out of it."""
-    default, _ = _choices(opened)[key]
+    default = st.session_state["defaults"][key]
     value = st.session_state[key]
     if value == default:
         st.query_params.pop(key, None)
@@ -76,25 +76,25 @@ def method(opened: OpenedStudy) -> str:
     else:
         chosen = st.segmented_control("Pixels ranked by", methods, key="method", required=True,
                                       persist_state="session", help=text)  # fmt: skip
-    return _shown(opened, "method", chosen)
+    return _shown("method", chosen)
 
 
 def mode(opened: OpenedStudy) -> str:
     """The picker of what happens to the smaller network."""
     chosen = st.segmented_control("Smaller network", opened.study.modes, key="mode", required=True,
                                   persist_state="session", help=MODE_HELP)  # fmt: skip
-    return _shown(opened, "mode", chosen)
+    return _shown("mode", chosen)
 
 
-def removed(opened: OpenedStudy) -> int:
+def removed() -> int:
     """The threshold slider: percent of the pixels removed."""
     text = "Share of the input pixels that the network no longer gets, the least relevant first. Arrow keys work."
     chosen = st.slider("Pixels removed", 0, 99, step=1, format="%d %%", key="removed", persist_state="session",
                        help=text)  # fmt: skip
-    return _shown(opened, "removed", chosen)
+    return _shown("removed", chosen)
 
 
-def margin(opened: OpenedStudy) -> float:
+def margin() -> float:
     """The accuracy that may be lost, in points."""
     text = (
         "How many points of accuracy may be lost. The recommended threshold removes the most pixels that keeps the "
@@ -102,7 +102,7 @@ def margin(opened: OpenedStudy) -> float:
     )
     chosen = field(st.number_input, "Margin (points)", 0.0, MAX_MARGIN, step=0.1, format="%.2f", key="margin",
                    width=140, help=text)  # fmt: skip
-    return _shown(opened, "margin", chosen)
+    return _shown("margin", chosen)
 
 
 def seed(opened: OpenedStudy) -> int:
@@ -111,7 +111,7 @@ def seed(opened: OpenedStudy) -> int:
     chosen = field(st.selectbox, "Seed", seeds, key="seed", width=110, disabled=len(seeds) == 1,
                    help="Each seed trains a network of its own, from other first weights; their masks differ a little."
                    )  # fmt: skip
-    return _shown(opened, "seed", chosen)
+    return _shown("seed", chosen)
 
 
 def choose(opened: OpenedStudy, *, with_margin: bool = False) -> tuple[str, str, int, int]:
@@ -122,8 +122,8 @@ def choose(opened: OpenedStudy, *, with_margin: bool = False) -> tuple[str, str,
             chosen_mode = mode(opened)
             chosen_seed = seed(opened)
             if with_margin:
-                margin(opened)
-        chosen_removed = removed(opened)
+                margin()
+        chosen_removed = removed()
     return chosen_method, chosen_mode, chosen_seed, chosen_removed
 
 
@@ -132,8 +132,8 @@ def value(key: str) -> Any:
     return st.session_state[key]
 
 
-def _shown(opened: OpenedStudy, key: str, value: Any) -> Any:
-    write(opened, key)
+def _shown(key: str, value: Any) -> Any:
+    write(key)
     return value
 
 
