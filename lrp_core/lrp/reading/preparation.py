@@ -53,7 +53,7 @@ def _types(home: str, name: str) -> tuple[Any, ...]:
     return () if found is None else (found,)
 
 
-def evaluated(model: nn.Module, *, frozen: bool = False) -> nn.Module:
+def evaluated(model: Any, *, frozen: bool = False) -> nn.Module:
     """`model` in evaluation mode: a copy, so that branches on `training` go the right way.
 
     It shares the model's tensors, unless it is `frozen`: then later changes of the model do not reach it.
