@@ -148,6 +148,8 @@ def _layer(name: str, arguments: list[Any], options: dict[str, Any]) -> Affine |
             return _convolution(int(name[-2]), *arguments, **options)
         case "conv_transpose1d" | "conv_transpose2d" | "conv_transpose3d":
             return _transposed_convolution(int(name[-2]), *arguments, **options)
+        case "batch_norm" if len(arguments) == 8:  # the operator of exported programs: weight, bias, mean, variance
+            return _batch_norm(*arguments[2:4], *arguments[:2], *arguments[4:7])
         case "batch_norm":
             return _batch_norm(*arguments, **options)
         case "matmul" | "mm" if len(arguments) == 1 and isinstance(arguments[0], Tensor) and arguments[0].ndim == 2:
