@@ -130,7 +130,7 @@ def test_rank_by_a_strategy_and_by_a_class(capsys: pytest.CaptureFixture[str]) -
     assert eliminated["order"] != one_shot["order"]
     assert ask(capsys, "rank", *few, "--label", "3")["order"] != one_shot["order"]
     assert "leave label 3 out" in refusal(capsys, "rank", *few, "--label", "3", "--strategy", "elimination")
-    assert "needs keep" in refusal(capsys, "rank", *few, "--strategy", "exchange")
+    assert "--keep is the number of inputs" in refusal(capsys, "rank", *few, "--strategy", "exchange")
     assert "explains no image" in refusal(capsys, "rank", *few, "--criterion", "random", "--strategy", "stability")
 
 

@@ -279,6 +279,11 @@ class Explainer:
             try:
                 z, back = self._run(i, step.operation, read)
             except (RuntimeError, IndexError) as error:
+                if not inputs.is_floating_point():
+                    raise InputError(
+                        f"inputs must be floating point (pixels / 255), not {inputs.dtype}: only an embedding takes "
+                        "whole numbers"
+                    ) from error
                 raise InputError(
                     f"inputs of shape {tuple(inputs.shape)} and type {inputs.dtype} do not fit the network: layer "
                     f"{step.name!r} refused {', '.join(str(tuple(a.shape)) for a in read)} "
@@ -286,6 +291,11 @@ class Explainer:
                 ) from error
             values.append(z)
             backs.append(back)
+        if len(inputs) and (values[-1].ndim == 0 or len(values[-1]) != len(inputs)):
+            raise InputError(
+                f"the network gives shape {tuple(values[-1].shape)} for {len(inputs)} images: it must keep one row for "
+                "each, also for a single one"
+            )
         if not _is_finite(values[-1]):
             broken = next(step.name for step, z in zip(self.steps, values[1:], strict=True) if not _is_finite(z))
             raise NonFiniteRelevance(
