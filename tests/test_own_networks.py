@@ -632,7 +632,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_registered_builder_does_all_that_the_projects_networks_do(registered, toy, tmp_path):
     network = build_model(registered, toy)
     assert isinstance(network, Network)
-    assert network.spec == ModelSpec(registered, SHAPE, 3, "toy")
+    assert network.spec == ModelSpec(registered, SHAPE, 3)
     assert unchanged(build_model(registered, toy), frozen(network))
     sliced, fresh = prune_inputs(network, MASK), build_pruned(network.spec, MASK, seed=3)
     x = MASK.apply(toy.test.images)

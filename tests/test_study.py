@@ -336,7 +336,7 @@ def test_results_from_before_there_was_a_choice_of_precision_stay_valid(mnist: D
     """A key is that of the fields there were then; a description of then is read, and means float32."""
     study = tiny()
     values = asdict(study)
-    assert values.pop("precision") == "float32"
+    assert (values.pop("precision"), values.pop("digest")) == ("float32", "")
     assert Study.from_values(values) == study
     assert significant(asdict(study)) == values
     for trial in plan(study, mnist):
@@ -375,7 +375,6 @@ def test_early_results_span_the_curve(mnist: Dataset) -> None:
         ({"seeds": (-1,)}, "seed"),
         ({"precision": "bf16"}, "unknown precision 'bf16': did you mean 'bfloat16'"),
         ({"epochs": -1}, "epochs"),
-        ({"epochs": 0}, "epochs"),
     ],
 )
 def test_what_cannot_be_studied_is_refused_at_once(mnist: Dataset, change: dict[str, Any], words: str) -> None:

@@ -156,7 +156,9 @@ def open_data(name: str, root: str | None = None, digest: str = "") -> Dataset:
 
     Raises `StorageError` if there are none, or if they have another digest.
     """
-    found = provided(digest) or _stored(digest, cache_dir("data"))
+    found = provided(digest)
+    if found is None and digest and prepared.is_kept(digest):
+        found = _stored(digest, cache_dir("data"))
     if found is not None:
         return found if found.name == name else replace(found, name=name)
     if digest and name not in DATASETS:
@@ -178,4 +180,4 @@ def store(data: Dataset) -> str:
 @lru_cache(maxsize=4)
 def _stored(digest: str, cache: Path) -> Dataset | None:
     """`cache` is where the files are; another folder has other ones."""
-    return prepared.read_own(digest) if digest else None
+    return prepared.read_own(digest)

@@ -51,6 +51,11 @@ def write(data: Dataset, root: Path | None, split_seed: int, files: tuple[Path, 
     write_atomic(_path(data.name, root, split_seed), save(tensors, metadata={"data": json.dumps(meta)}))
 
 
+def is_kept(digest: str) -> bool:
+    """Whether there is a file of data of one's own with this digest."""
+    return _own_path(digest).is_file()
+
+
 def read_own(digest: str) -> Dataset | None:
     """Data of one's own that were kept under this digest, or None if there are none that still hold."""
     path = _own_path(digest)
