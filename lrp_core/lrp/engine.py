@@ -157,7 +157,7 @@ class Explainer:
         reading._versions = versions(self._network)
         example = inputs[:2] if len(inputs) > 1 else inputs.expand(2, *inputs.shape[1:])
         network = copy.deepcopy(self._network, {id(t): t for t in tensors(self._network)})
-        with _refusing_misfits(inputs):
+        with refusing_misfits(inputs):
             reading._prepare(*trace_logits(network, example.detach().clone()))
         reading._compare(inputs)
         return reading
@@ -396,7 +396,7 @@ def _is_finite(values: Tensor) -> bool:
 
 
 @contextmanager
-def _refusing_misfits(inputs: Tensor) -> Iterator[None]:
+def refusing_misfits(inputs: Tensor) -> Iterator[None]:
     """Turn what torch says of inputs that do not fit a network into an `InputError` of one sentence."""
     try:
         yield

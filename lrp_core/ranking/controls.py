@@ -15,10 +15,10 @@ from ..data import Split
 from ..errors import InputError, UnsupportedLayer
 from ..extras import from_extra
 from ..lrp.affine import Affine
+from ..lrp.engine import refusing_misfits
 from ..lrp.folding import fold_scales
 from ..lrp.operations import Identity, Rearrangement
 from ..lrp.reading import trace
-from .gradients import refusing_misfits
 
 BLUR = 0.1
 """Standard deviation of the smoothed random control's blur, as a share of the longer side of the image."""

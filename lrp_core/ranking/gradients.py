@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..lrp.engine import refusing_misfits
 from ..lrp.starts import start_relevance
 from ..seeds import generator
 
@@ -91,15 +90,3 @@ def slope_of(network: nn.Module, labels: Tensor, start: str) -> Slope:
         return found
 
     return slope
-
-
-@contextmanager
-def refusing_misfits(inputs: Tensor) -> Iterator[None]:
-    """Turn what torch says of inputs that do not fit a network into an `InputError` of one sentence."""
-    try:
-        yield
-    except (RuntimeError, IndexError) as error:
-        raise InputError(
-            f"inputs of shape {tuple(inputs.shape)} and type {inputs.dtype} do not fit the network "
-            f"({str(error).splitlines()[0]})"
-        ) from error
