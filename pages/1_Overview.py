@@ -105,10 +105,8 @@ with frame.refusals():
             slot = st.container()
             keep = int(found.row["keep"]) if found else opened.keep_for(state.REMOVED)
             if opened.rankings.is_ready(method, keep, seed):
-                mode = found.recommendation.mode if found else study.modes[0]
-                chosen = opened.threshold(method=method, mode=mode, keep=keep, seed=seed)
                 slot.plotly_chart(
-                    charts.mask(chosen.kept, opened.images.mean(), 330),
+                    charts.mask(opened.rankings.kept(method, keep, seed), opened.images.mean(), 330),
                     config=charts.CONFIG,
                     key="mask",
                     alt=f"The mean digit: {keep} pixels that stay in colour, the others dimmed",

@@ -34,13 +34,13 @@ def explore() -> None:
         recommend(recommended, removed)
     if not frame.has_ranking(opened, run, method, keep, seed):
         return
-    found = opened.threshold(method=method, mode=mode, keep=keep, seed=seed)
-    metrics(found)
+    with frame.refusals():
+        metrics(opened.threshold(method=method, mode=mode, keep=keep, seed=seed))
     left, right = st.columns([2, 3], gap="medium")
     with left:
         st.markdown("**Which pixels stay**")
         st.plotly_chart(
-            charts.mask(found.kept, opened.images.mean(), 330),
+            charts.mask(opened.rankings.kept(method, keep, seed), opened.images.mean(), 330),
             config=charts.CONFIG,
             key="mask",
             alt=f"The mean digit: {keep} pixels that stay in colour, the others dimmed",
@@ -59,7 +59,7 @@ def explore() -> None:
                 curves,
                 study.methods,
                 chosen=method,
-                marker=found.removed,
+                marker=1 - keep / opened.n_inputs,
                 recommended=recommended.row if recommended is not None else None,
                 height=350,
             ),

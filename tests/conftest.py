@@ -57,6 +57,17 @@ def unchecked() -> Iterator[None]:
     config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture(autouse=True)
+def _registries() -> Iterator[None]:
+    """What a test adds to a registry is gone after it, stand-ins for what a study names included."""
+    from lrp_core.registry import REGISTRIES
+
+    before = {kind: dict(registry._entries) for kind, registry in REGISTRIES.items()}
+    yield
+    for kind, registry in REGISTRIES.items():
+        registry._entries = before.get(kind, {name: registry._entries[name] for name in registry._built_in})
+
+
 @pytest.fixture(scope="session")
 def mnist() -> Dataset:
     """The real MNIST, as the project ships it."""

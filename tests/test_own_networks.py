@@ -266,6 +266,22 @@ def test_first_layers_keep_the_columns_of_kept_inputs_only(name):
     assert all(parameter.shape[-1] != 36 for parameter in small.parameters())
 
 
+def test_a_first_layer_beside_inputs_is_read_as_it_is_now():
+    class Beside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head, self.out = nn.Linear(36, 4), nn.Linear(40, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.flatten(1)
+            return self.out(torch.cat([x, self.head(x)], 1))
+
+    network = Beside().double().eval()
+    small, x = prune_inputs(network, MASK), batch(3)
+    assert small.structure == "sliced"
+    assert (small(MASK.apply(x)) - network(MASK.remove(x))).abs().max() < 1e-10
+
+
 def test_two_layers_on_the_same_inputs_share_them():
     """One dropout before two layers stays one, and no layer picks what it takes in order anyway."""
 
@@ -578,7 +594,8 @@ def test_tables_of_numbers_are_predicted_as_they_were(tmp_path):
     """What was taken off the columns is on the card: the numbers of the table are given, not standardised ones."""
     random = torch.Generator().manual_seed(0)
     labels = torch.arange(120) % 3
-    values = torch.randn(120, 5, generator=random) + 4 * labels[:, None] + 100
+    values = torch.randn(120, 5, generator=random) + 100
+    values[:, [0, 3, 4]] += 6 * F.one_hot(labels, 3)
     parts = [Split(values[a:b], labels[a:b]) for a, b in ((0, 60), (60, 90), (90, 120))]
     data = Dataset("table", ("a", "b", "c"), *parts, input_names=tuple("vwxyz")).standardised()
     mask = PixelMask.from_indices([0, 3], (5,))

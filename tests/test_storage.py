@@ -156,3 +156,23 @@ def test_storage_errors_translates_os_errors_only(tmp_path):
         with storage_errors("read", tmp_path):
             raise OSError("no strerror here")
     assert str(caught.value) == f"cannot read {tmp_path}: no strerror here"
+
+
+def test_results_outlive_another_version_of_the_cache_s_own_code(tmp_path, monkeypatch):
+    """joblib deletes what a function gave once its source changed; here the keys alone say what is stale."""
+    import inspect
+
+    from lrp_core.study import cache
+
+    monkeypatch.setenv("LRP_CACHE", str(tmp_path))
+    text = inspect.getsource(cache)
+    results = []
+    for source in (text, text.replace("log.info(", "log.debug(")):
+        module = {"__name__": cache.__name__, "__package__": cache.__package__}
+        file = tmp_path / f"cache{len(results)}.py"
+        file.write_text(source)
+        exec(compile(source, file, "exec"), module)
+        kept = module["Stage"](lambda described: results.append(described) or len(results), str)
+        kept.function.__qualname__ = "counted"
+        assert kept(7) == 1
+    assert results == [7]

@@ -214,8 +214,7 @@ def test_the_page_s_ranking_is_the_study_s(ledger: Ledger) -> None:
     assert opened.rankings.is_ready("lrp-0, stability", 100, 3)
     found = opened.rankings.of("lrp-0", 100, 3)
     table = views_ranking.picture_of_ranking(found).table
-    kept = opened.threshold(method="lrp-0",
-                           mode="none", keep=100, seed=3).kept  # fmt: skip
+    kept = opened.rankings.kept("lrp-0", 100, 3)
     assert {(r, c) for r, c in table[["row", "column"]].to_numpy()[:100].tolist()} == set(
         zip(*(places.tolist() for places in np.nonzero(kept)), strict=True)
     )

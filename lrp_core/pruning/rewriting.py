@@ -75,6 +75,8 @@ class _Rewriter:
         self.place[mask.indices + 1] = torch.arange(len(mask))
         self.made: dict[tuple[Any, ...], fx.Node] = {}
         """What layers read alike they read together: the same inputs, after one and the same dropout."""
+        self.sliced: dict[fx.Node, fx.Node] = {}
+        """What stands for each dense layer now, for those that read one beside inputs."""
 
     def rewrite(self) -> None:
         _check_shared(self.twin, self.graph, self.paths)
@@ -102,7 +104,7 @@ class _Rewriter:
         parts, columns, constant = self._select(vector)
         small = take_columns(layer, columns, constant, shifts=self.fill != 0)
         with self.graph.inserting_before(node):
-            read = [self._gathered(part) if isinstance(part, Tensor) else part for part in parts]
+            read = [self._gathered(part) if isinstance(part, Tensor) else self.sliced.get(part, part) for part in parts]
             value = read[0] if len(read) == 1 else self._once(("cat", *read), lambda: self._cat(read))
             for dropout in vector.dropouts:
                 value = self._once((dropout, value), partial(self.graph.call_module, dropout, (value,)))
@@ -114,6 +116,7 @@ class _Rewriter:
             sliced = self._once((node,), partial(self.graph.call_module, name, (value,)))
         node.replace_all_uses_with(sliced)
         self.graph.erase_node(node)
+        self.sliced[node] = sliced
 
     def _once(self, key: tuple[Any, ...], make: Callable[[], fx.Node]) -> fx.Node:
         if key not in self.made:

@@ -75,7 +75,11 @@ class Stage:
         return f"{self.function.__module__}.{self.function.__qualname__}:{self._key_of(described)}"
 
     def _cached(self) -> Any:
-        return memory().cache(self._compute, ignore=["described"])
+        cached = memory().cache(self._compute, ignore=["described"])
+        # Else joblib deletes every result of the stage when `compute` reads differently, in a newer version of this
+        # file say. What results are of is in their keys, and STAGE_VERSION says when all are stale.
+        cached._func_code_info = (self.function.__qualname__, None, -1)
+        return cached
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _found, (self.function.__module__, self.function.__qualname__)

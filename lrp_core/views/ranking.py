@@ -204,6 +204,11 @@ class Rankings(Part):
         """
         return _ranking(self._spec(method, keep, seed), self.folder)
 
+    def kept(self, method: str, keep: int, seed: int) -> np.ndarray:
+        """Which inputs stay: bool [height, width], a pixel that any channel keeps; [1, inputs] for no images."""
+        mask = self.of(method, keep, seed).mask(keep).keep
+        return np.asarray(mask.any(0) if mask.ndim == 3 else mask.reshape(1, -1))
+
     def is_ready(self, method: str, keep: int, seed: int) -> bool:
         """Whether a ranking is in the cache, so that asking for it takes no time."""
         return is_cached(self._spec(method, keep, seed))

@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ..errors import InputError
@@ -31,13 +30,12 @@ from .removal import Removals
 class Threshold:
     """What one position of the slider means.
 
-    `kept` is bool [height, width] (or [inputs] for flat data), `cost` that of the smaller network and
-    `full_cost` that of the network on all inputs, `accuracy` what the measured curve lets expect.
+    `cost` is that of the smaller network, `full_cost` that of the network on all inputs, `accuracy` what the measured
+    curve lets expect.
     """
 
     keep: int
     n_inputs: int
-    kept: np.ndarray
     cost: Cost
     full_cost: Cost
     accuracy: Interval | None
@@ -157,13 +155,15 @@ class OpenedStudy(Part):
         return results.scatter_at(self.trials(), method, mode, keep)
 
     def threshold(self, *, method: str, mode: str, keep: int, seed: int) -> Threshold:
-        """The mask, the cost and the expected accuracy at any keep; the mask is that of one seed."""
-        kept, cost, full_cost = _structure(self.rankings, method, mode, keep, seed)
+        """The cost and the expected accuracy at any keep, of the mask of one seed.
+
+        Raises `InputError` for a network of one's own that is not known here.
+        """
+        cost, full_cost = _costs(self.rankings, method, mode, keep, seed)
         table, n_inputs = self.curve(), self.n_inputs
         return Threshold(
             keep,
             n_inputs,
-            kept,
             cost,
             full_cost,
             results.expected_accuracy(table, method, mode, keep),
@@ -230,8 +230,8 @@ def _curve(opened: OpenedStudy, part: str) -> pd.DataFrame:
 
 
 @lru_cache(maxsize=512)
-def _structure(rankings: Rankings, method: str, mode: str, keep: int, seed: int) -> tuple[np.ndarray, Cost, Cost]:
+def _costs(rankings: Rankings, method: str, mode: str, keep: int, seed: int) -> tuple[Cost, Cost]:
     mask, data = rankings.of(method, keep, seed).mask(keep), rankings.data
     spec = ModelSpec(rankings.study.architecture, data.shape, len(data.classes), data.name)
     small = build_pruned(spec, mask, structure="fresh" if mode == "scratch" else "sliced")
-    return mask.keep.any(0).numpy(), measure_cost(small), measure_cost(build_from_spec(spec))
+    return measure_cost(small), measure_cost(build_from_spec(spec))
