@@ -1,11 +1,14 @@
 """Relevance of a batch, side by side: this engine, zennit, captum, plain gradient x input, and the bare kernels.
 
-python -m benchmarks.lrp_throughput [--networks mlp ...] [--composites epsilon ...] [--threads 2] [--json FILE]
+python -m benchmarks.lrp_throughput [--networks cnn-32-64-128 ...] [--composites epsilon ...] [--inputs uniform]
+        [--batches 1 100 1000] [--threads 2] [--json FILE]
 
-All contenders explain the same MNIST images with the same network in one process, one after the other in every
-round; the figures are medians over the rounds. "Bare kernels" are the matrix products and convolutions that this
-engine runs for the composite, replayed with nothing between them: the floor. zennit and captum are given the
-same rules, and the relevance of all must agree. gradient x input is that of plain autograd.
+All contenders explain the same images with the same network in one process, one after the other in every round; the
+figures are medians over the rounds. Inputs are MNIST's, four fifths of them zero, or uniform in [0, 1], none of them
+zero. "Bare kernels" are the matrix products and convolutions that this engine runs for the composite, replayed with
+nothing between them: the floor. zennit and captum are given the same rules, and the relevance of all must agree.
+gradient x input is that of plain autograd. Whichever zennit is installed is measured, and named: 1.0 needs
+Python 3.11.11 (`pip install zennit==1.0.0`).
 """
 
 from __future__ import annotations
@@ -15,8 +18,11 @@ import copy
 import json
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +34,7 @@ from captum.attr import LRP
 from captum.attr._utils.lrp_rules import EpsilonRule
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from tqdm import tqdm
 from zennit.types import Convolution
 
 from lrp_core.data import load_dataset
@@ -55,11 +62,11 @@ def cnn() -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 9, 10))
 
 
-NETWORKS: dict[str, tuple[Callable[[], nn.Sequential], int]] = {
-    "mlp-300-100": (mlp, 1000),
-    "lenet-5": (lenet_5, 500),
-    "cnn-32-64-128": (cnn, 250),
-}
+NETWORKS: dict[str, Callable[[], nn.Sequential]] = {"mlp-300-100": mlp, "lenet-5": lenet_5, "cnn-32-64-128": cnn}
+INPUTS = ("mnist", "uniform")
+BATCHES = (1, 100, 1000)
+SECONDS = 20.0
+"""A cell takes about so long, if five rounds are not more."""
 
 Contender = Callable[[], Any]
 
@@ -147,9 +154,12 @@ def bare_kernels(run: Contender) -> Contender:
 
 
 def measure(contenders: dict[str, Contender], rounds: int) -> dict[str, float]:
-    """Median seconds of each, over rounds in which they take turns."""
+    """Median seconds of each, over rounds in which they take turns; at least five, though time is up."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    begun = time.perf_counter()
     for i in range(rounds + 2):
+        if i >= 7 and time.perf_counter() - begun > SECONDS:
+            break
         for name, run in contenders.items():
             started = time.perf_counter()
             run()
@@ -164,12 +174,12 @@ def synchronise() -> None:
         torch.cuda.synchronize()
 
 
-def compare(network: str, composite: str, images: Tensor, rounds: int, device: str) -> dict[str, Any]:
+def compare(network: str, composite: str, inputs: str, images: Tensor, rounds: int) -> dict[str, Any]:
     """One line of the table."""
-    build, batch = NETWORKS[network]
+    batch = len(images)
     torch.manual_seed(0)
-    model = build().eval().to(device)
-    x = images[:batch].to(device)
+    model = NETWORKS[network]().eval().to(images.device)
+    x = images
     x = x if isinstance(model[0], nn.Conv2d) else x.flatten(1)
     with torch.no_grad():
         target = model(x).argmax(1)
@@ -196,8 +206,9 @@ def compare(network: str, composite: str, images: Tensor, rounds: int, device: s
     ours = seconds["ours"]
     return {
         "network": network,
-        "batch": batch,
         "composite": composite,
+        "inputs": inputs,
+        "batch": batch,
         "images/s": batch / ours,
         "x zennit": seconds["zennit"] / ours,
         "x captum": seconds["captum"] / ours if captum else float("nan"),
@@ -211,24 +222,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--composites", nargs="+", default=list(COMPOSITES), choices=list(COMPOSITES))
-    parser.add_argument("--rounds", type=int, default=11, help="at least 5")
+    parser.add_argument("--inputs", nargs="+", default=list(INPUTS), choices=list(INPUTS))
+    parser.add_argument("--batches", nargs="+", type=int, default=list(BATCHES), metavar="N", help="at most 10000")
+    parser.add_argument("--rounds", type=int, default=31, help="at least 5, and fewer where they take long")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", metavar="FILE", help="also write the table, with every median, there")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    images = load_dataset("mnist").test.take(torch.arange(1000)).images
+    digits = load_dataset("mnist").test.images
+    kinds = {"mnist": digits, "uniform": torch.rand(digits.shape, generator=torch.Generator().manual_seed(0))}
+    cells = list(product(arguments.networks, arguments.composites, arguments.inputs, arguments.batches))
     rows = []
-    for network in arguments.networks:
-        for composite in arguments.composites:
-            rows.append(compare(network, composite, images, max(5, arguments.rounds), arguments.device))
-            print(".", end="", flush=True)
+    for network, composite, inputs, batch in tqdm(cells, file=sys.stderr):
+        images = kinds[inputs][:batch].to(arguments.device)
+        rows.append(compare(network, composite, inputs, images, max(5, arguments.rounds)))
     table = pd.DataFrame(rows)
-    print("\r" + table.drop(columns="seconds").to_string(index=False, float_format="{:.2f}".format))
+    print(table.drop(columns="seconds").to_string(index=False, float_format="{:.2f}".format))
     against = table["x zennit"]
     print(f"\ngeometric mean of x zennit: {statistics.geometric_mean(against):.2f}, least {against.min():.2f}")
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else f"{arguments.threads} threads"
-    machine = f"{platform.machine()}, {device}, torch {torch.__version__}"
+    machine = (
+        f"{platform.machine()}, {device}, torch {torch.__version__}, zennit {version('zennit')}, "
+        f"captum {version('captum')}, Python {platform.python_version()}"
+    )
     print(machine)
     if arguments.json:
         Path(arguments.json).write_text(json.dumps({"machine": machine, "rows": rows}, indent=1))

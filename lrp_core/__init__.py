@@ -24,6 +24,7 @@ _HOMES = {
     "Network": "models",
     "build_model": "models",
     "register_model": "models",
+    "open_network": "loading",
     "Recipe": "training",
     "evaluate": "training",
     "fit": "training",
@@ -95,6 +96,7 @@ __all__ = [
     "load_dataset",
     "load_export",
     "measure_cost",
+    "open_network",
     "perturbation_curves",
     "preset",
     "prune_inputs",
@@ -116,6 +118,7 @@ if TYPE_CHECKING:
     from .data import Dataset, Split, load_dataset, register_dataset
     from .errors import LrpError
     from .evaluation import Removal, attribute_images, measure_cost, perturbation_curves, remove_features
+    from .loading import open_network
     from .lrp import At, Composite, Explainer, attribute, register
     from .models import Network, build_model, register_model
     from .pruning import PixelMask, PrunedNetwork, build_pruned, prune_inputs

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Generic, TypeVar
+from types import ModuleType
+from typing import Any, Generic, TypeVar
 
 from .errors import InputError, check_choice
 
@@ -28,6 +30,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __init__(self, kind: str, entries: Mapping[str, T]) -> None:
         self.kind, self._entries = kind, dict(entries)
+        self._more: Callable[[], None] | None = None
         self._built_in = frozenset(entries)
         REGISTRIES[kind] = self  # type: ignore[assignment]
 
@@ -40,9 +43,13 @@ class Registry(Mapping[str, T], Generic[T]):
         self._entries[name] = entry
         return entry
 
+    def load_first(self, more: Callable[[], None]) -> None:
+        """Before the first reading, call `more`, which registers what a person names elsewhere."""
+        self._more = more
+
     def find(self, name: str) -> T:
         """The entry of that name. Raises `InputError` that names the nearest and all of them."""
-        load_plugins()
+        self._load()
         return self._entries[check_choice(self.kind, name, self._entries)]
 
     def is_built_in(self, name: str) -> bool:
@@ -55,16 +62,26 @@ class Registry(Mapping[str, T], Generic[T]):
         return {name: entry for name, entry in self._entries.items() if name not in self._built_in}
 
     def __getitem__(self, name: str) -> T:
-        load_plugins()
+        self._load()
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
-        load_plugins()
+        self._load()
         return iter(tuple(self._entries))
 
     def __len__(self) -> int:
-        load_plugins()
+        self._load()
         return len(self._entries)
+
+    def _load(self) -> None:
+        load_plugins()
+        if self._more:
+            more, self._more = self._more, None  # before the call: it reads the registry itself
+            try:
+                more()
+            except BaseException:
+                self._more = more
+                raise
 
 
 def own_entries() -> dict[str, dict[str, object]]:
@@ -90,7 +107,7 @@ def load_plugins() -> None:
     _loaded = True  # before the imports: plugins read registries themselves
     for plugin in filter(None, os.environ.get("LRP_PLUGINS", "").split(os.pathsep)):
         try:
-            _import(plugin)
+            load_module(plugin)
         except Exception as error:
             _loaded = False
             raise InputError(
@@ -98,10 +115,10 @@ def load_plugins() -> None:
             ) from error
 
 
-def _import(plugin: str) -> None:
+def load_module(plugin: str) -> ModuleType:
+    """The module of that name, or in that `.py` file, which is run."""
     if not plugin.endswith(".py"):
-        importlib.import_module(plugin)
-        return
+        return importlib.import_module(plugin)
     path = Path(plugin).expanduser().resolve()
     name = f"lrp_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -110,3 +127,12 @@ def _import(plugin: str) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
+    return module
+
+
+def source_of(function: Any) -> str:
+    """The source text of a function, or what stands for it where there is none."""
+    try:
+        return inspect.getsource(function) if function is not None else ""
+    except (OSError, TypeError):
+        return repr(getattr(function, "__qualname__", type(function).__qualname__))

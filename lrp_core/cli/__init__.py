@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from ..errors import Cancelled, LrpError
 from .arguments import make_parser
-from .shared import Answer
+from .shared import Answer, take_network
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     handler: Callable[[argparse.Namespace], Answer] = arguments.handler
     try:
+        take_network(arguments)
         answer = handler(arguments)
     except (Cancelled, KeyboardInterrupt):
         print(f"{arguments.command}: stopped; what was done is kept, and the same command goes on", file=sys.stderr)

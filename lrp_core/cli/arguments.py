@@ -80,6 +80,7 @@ def _source_arguments(command: argparse.ArgumentParser) -> None:
 
 def _model_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", default="mlp-300-100", metavar="NAME", help="architecture, by name")
+    _network_arguments(command)
     command.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of the weights, the order of images, and ties"
     )
@@ -87,6 +88,25 @@ def _model_arguments(command: argparse.ArgumentParser) -> None:
         "--epochs", type=int, metavar="N", help="passes over the training images; default: the model's"
     )
     command.add_argument("--train-images", type=int, metavar="N", help="stratified sample to train on; default: all")
+
+
+def _network_argument(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--network",
+        metavar="PLACE",
+        help="a network of your own: FILE.py:FUNCTION, MODULE:FUNCTION, or a .pt2 file; its code is run",
+    )
+
+
+def _network_arguments(command: argparse.ArgumentParser) -> None:
+    _network_argument(command)
+    command.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="what that network has learned, a state dict (.safetensors, .pt): it is then not trained unless --epochs "
+        "says so",
+    )
 
 
 def _train_arguments(command: argparse.ArgumentParser) -> None:
@@ -124,12 +144,6 @@ def _criterion_arguments(command: argparse.ArgumentParser) -> None:
 
 def _rank_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--weights",
-        type=Path,
-        metavar="FILE",
-        help="a network that 'train' wrote; default: train one, or take it from the cache",
-    )
-    command.add_argument(
         "--keep", type=int, metavar="N", help="number of inputs whose set the strategy exchange improves"
     )
     command.add_argument("--label", type=int, metavar="N", help="rank by the images of this class alone (one-shot)")
@@ -159,6 +173,7 @@ def _study_arguments(command: argparse.ArgumentParser) -> None:
         help="quick (under a minute) or full; every option below changes one part of it",
     )
     command.add_argument("--model", metavar="NAME", help="architecture, by name")
+    _network_arguments(command)
     command.add_argument("--criteria", nargs="+", metavar="NAME", help="LRP composites and controls")
     command.add_argument(
         "--strategies",
@@ -284,6 +299,7 @@ def _export_arguments(command: argparse.ArgumentParser) -> None:
 
 def _predict_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("export", type=Path, metavar="FOLDER", help="an exported network")
+    _network_argument(command)
     command.add_argument(
         "images", type=Path, nargs="*", metavar="IMAGE", help="images (.png, .npy; bytes or values in [0, 1])"
     )

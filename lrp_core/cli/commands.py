@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
@@ -210,9 +211,17 @@ def export(arguments: argparse.Namespace) -> Answer:
         f"{made.folder}: {', '.join(f'{name} ({size:,} bytes)' for name, size in made.files.items())}\n"
         f"  {len(made.card['input']['kept_pixels'])} inputs, {cost['macs']:,} MACs, {cost['parameters']:,} parameters\n"
         f"  test accuracy {accuracy['value']:.2%} ({low:.2%} to {high:.2%}), read back and measured again\n"
-        f"  try it: python -m lrp_core predict {made.folder} --dataset {accuracy['dataset']} --limit 10"
+        f"  try it: python -m lrp_core predict {made.folder} --dataset {accuracy['dataset']} --limit 10{_own_network()}"
     )
     return Answer({"folder": str(made.folder), "files": made.files, "card": made.card}, text)
+
+
+def _own_network() -> str:
+    """The argument that names the network of your own, if there is one."""
+    from ..loading import NETWORK
+
+    place = os.environ.get(NETWORK)
+    return f" --network {shlex.quote(place)}" if place else ""
 
 
 def _export_recorded(run: Run, ledger: Ledger) -> Export:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
+
 if TYPE_CHECKING:
     from ..data import Dataset
     from ..study import Study
@@ -32,6 +34,26 @@ def asked_data(arguments: argparse.Namespace) -> Dataset:
 
 def asked_root(arguments: argparse.Namespace) -> str | None:
     return str(arguments.data_root.resolve()) if arguments.data_root is not None else None
+
+
+def take_network(arguments: argparse.Namespace) -> None:
+    """Have `--model` name the network that `--network` and `--weights` say; one that has learned is not trained."""
+    asked = vars(arguments)
+    network, weights = asked.get("network"), asked.get("weights")
+    if network is None:
+        if weights is not None and arguments.command != "rank":
+            raise InputError("--weights are those of a network of your own: say which with --network FILE.py:FUNCTION")
+        return
+    from ..loading import name_for_others
+    from ..models import ARCHITECTURES
+
+    arguments.model, arguments.weights = name_for_others(network, weights), None
+    if (
+        arguments.command != "predict"
+        and arguments.epochs is None
+        and getattr(ARCHITECTURES[arguments.model], "is_trained", False)
+    ):
+        arguments.epochs = 0
 
 
 @contextmanager
@@ -61,6 +83,7 @@ def single_study(arguments: argparse.Namespace, data: Dataset) -> Study:
         architecture=arguments.model,
         criteria=(asked["criterion"],) if "criterion" in asked else None,
         strategies=("one-shot",),
+        modes=(asked.get("mode", "none"),),
         seeds=(arguments.seed,),
         statistic=asked.get("statistic"),
         start=arguments.start if "criterion" in asked else None,

@@ -199,11 +199,15 @@ class InBox(Contributions):
         return self.total(zero, self.layer(zero))
 
     def gather(self, a: Tensor, s: Tensor) -> Relevance:
-        x = self._from_ends(a)
         if self._both:
-            parts = x.mul_(self._both.pullback(s, x)).chunk(2, self.layer.input_axis)
-            return Relevance.of(a, parts[0] + parts[1])
-        return Relevance.of(a, x[0].mul_(self.positive.pullback(s, a)).add_(x[1].mul_(self.negative.pullback(s, a))))
+            axis = self.layer.input_axis
+            shape = list(a.shape)
+            shape[axis] *= 2
+            positive, negative = self._both.pullback(s, a.new_empty(shape)).chunk(2, axis)
+        else:
+            positive, negative = self.positive.pullback(s, a), self.negative.pullback(s, a)
+        from_low = a if self.low == 0 else a - _bound(self.low, a)
+        return Relevance.of(a, (from_low * positive).addcmul_(a - _bound(self.high, a), negative))
 
     @cached_property
     def _both(self) -> Affine | None:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError, UnsupportedLayer
 from ..lrp.reading.registry import registered
-from ..lrp.reading.tracer import Proxy
+from ..lrp.reading.tracer import Proxy, name_of
 from .layers import Gather
 from .sequences import is_torchs_own, runs_as
 
@@ -282,7 +282,7 @@ def _writes_constants(node: fx.Node) -> bool:
 def _is_linear(node: fx.Node, layer: nn.Module | None) -> bool:
     if layer is not None:
         return isinstance(layer, nn.Linear) and runs_as(layer, nn.Linear)
-    return node.op == "call_function" and node.target is F.linear
+    return node.op == "call_function" and node.target in (F.linear, torch.ops.aten.linear.default)
 
 
 def _convolves(node: fx.Node, layer: nn.Module | None) -> bool:
@@ -295,14 +295,7 @@ def _asks_for_a_size(node: fx.Node) -> bool:
     """Whether a node reads the shape of its input, not its values."""
     if name_of(node) == "getattr":
         return node.args[1] in ("shape", "dtype", "device", "ndim")
-    return name_of(node) in ("size", "dim", "numel", "len")
-
-
-def name_of(node: fx.Node) -> str:
-    """The name of the function or method that a node calls."""
-    if node.op == "call_method":
-        return str(node.target)
-    return str(getattr(node.target, "__name__", "")) if node.op == "call_function" else ""
+    return name_of(node) in ("size", "sym_size", "dim", "numel", "len")
 
 
 def asks_for_batch_size(node: fx.Node) -> bool:

@@ -17,10 +17,11 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from ..errors import UnsupportedLayer
+from ..lrp.reading.tracer import name_of
 from .crop import take_columns
 from .layers import Gather, Scatter
 from .mask import PixelMask
-from .paths import Joined, Paths, asks_for_batch_size, evaluated_copy, follow, name_of, trace
+from .paths import Joined, Paths, asks_for_batch_size, evaluated_copy, follow, trace
 from .sequences import check_hooks, named_layers
 
 

@@ -10,7 +10,6 @@ of single images alike:
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from ..data import Split
 from ..errors import InputError, check_choice
 from ..lrp import COMPOSITES, Composite, Explainer
-from ..registry import Registry, load_plugins
+from ..registry import Registry, load_plugins, source_of
 from ..seeds import generator
 from . import controls, gradients
 from .gradients import Attribute
@@ -81,14 +80,6 @@ class Criterion:
                 "give the ranking in its place"
             )
         return self.explain(model, seed) if self.is_random else self.explain(model)
-
-
-def source_of(function: Any) -> str:
-    """The source text of a function, or what stands for it where there is none."""
-    try:
-        return inspect.getsource(function) if function is not None else ""
-    except (OSError, TypeError):
-        return repr(getattr(function, "__qualname__", type(function).__qualname__))
 
 
 def by_lrp(composite: Composite, name: str | None = None) -> Criterion:

@@ -6,6 +6,7 @@ would need the object itself is refused.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -16,7 +17,7 @@ from ..data import Split
 from ..errors import InputError
 from ..models import ARCHITECTURES
 from ..ranking import CRITERIA, STRATEGIES, Criterion, How, Ranking
-from ..ranking.criteria import source_of
+from ..registry import source_of
 
 
 def say_own(criteria: Sequence[str], strategies: Sequence[str], architecture: str) -> dict[str, Any]:
@@ -28,6 +29,7 @@ def say_own(criteria: Sequence[str], strategies: Sequence[str], architecture: st
         said["strategies"] = own
     if not ARCHITECTURES.is_built_in(architecture):
         said["architecture"] = architecture
+        said["network"] = network_fingerprint(architecture)
     return said
 
 
@@ -47,7 +49,21 @@ def stand_in(said: dict[str, Any]) -> None:
             STRATEGIES.register(name, _AbsentStrategy(name, **values))
     architecture = said.get("architecture")
     if architecture is not None and architecture not in ARCHITECTURES:
-        ARCHITECTURES.register(architecture, _Absent("network", architecture))
+        ARCHITECTURES.register(architecture, _Absent("network", architecture, said.get("network", "")))
+
+
+def network_fingerprint(architecture: str) -> str:
+    """What tells a builder of your own from another one of the same name; empty for the project's own."""
+    if ARCHITECTURES.is_built_in(architecture):
+        return ""
+    builder = ARCHITECTURES[architecture]
+    fingerprint = getattr(builder, "fingerprint", None)
+    return digest_of(source_of(builder)) if fingerprint is None else str(fingerprint)
+
+
+def digest_of(text: str) -> str:
+    """A few digits that stand for a text."""
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 def fingerprint(strategy: Any) -> str:
@@ -75,6 +91,7 @@ class _Absent:
 
     kind: str
     name: str
+    fingerprint: str = ""
 
     def __call__(self, *_: Any) -> NoReturn:
         raise InputError(

@@ -7,19 +7,16 @@ them; so trials run in any process and any order, and none is run twice.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-import torch
-from torch import nn
-
 from ..data import Dataset, open_data, store
 from ..errors import InputError, StorageError, check_choice
+from ..loading import use_given
 from ..lrp import STARTS, Composite
-from ..models import ARCHITECTURES, ModelSpec, register_model
+from ..models import ARCHITECTURES
 from ..ranking import (
     CRITERIA,
     STATISTICS,
@@ -47,7 +44,11 @@ ADDED = {"precision": "float32", "digest": "", "own": ""}
 
 @dataclass(frozen=True)
 class Base:
-    """What a trial starts from: data, architecture and training. Its baseline is the network trained on all inputs."""
+    """What a trial starts from: data, architecture and training. Its baseline is the network trained on all inputs.
+
+    `own` is the fingerprint of an architecture that did not come with the project: another one of that name is another
+    network.
+    """
 
     dataset: str = "mnist"
     root: str | None = None
@@ -56,6 +57,7 @@ class Base:
     architecture: str = "mlp-300-100"
     recipe: Recipe = Recipe()
     seed: int = 0
+    own: str = ""
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ class Study:
             find_strategy(strategy)
         for mode in self.modes:
             check_choice("mode", mode, MODES)
-        if "scratch" in self.modes and isinstance(ARCHITECTURES[self.architecture], GivenNetwork):
+        if "scratch" in self.modes and getattr(ARCHITECTURES[self.architecture], "is_fixed", False):
             raise InputError(
                 "mode 'scratch' starts from fresh weights, and a network that is given cannot: register a builder with "
                 "register_model(name, builder) and name it, or choose the modes none and fine-tune"
@@ -235,7 +237,7 @@ class Study:
         object.__setattr__(self, "strategies", tuple(strategies))
         architecture: Any = self.architecture
         if not isinstance(architecture, str):
-            object.__setattr__(self, "architecture", _registered_network(architecture))
+            object.__setattr__(self, "architecture", use_given(architecture))
 
     @property
     def key(self) -> str:
@@ -346,7 +348,8 @@ def _check_fits(study: Study, data: Dataset) -> None:
 
 def _base(study: Study, data: Dataset, seed: int) -> Base:
     recipe = recipe_for(study.architecture, epochs=study.epochs, precision=study.precision)
-    return Base(study.dataset, study.root, data.digest, study.n_train, study.architecture, recipe, seed)
+    own = absent.network_fingerprint(study.architecture)
+    return Base(study.dataset, study.root, data.digest, study.n_train, study.architecture, recipe, seed, own)
 
 
 def _pruned(study: Study, data: Dataset, method: Method, keep: int, mode: str, seed: int, mask_seed: int) -> Trial:
@@ -369,33 +372,12 @@ def _fingerprint(method: Method) -> str:
         parts.append(find_criterion(method.criterion).fingerprint)
     if not STRATEGIES.is_built_in(method.strategy):
         parts.append(absent.fingerprint(find_strategy(method.strategy)))
-    return hashlib.blake2b("\n".join(parts).encode(), digest_size=6).hexdigest() if parts else ""
+    return absent.digest_of("\n".join(parts)) if parts else ""
 
 
 def _registered_criterion(criterion: Composite | Criterion) -> str:
     found = find_criterion(criterion)
     return found.name if CRITERIA.get(found.name) is found else _register_unless_built_in(found)
-
-
-def _registered_network(network: nn.Module) -> str:
-    """The name under which a network that was given is known: its class, and a digest of what it holds."""
-    state = hashlib.blake2b(str(network).encode(), digest_size=4)
-    for name, tensor in network.state_dict().items():
-        state.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    name = f"{type(network).__name__.lower()}-{state.hexdigest()}"
-    if name not in ARCHITECTURES:
-        register_model(name, GivenNetwork(copy.deepcopy(network).cpu()))
-    return name
-
-
-@dataclass(frozen=True, eq=False)
-class GivenNetwork:
-    """A builder that gives copies of one network, weights and all: it cannot start afresh."""
-
-    network: nn.Module
-
-    def __call__(self, spec: ModelSpec) -> nn.Module:
-        return copy.deepcopy(self.network)
 
 
 def _register_unless_built_in(criterion: Criterion) -> str:

@@ -1,0 +1,284 @@
+"""Networks of your own, from where you say they are: `net.py:build`, `package.module:build`, or a `.pt2` program.
+
+Code is run only because a person named it: on the command line, in Python, or in `LRP_NETWORK` and `LRP_WEIGHTS`,
+through which the processes that a command starts know it too.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .errors import InputError, StorageError, storage_errors
+from .models import ARCHITECTURES, HasShape, ModelSpec, build_model, count_outputs, register_model
+from .registry import load_module
+
+NETWORK, WEIGHTS = "LRP_NETWORK", "LRP_WEIGHTS"
+"""Environment variables that hand a network of your own, and its weights, to other processes."""
+
+ASKED = ("spec", "shape", "n_inputs", "n_classes", "num_classes")
+"""What a function that builds a network can ask for, by the names of its parameters."""
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkFrom:
+    """A builder that is a function of your own, and the weights that its networks get.
+
+    `fingerprint` tells it from another one of the same name: results are kept under it.
+    """
+
+    place: str
+    function: Callable[..., nn.Module] | nn.Module
+    state: Mapping[str, Tensor] | None = None
+    trained: bool = False
+    fingerprint: str = ""
+    weights: str | None = None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it comes with its weights, so that it is the baseline as it is."""
+        return self.trained or self.state is not None
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it cannot start afresh on other inputs, which training from scratch takes."""
+        return self.is_trained or not self._asks
+
+    def __call__(self, spec: ModelSpec) -> nn.Module:
+        """The network for a spec's shape and number of classes. Raises `InputError` for one that does not fit it."""
+        network = self._built(spec)
+        if self.state is not None:
+            _load_state(network, self.state, self.place)
+        if all(not parameter.is_meta for parameter in network.parameters()):
+            n_classes = count_outputs(network, spec.shape)
+            if n_classes != spec.n_classes:
+                raise InputError(f"{self.place} tells {n_classes} classes apart, and the data have {spec.n_classes}")
+        return network
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process reads the files itself."""
+        return _builder, (self.place, self.weights)
+
+    @property
+    def _asks(self) -> tuple[str, ...]:
+        """What of `ASKED` the function is called with."""
+        if isinstance(self.function, nn.Module):
+            return ()
+        parameters = inspect.signature(self.function).parameters.values()
+        kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        needed = [p.name for p in parameters if p.default is p.empty and p.kind not in kinds and p.name not in ASKED]
+        if needed:
+            raise InputError(
+                f"{self.place} asks for {' and '.join(needed)}: a function that builds a network can ask for "
+                f"{', '.join(ASKED)}, and gives its other parameters a default"
+            )
+        return tuple(p.name for p in parameters if p.name in ASKED)
+
+    def _built(self, spec: ModelSpec) -> nn.Module:
+        if isinstance(self.function, nn.Module):
+            return copy.deepcopy(self.function)
+        values = {
+            "spec": spec,
+            "shape": spec.shape,
+            "n_inputs": torch.Size(spec.shape).numel(),
+            "n_classes": spec.n_classes,
+            "num_classes": spec.n_classes,
+        }
+        network = self.function(**{name: values[name] for name in self._asks})
+        if not isinstance(network, nn.Module):
+            raise InputError(f"{self.place} gives {type(network).__name__}, and not a network (torch.nn.Module)")
+        return network
+
+
+def open_network(
+    place: str, data: HasShape | None = None, *, weights: str | Path | None = None, seed: int = 0
+) -> nn.Module:
+    """The network that a person names, for `data`.
+
+    `place` is `FILE.py:FUNCTION`, `MODULE:FUNCTION`, or a `.pt2` file that `torch.export.save` wrote. The function
+    gives a `torch.nn.Module`; it is called with what its parameters ask for, of `ASKED`. `weights` is a file of its
+    state dict, by safetensors or `torch.save`; nothing else is ever unpickled.
+
+    A `.py` and a `.pt2` file run the code in them: name only what you trust. Raises `InputError` for a place, a
+    network or weights that do not fit, `StorageError` for a file that cannot be read.
+    """
+    return build_model(use_network(place, weights), data, seed=seed)
+
+
+def use_network(place: str, weights: str | Path | None = None) -> str:
+    """Make a network of your own known by a name, in this process, and give the name; `open_network` says the rest."""
+    builder = _builder(_absolute(str(place)), None if weights is None else str(Path(weights).expanduser().resolve()))
+    name = Path(place).name.removesuffix(".pt2").replace(".py:", ":").replace(",", " ")
+    register_model(name, builder)
+    return name
+
+
+def name_for_others(place: str, weights: str | Path | None = None) -> str:
+    """`use_network`, in the processes that this one starts as well."""
+    name = use_network(place, weights)
+    os.environ[NETWORK] = _absolute(place)
+    os.environ.pop(WEIGHTS, None)
+    if weights is not None:
+        os.environ[WEIGHTS] = str(Path(weights).expanduser().resolve())
+    return name
+
+
+def _use_named() -> None:
+    """Make known what `LRP_NETWORK` names, if it does."""
+    if place := os.environ.get(NETWORK):
+        use_network(place, os.environ.get(WEIGHTS) or None)
+
+
+ARCHITECTURES.load_first(_use_named)
+
+
+def use_given(network: nn.Module) -> str:
+    """Make a network that is given as an object known by a name: its class, and a digest of what it holds."""
+    state = hashlib.blake2b(str(network).encode(), digest_size=4)
+    for name, tensor in network.state_dict().items():
+        state.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    name = f"{type(network).__name__.lower()}-{state.hexdigest()}"
+    if name not in ARCHITECTURES:
+        register_model(name, GivenNetwork(copy.deepcopy(network).cpu()))
+    return name
+
+
+@dataclass(frozen=True, eq=False)
+class GivenNetwork:
+    """A builder that gives copies of one network, weights and all: it cannot start afresh."""
+
+    network: nn.Module
+    is_fixed: bool = True
+    fingerprint: str = ""
+    """None is needed beside the name, which has a digest of the network."""
+
+    def __call__(self, spec: ModelSpec) -> nn.Module:
+        return copy.deepcopy(self.network)
+
+
+def _absolute(place: str) -> str:
+    """The same place from any folder."""
+    file, colon, function = place.rpartition(":")
+    if colon and file.endswith(".py"):
+        return f"{Path(file).expanduser().resolve()}:{function}"
+    return str(Path(place).expanduser().resolve()) if place.endswith(".pt2") else place
+
+
+def _builder(place: str, weights: str | None) -> NetworkFrom:
+    state = None if weights is None else read_state(weights)
+    if place.endswith(".pt2"):
+        path = Path(place)
+        return NetworkFrom(place, _program(path), state, True, _digest(path.read_bytes(), weights), weights)
+    if Path(place).suffix in (".onnx", ".pt", ".pth", ".safetensors", ".h5", ".keras"):
+        raise InputError(_WAYS_OUT[Path(place).suffix].format(place=place))
+    file, colon, name = place.rpartition(":")
+    if not colon or not name.isidentifier():
+        raise InputError(f"{place!r} names no function: say FILE.py:FUNCTION, MODULE:FUNCTION, or a .pt2 file")
+    try:
+        module = load_module(file)
+    except Exception as error:
+        raise InputError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
+    function = getattr(module, name, None)
+    if isinstance(function, nn.Module):
+        raise InputError(
+            f"{place} is a network, which every process would make again: name a function that gives it, and what it "
+            "has learned as its weights"
+        )
+    if not callable(function):
+        near = [known for known, value in vars(module).items() if callable(value) and not known.startswith("_")]
+        raise InputError(f"{file} has no function {name!r}: it has {', '.join(near) or 'none'}")
+    code = getattr(module, "__file__", None)
+    source = Path(code).read_bytes() if code else b""
+    return NetworkFrom(place, function, state, False, _digest(source, weights), weights)
+
+
+_BARE = "{place} holds weights alone: name the function that builds the network, and this file as its weights"
+_WAYS_OUT = {
+    ".onnx": "{place} is an ONNX graph, which is not read here: pip install onnx2torch, and name a function of yours "
+    "that gives onnx2torch.convert({place!r})",
+    ".h5": "{place} is a Keras file: build the network in torch, and name the function",
+    ".keras": "{place} is a Keras file: build the network in torch, and name the function",
+    **dict.fromkeys((".pt", ".pth", ".safetensors"), _BARE),
+}
+
+
+def _program(path: Path) -> nn.Module:
+    """The network in a file of `torch.export.save`."""
+    from .lrp.reading.preparation import evaluated
+
+    with storage_errors("read", path):
+        path.open("rb").close()
+    try:
+        return evaluated(torch.export.load(path))
+    except Exception as error:
+        raise StorageError(f"{path} is damaged, or no program that torch.export.save wrote: {error}") from error
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """A state dict from a safetensors file, or one of `torch.save`, of which only tensors are ever unpickled.
+
+    It may lie in a checkpoint under "state_dict", "model" or "weights"; what wrappers put before names is taken off.
+    Raises `StorageError` for a file that holds none.
+    """
+    path = Path(path).expanduser()
+    with storage_errors("read", path):
+        path.open("rb").close()
+    try:
+        if path.suffix == ".safetensors":
+            found: Any = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise StorageError(f"{path} is damaged, or no safetensors file: {error}") from error
+    except Exception as error:
+        raise StorageError(
+            f"{path} holds something else than tensors, or is damaged: save the network's state_dict() with "
+            f"safetensors or torch.save ({(str(error).splitlines() or [''])[0]})"
+        ) from error
+    for key in ("state_dict", "model_state_dict", "model", "weights"):
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if not isinstance(found, Mapping) or not found or not all(isinstance(v, Tensor) for v in found.values()):
+        raise StorageError(
+            f"{path} holds no state dict: save the network's state_dict() with safetensors or torch.save"
+        )
+    state: dict[str, Tensor] = dict(found)
+    for prefix in ("_orig_mod.", "module."):
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
+
+
+def _load_state(network: nn.Module, state: Mapping[str, Tensor], place: str) -> None:
+    own = network.state_dict()
+    lacking, over = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+    other = sorted(n for n in set(own) & set(state) if own[n].shape != state[n].shape)
+    if lacking or over or other:
+        parts = [f"it lacks {_few(lacking)}"] if lacking else []
+        parts += [f"it has {_few(over)} too"] if over else []
+        parts += [f"{n} is {tuple(state[n].shape)}, not {tuple(own[n].shape)}" for n in other[:1]]
+        raise InputError(f"the weights do not fit the network of {place}: {', '.join(parts)}")
+    if all(not value.is_meta for value in own.values()):
+        network.load_state_dict(dict(state))
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _digest(source: bytes, weights: str | None) -> str:
+    state = hashlib.blake2b(source, digest_size=6)
+    if weights is not None:
+        state.update(Path(weights).expanduser().read_bytes())
+    return state.hexdigest()
