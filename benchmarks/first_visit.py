@@ -57,14 +57,14 @@ def measure(steps: int) -> dict[str, Any]:
         page.get_by_text("Complete").wait_for()
         complete = time.monotonic() - started
         settle(page, "Pruning")
-        found = {"title, s": round(painted, 2), "quick study complete, s": round(complete, 1)}
-        found |= _summed_up("slider to numbers, ms", _step(page, METRICS, steps))
+        figures = {"title, s": round(painted, 2), "quick study complete, s": round(complete, 1)}
+        figures |= _summed_up("slider to numbers, ms", _step(page, METRICS, steps))
         page.goto(f"{server.url}/Feature_removal?image=4&share=20")
         page.get_by_text("Between its two curves").wait_for()
         settle(page, "Feature removal")
-        found |= _summed_up("slider to pictures, ms", _step(page, SENTENCE, steps))
+        figures |= _summed_up("slider to pictures, ms", _step(page, SENTENCE, steps))
         chromium.close()
-    return found
+    return figures
 
 
 def _step(page: Page, read: str, steps: int) -> list[float]:
@@ -87,11 +87,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="of each slider")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     arguments = parser.parse_args()
-    found = measure(arguments.steps)
-    for name, value in found.items():
+    figures = measure(arguments.steps)
+    for name, value in figures.items():
         print(f"{name}: {value}")
     if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2))
+        arguments.json.write_text(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":

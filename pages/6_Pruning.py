@@ -72,24 +72,24 @@ def explore() -> None:
     tests(method, mode, keep, seed)
 
 
-def recommend(found: Recommendation, removed: int) -> None:
+def recommend(recommendation: Recommendation, removed: int) -> None:
     """The recommended threshold in words, and the way there."""
-    if found.row is None:
-        st.warning(found.sentence, icon=":material/block:")
+    if recommendation.row is None:
+        st.warning(recommendation.sentence, icon=":material/block:")
         return
-    there = opened.removed_for(int(found.row["keep"]))
+    there = opened.removed_for(int(recommendation.row["keep"]))
 
     def move() -> None:
         st.session_state["removed"] = there
 
-    said, way = st.columns([4, 1], vertical_alignment="center")
-    with said:
-        text = f"**Recommended:** {found.sentence}"
-        if found.is_certain:
+    text_column, button_column = st.columns([4, 1], vertical_alignment="center")
+    with text_column:
+        text = f"**Recommended:** {recommendation.sentence}"
+        if recommendation.is_certain:
             st.success(text, icon=":material/recommend:")
         else:
             st.info(text, icon=":material/recommend:")
-    with way:
+    with button_column:
         st.button(
             "Move the slider there",
             key="move",
@@ -98,26 +98,26 @@ def recommend(found: Recommendation, removed: int) -> None:
             icon=":material/move_down:",
             on_click=move,
             disabled=removed == there,
-            help=f"To {there} %: {int(found.row['keep'])} of {opened.n_inputs} pixels stay."
+            help=f"To {there} %: {int(recommendation.row['keep'])} of {opened.n_inputs} pixels stay."
             if removed != there
             else "The slider stands there.",
         )
 
 
-def metrics(found: Threshold) -> None:
+def metrics(threshold: Threshold) -> None:
     """What the slider's place means, in numbers."""
-    small, full = found.cost, found.full_cost
+    small, full = threshold.cost, threshold.full_cost
     with st.container(horizontal=True):
         st.metric(
             "Pixels kept",
-            count(found.keep),
-            f"of {found.n_inputs}",
+            count(threshold.keep),
+            f"of {threshold.n_inputs}",
             delta_color="off",
             delta_arrow="off",
             border=True,
             help="The pixels that the smaller network reads.",
         )
-        expected, baseline = found.accuracy, found.baseline
+        expected, baseline = threshold.accuracy, threshold.baseline
         st.metric(
             "Expected accuracy",
             percent(expected.estimate) if expected else "not measured",

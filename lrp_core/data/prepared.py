@@ -93,13 +93,13 @@ def write_own(data: Dataset) -> None:
 def _tensors(data: Dataset) -> dict[str, Tensor]:
     """Every tensor by the name that it has in a file; safetensors takes none that share memory, as parts of one do."""
     tensors: dict[str, Tensor] = {}
-    seen = set()
+    stored = set()
     for split in _SPLITS:
         for part, field in _PARTS.items():
             tensor = getattr(getattr(data, split), field).contiguous()
             place = tensor.untyped_storage().data_ptr()
-            tensors[f"{split}.{part}"] = tensor.clone() if place in seen else tensor
-            seen.add(place)
+            tensors[f"{split}.{part}"] = tensor.clone() if place in stored else tensor
+            stored.add(place)
     return tensors
 
 

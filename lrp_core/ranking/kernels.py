@@ -79,11 +79,11 @@ class KernelNetwork:
         """The candidates of the least loss."""
         inputs = self.references.inputs[:, torch.tensor(columns)]
         scale = len(columns) * float(inputs.var(correction=0)) or 1.0
-        found = []
+        candidates = []
         for width in (factor * scale for factor in WIDTHS):
             outputs = self._outputs(self._fit(columns, width), width)
-            found += [(float(self._cross_entropy(outputs, t)), width, t) for t in TEMPERATURES]
-        return Smoothness(*min(found)[1:])
+            candidates += [(float(self._cross_entropy(outputs, t)), width, t) for t in TEMPERATURES]
+        return Smoothness(*min(candidates)[1:])
 
     def _fit(self, columns: Sequence[int], width: float) -> _Fitted:
         chosen = torch.tensor(columns)

@@ -57,9 +57,9 @@ def find_neighbours(
             candidates = among.nonzero().flatten()
             if len(candidates) == 0:
                 continue
-            found = torch.cat([_nearest(a[part], b[candidates], n_neighbours) for part in asked.split(CHUNK)], 1)
-            places[side][: len(found), asked] = candidates[found]
-            missing[side][: len(found), asked] = 0
+            nearest = torch.cat([_nearest(a[part], b[candidates], n_neighbours) for part in asked.split(CHUNK)], 1)
+            places[side][: len(nearest), asked] = candidates[nearest]
+            missing[side][: len(nearest), asked] = 0
     return places, missing
 
 

@@ -373,8 +373,8 @@ def _fingerprint(method: Method) -> str:
 
 
 def _registered_criterion(criterion: Composite | Criterion) -> str:
-    found = find_criterion(criterion)
-    return found.name if CRITERIA.get(found.name) is found else _register_unless_built_in(found)
+    resolved = find_criterion(criterion)
+    return resolved.name if CRITERIA.get(resolved.name) is resolved else _register_unless_built_in(resolved)
 
 
 def _registered_network(network: nn.Module) -> str:

@@ -45,11 +45,11 @@ class StudyResult:
         """
         trials, n_inputs = self.trials, self.study.data().n_inputs
         methods = self.study.methods if method is None else (self._known(method),)
-        found = [recommend(trials, n_inputs, name, mode=mode, margin=margin) for name in methods]
-        with_row = [one for one in found if one is not None and one.row is not None]
+        recommendations = [recommend(trials, n_inputs, name, mode=mode, margin=margin) for name in methods]
+        with_row = [one for one in recommendations if one is not None and one.row is not None]
         if with_row:
             return min(with_row, key=lambda one: (int(one.row["keep"]), -float(one.row["accuracy"])))  # type: ignore[index]
-        return next((one for one in found if one is not None), None)
+        return next((one for one in recommendations if one is not None), None)
 
     def ranking(self, seed: int | None = None, *, method: str | None = None, keep: int | None = None) -> Ranking:
         """The ranking by the network of a seed (None: the first); `method` None is the study's first."""

@@ -219,8 +219,8 @@ def _can_be_opened(study: Study, known: list[Run], ledger: Ledger) -> bool:
     run = next((run for run in known if run.id == study.key), None)
     if run is None or run.is_active:
         return run is not None
-    found = views.outlook(study, ledger, views.measured_timings(ledger))
-    return run.state == "done" and found.there == found.total
+    outlook = views.outlook(study, ledger, views.measured_timings(ledger))
+    return run.state == "done" and outlook.there == outlook.total
 
 
 def _name(study: Study) -> str:
@@ -236,18 +236,18 @@ def _in_terms_of_the_form(error: LrpError) -> str:
 
 def _outlook(study: Study, ledger: Ledger) -> str:
     """What running a study would take, in words."""
-    found = views.outlook(study, ledger, views.measured_timings(ledger))
-    text = f"{found.total} networks. "
-    if found.there == found.total:
+    outlook = views.outlook(study, ledger, views.measured_timings(ledger))
+    text = f"{outlook.total} networks. "
+    if outlook.there == outlook.total:
         return text + "All of them are there already."
-    if found.there:
-        text += f"{found.there} of them are there already. "
-    if found.seconds is None:
+    if outlook.there:
+        text += f"{outlook.there} of them are there already. "
+    if outlook.seconds is None:
         return text + "No network of this architecture was timed yet, so how long it takes cannot be said."
-    trained = "trained alike" if found.is_alike else "of this architecture, trained with other settings"
+    trained = "trained alike" if outlook.is_alike else "of this architecture, trained with other settings"
     text += (
-        f"Training {'the rest' if found.there else 'them'} takes roughly **{duration(found.seconds)}** on "
-        f"{found.cores} cores, going by {found.timed} networks {trained}."
+        f"Training {'the rest' if outlook.there else 'them'} takes roughly **{duration(outlook.seconds)}** on "
+        f"{outlook.cores} cores, going by {outlook.timed} networks {trained}."
     )
     if slow := [name for name in study.strategies if name in ("elimination", "exchange", "stability")]:
         text += f" Ranking by {' and '.join(slow)} comes on top."

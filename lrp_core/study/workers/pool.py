@@ -62,11 +62,11 @@ class Pool:
             calls = self._calls(function, source, in_flight, numbers, stopped)
             try:
                 with closing(self._results(calls, stopped)) as results:
-                    for found in results:
-                        if found is None:
+                    for finished in results:
+                        if finished is None:
                             yield None
                         else:
-                            number, value = found
+                            number, value = finished
                             losses = 0
                             yield in_flight.pop(number), value
                 return
