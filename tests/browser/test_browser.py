@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 NAMES = ("Overview", "Study", "Relevance", "Ranking", "Feature removal", "Pruning", "Savings", "Export")
 QUICK_LIMIT_MS = 280_000
-"""Within which the quick study has to be complete on any machine; what it takes, `benchmarks.first_visit` measures."""
+"""Within which the quick study has to be complete on any machine; `benchmarks.waits` measures what it takes."""
 
 METRICS = "[...document.querySelectorAll('[data-testid=stMetricValue]')].map((e) => e.innerText)"
 
