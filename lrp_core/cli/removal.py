@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..evaluation import PixelStatistics, Removal, RemovalResult
     from ..models import Network
     from ..ranking import Ranking
-    from ..study.describe import Base
+    from ..study.trials import Base
 
 _SETTING = ["criterion", "ranking", "scope", "fill"]
 
@@ -105,8 +105,8 @@ def _share(percent: float) -> float:
 def _ranking(base: Base) -> Ranking:
     """The project's own ranking of all inputs, over the training images."""
     from ..ranking import Method
-    from ..study.describe import RankingSpec
     from ..study.stages import ranking_of
+    from ..study.trials import RankingSpec
 
     return ranking_of(RankingSpec(base, Method("lrp-0")))
 

@@ -26,10 +26,10 @@ from ..models import count_outputs, spec_of
 from ..pruning import PrunedNetwork
 from ..pruning.files import describe, load_network, save_network
 from ..training import evaluate, predict_logits
-from .describe import Trial
 from .ledger import Ledger
 from .run import trial_network
 from .stages import base_data
+from .trials import Trial
 
 FORMATS: tuple[str, ...] = ("safetensors",)
 CARD_VERSION = 1

@@ -13,11 +13,12 @@ from torch import nn
 from ..data import Dataset
 from ..errors import InputError
 from ..ranking import Ranking
-from .describe import Study, Trial, plan, preset, trial_at
+from .describe import Study, plan, preset, trial_at
 from .ledger import Ledger
 from .results import MARGIN, Recommendation, curve, recommend
 from .run import run_study, trial_network
 from .stages import base_network, ranking_of
+from .trials import Trial
 
 
 @dataclass(frozen=True)

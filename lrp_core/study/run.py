@@ -22,9 +22,10 @@ from ..errors import StorageError
 from ..evaluation import measure_cost, pack
 from ..pruning import build_pruned, load_network, prune_inputs, save_network
 from ..training import evaluate, fit, one_thread
-from .describe import Base, RankingSpec, Study, Trial, key_of, plan
+from .describe import Study, plan
 from .ledger import Ledger
 from .stages import base_data, base_network, prepare_base, prepare_ranking, ranking_of, training_split, trim_cache
+from .trials import Base, RankingSpec, Trial, key_of
 from .workers import check_backend, claimed, open_pool
 
 log = logging.getLogger(__name__)

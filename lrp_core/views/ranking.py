@@ -15,8 +15,8 @@ import pandas as pd
 from ..data import Split
 from ..errors import InputError, StorageError
 from ..ranking import CRITERIA, Method, Ranking, compare, settling
-from ..study.describe import STAGE_VERSION, RankingSpec
 from ..study.stages import base_network, is_cached, ranking_of, training_split
+from ..study.trials import STAGE_VERSION, RankingSpec
 from .part import Part, Report, kept_on_disk, tell_nobody
 
 MAX_FILE_BYTES = 16 * 2**20

@@ -146,7 +146,7 @@ def test_an_export_is_prepared_downloaded_and_predicts(open_page, tmp_path):
     settle(page, "Export")
     page.get_by_role("button", name="Prepare export").click()
     button = page.get_by_role("button", name="Download the network")
-    button.wait_for(timeout=60_000)
+    button.wait_for(timeout=120_000)
     with page.expect_download() as waiting:
         button.click()
     archive = tmp_path / "network.zip"

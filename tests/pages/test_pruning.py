@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, replace
 
 import pytest
@@ -12,6 +11,7 @@ from lrp_core.study import Study, results, run_study
 from lrp_core.views.ranking import Rankings
 from lrp_core.views.study import study_trials
 from pages._ui import jobs, state
+from tests.support import rerun_until
 
 from .conftest import SMALL, Stage
 from .test_pages import metrics, stop, texts
@@ -157,11 +157,7 @@ def test_a_ranking_that_left_the_cache_can_be_had_again(small, monkeypatch):
         assert "is no longer in the cache" in texts(app)
         [again] = [button for button in app.button if button.label == "Rank again"]
         again.click().run()
-        for _ in range(100):
-            if metrics(app):
-                break
-            time.sleep(0.1)
-            app.run()
+        rerun_until(app, lambda: metrics(app), "the ranking")
         assert metrics(app)["Pixels kept"] == "157"
         assert Stage(small.ledger, MANY).opened.rankings.is_ready("w2", 157, 1)
     finally:

@@ -28,7 +28,7 @@ from ...data import Dataset, provide, withdraw
 from ...errors import LrpError, StorageError
 from ...version import __version__
 from ..cache import NotStored, Result, collecting, keep, only_stored
-from ..describe import STAGE_VERSION
+from ..trials import STAGE_VERSION
 from .pool import Item, Pool, Steps
 
 ANSWER_SECONDS = 10
