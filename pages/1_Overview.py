@@ -31,7 +31,7 @@ with frame.refusals():
         st.info(
             f"{prefix}{best.sentence}"
             if best is not None
-            else "The first results appear here as soon as networks are trained, with all pixels and without some.",
+            else "The first results appear here as soon as the first networks are trained.",
             icon=":material/hourglass_top:" if run.is_active else ":material/info:",
         )
     elif headline is not None:
@@ -60,7 +60,7 @@ with frame.refusals():
                 + (
                     f"seed so little that the whole 95 % interval stays within a loss of {margin:g} points."
                     if headline.recommendation.is_certain
-                    else f"seed by a loss of at most {margin:g} points: one seed's word."
+                    else f"seed by a loss of at most {margin:g} points: the result of one seed."
                 ),
             )
             st.metric(

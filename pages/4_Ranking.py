@@ -34,7 +34,7 @@ def draw(ranking: Ranking, method: str, seed: int, keep: int) -> None:
             text = "Powers of ten; pixels without a score are blank." if shown.spans_decades else "Zero is blank."
         else:
             figure = charts_ranking.errors(shown.relative_error)
-            text = "As a share of the score; above 100 % the score could as well be zero."
+            text = "As a share of the score; above 100 % the score may just as well be zero."
         st.plotly_chart(figure, config=charts.CONFIG, key="ranking", alt=f"{kind} of each pixel by {method}")
         st.caption(text)
     ties = int((shown.table["score"] == 0).sum())
@@ -95,8 +95,7 @@ def settle(method: str, seed: int) -> None:
     criterion, _, strategy = method.partition(", ")
     if not rankings.can_settle(method):
         st.info(
-            f"{criterion} is not averaged over explanations of images, so there is nothing that more of them would "
-            "settle.",
+            f"{criterion} is not averaged over explanations of images, so more images would change nothing.",
             icon=":material/info:",
         )
         return
@@ -121,7 +120,7 @@ def settle(method: str, seed: int) -> None:
     box = st.success if settling.suffices(settling.judged, keep) else st.warning
     box(settling.finding(keep), icon=":material/rule:")
     field(st.selectbox, "Pixels kept", keeps, key="settled-keep", width=170,
-          help="The overlap is of so many pixels; the numbers are the study's.")  # fmt: skip
+          help="Count the overlap of this many pixels; the choices are the study's.")  # fmt: skip
     left, right = st.columns(2, gap="medium")
     with left:
         st.plotly_chart(
@@ -131,7 +130,7 @@ def settle(method: str, seed: int) -> None:
             alt="Rank correlation and overlap of two rankings against the number of images that each is made from",
         )
         st.caption(
-            "Two rankings by so many images each, none in common. Dotted: what counts as enough. The line: the "
+            "Two rankings from that many images each, none in common. Dotted: what counts as enough. The line: the "
             f"{settling.used:,} images that the study ranks by."
         )
     with right:

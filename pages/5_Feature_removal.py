@@ -42,7 +42,7 @@ def choose() -> tuple[dict[str, Any], float]:
         )  # fmt: skip
         scope = field(
             st.selectbox, "Among", list(removal.SCOPES), format_func=removal.SCOPES.get, key="scope", width=220,
-            in_url=True, help="Which pixels are in question: all; those lit in at least 1 % of the training images; "
+            in_url=True, help="Which pixels may be removed: all; those lit in at least 1 % of the training images; "
             "those lit in the image itself. On MNIST the least relevant of all are mostly border, which is black "
             "anyway.",
         )  # fmt: skip
@@ -56,7 +56,7 @@ def choose() -> tuple[dict[str, Any], float]:
         with st.container(width="stretch"):
             share = st.slider(
                 "Share removed", 1, 99, removal.SHARE, format="%d %%", key="share", bind="query-params",
-                help="Of the pixels in question; 15 % in the original experiment. Arrow keys work.",
+                help="Of the pixels that may be removed; 15 % in the original experiment. Arrow keys work.",
             )  # fmt: skip
     chosen = views.Removal(ranking, scope, fill, seed)  # its seed breaks ties
     return {"seed": seed, "criterion": criterion, "start": start, "removal": chosen}, share / 100
@@ -192,7 +192,7 @@ def curves(choice: dict[str, Any], share: float) -> None:
             "and all of them on a large network, take minutes.",
         )  # fmt: skip
         n_steps = field(st.selectbox, "Steps", [10, 20, 40], 1, key="steps", width=90,
-                        help="Into how many equal shares the pixels are parted.")  # fmt: skip
+                        help="In how many equal shares the pixels are removed.")  # fmt: skip
     criterion, removals = choice["criterion"], opened.removals
     asked = {name: choice[name] for name in ("seed", "start", "removal")} | {
         "criteria": tuple(dict.fromkeys([criterion, *others])), "n_steps": n_steps, "n_images": n_images

@@ -150,7 +150,7 @@ def pick_drawn(method: str) -> tuple[str, ...]:
         key=f"drawn-{study.key}",
         persist_state="session",
         placeholder="The chosen one alone",
-        help="The chosen one is drawn in any case. One colour for each criterion; dashes tell strategies apart.",
+        help="The chosen one is always drawn. One colour for each criterion; dashes tell strategies apart.",
     )
     return tuple(name for name in study.methods if name == method or name in picked)
 
@@ -158,7 +158,7 @@ def pick_drawn(method: str) -> tuple[str, ...]:
 def bands(curves: dict[str, pd.DataFrame]) -> str:
     """What the bands are, or why there are none."""
     if len(study.seeds) == 1:
-        return "No bands: one seed gives no interval, for it does not show how far results scatter."
+        return "No bands: one seed gives no interval, because it does not show how far results scatter."
     over = "the seeds of masks and of training" if study.mask_seeds else "seeds"
     if len(curves) > charts_methods.MOST_BANDS:
         return f"Band: the chosen method's 95 % interval over {over}; those of the others are in the table."
@@ -185,15 +185,15 @@ def tests(method: str, mode: str, keep: int, seed: int) -> None:
             f"**Seed {seed}, {place}:** of {count(test.n)} validation images {count(test.only_first)} are right only "
             f"with all pixels, {count(test.only_second)} only with the smaller network. If both were equally good, "
             f"chance alone would make them differ at least as much with p\u00a0{p_value(test.p_value)}.",
-            help="McNemar's exact test of these two networks on the same images; it says nothing of other seeds.",
+            help="McNemar's exact test of these two networks on the same images; it says nothing about other seeds.",
         )
     parts = ask(opened, "scatter", method=method, mode=mode, keep=near)
     if parts is not None:
         st.markdown(
-            f"**Whose scatter:** each of {len(study.mask_seeds)} masks was tried with each of {len(study.seeds)} "
-            f"seeds. At {near} pixels the accuracy scatters by {100 * parts.masks:.2f} points through the mask, by "
-            f"{100 * parts.seeds:.2f} points through training, and by {100 * parts.rest:.2f} points through neither "
-            "alone.",
+            f"**Where scatter comes from:** each of {len(study.mask_seeds)} masks was tried with each of "
+            f"{len(study.seeds)} seeds. At {near} pixels the accuracy scatters by {100 * parts.masks:.2f} points "
+            f"through the mask, by {100 * parts.seeds:.2f} points through training, and by {100 * parts.rest:.2f} "
+            "points through neither alone.",
             help="Standard deviations of a single network's accuracy, from the two-way random-effects model.",
         )
 

@@ -1,4 +1,4 @@
-"""Data of one's own: inputs of any shape, bytes or numbers, labels as people have them, kept for every process."""
+"""Data of your own: inputs of any shape, bytes or numbers, labels as people have them, kept for every process."""
 
 from __future__ import annotations
 

@@ -359,7 +359,7 @@ REFUSED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
     "shared weights": (lambda net, x: F.linear(x, net.weight) + net.weight.sum(), "its weights are used elsewhere"),
     "computed weights": (lambda net, x: F.linear(x, net.weight * 2), "weights that are no parameters"),
     "branch": (lambda net, x: net.fc(x) if x.sum() > 0 else net.fc(-x), "cannot be traced by torch.fx"),
-    "training": (lambda net, x: net.fc(x) if net.training else net.fc(x) * 2, "takes another way in training"),
+    "training": (lambda net, x: net.fc(x) if net.training else net.fc(x) * 2, "takes another path in training"),
     "padded": (lambda net, x: net.fc(F.pad(x[:, 1:], (1, 0), value=2.0)), "operation 'pad'"),
     "stacked with others": (
         lambda net, x: net.fc(torch.stack([x, net.square(x).relu()], 1)[:, 0]),

@@ -82,7 +82,7 @@ def load_dataset(
     source = DATASETS.find(name)
     if not isinstance(source, Source):
         if root is not None:
-            raise InputError(f"data set {name!r} reads itself: leave the folder {root} out")
+            raise InputError(f"data set {name!r} finds its own files: leave the folder {root} out")
         raw = source.read()
         if not isinstance(raw, Raw):
             raise InputError(
@@ -98,7 +98,7 @@ _provided: dict[str, Dataset] = {}
 
 
 def provide(data: Dataset) -> None:
-    """Have a data set at hand that another machine sent, for `provided` to find by its digest."""
+    """Hold a data set that another machine sent, for `provided` to find by its digest."""
     _provided[data.digest] = data
 
 
@@ -172,7 +172,7 @@ def open_data(name: str, root: str | None = None, digest: str = "") -> Dataset:
 
 
 def store(data: Dataset) -> str:
-    """Keep data of one's own under the cache folder, for all processes; gives the digest that `open_data` takes."""
+    """Keep data of your own under the cache folder, for all processes; gives the digest that `open_data` takes."""
     prepared.write_own(data)
     return data.digest
 

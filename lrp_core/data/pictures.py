@@ -1,4 +1,4 @@
-"""Images from files: what a person has at hand, as the networks take it."""
+"""Images from files, as the networks take them."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _read_grey(content: bytes, name: str) -> tuple[np.ndarray, list[str], tuple[
                 upright = ImageOps.exif_transpose(image)
                 return _grey(upright), notes, upright.size
     except _UNREADABLE as error:
-        raise InputError(f"{name} is no image that can be read, or damaged: give a PNG or JPEG file") from error
+        raise InputError(f"{name} is damaged, or no image that can be read: give a PNG or JPEG file") from error
     raise InputError(
         f"{name} has {columns:,} x {rows:,} pixels: give an image of at most {LARGEST // 1_000_000} million"
     )

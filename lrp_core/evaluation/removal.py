@@ -155,7 +155,7 @@ class RemovalResult:
         elif gap.high < 0:
             verdict = "The least relevant inputs matter more to the network than the most relevant ones"
         else:
-            verdict = "No difference between the most and the least relevant inputs can be told from chance"
+            verdict = "No difference between the most and the least relevant inputs can be told apart from chance"
         share = f"{100 * self.share:.3g}%"
         return (
             f"Without the least relevant {share} of {_IN_WORDS[self.removal.scope]} the network is right on "

@@ -83,7 +83,7 @@ def _build(described: dict[str, Any], device: str) -> nn.Module:
 
 
 def _arguments_of(layer: nn.Module) -> dict[str, Any] | None:
-    """How to call a layer's type to have one like it, None if that cannot be said in plain values."""
+    """How to call a layer's type to have one like it, None if plain values cannot say how."""
     if LAYERS.get(type(layer).__name__) is not type(layer):
         return None
     arguments = {

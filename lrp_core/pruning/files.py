@@ -92,7 +92,7 @@ def checksum(description: str, tensors: dict[str, Tensor]) -> str:
 def load_network(path: Path, network: nn.Module | None = None) -> nn.Module:
     """Read a network back, in evaluation mode.
 
-    A file that holds a module of one's own, other than a sequence of torch's layers, needs `network`: one that was
+    A file that holds a module of your own, other than a sequence of torch's layers, needs `network`: one that was
     built in the same way, before pruning. It is not changed. Raises `StorageError` for a file that is missing,
     truncated, not of this project, or whose tensors do not fit what it describes; nothing larger than the file itself
     is allocated before that is known. Raises `InputError` if `network` is missing.

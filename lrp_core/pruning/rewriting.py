@@ -177,7 +177,7 @@ def _layer_of(twin: nn.Module, node: fx.Node) -> nn.Linear:
     weight, bias = (_parameter(twin, given.get(name)) for name in ("weight", "bias"))
     if weight is None or (bias is None and given.get("bias") is not None):
         raise UnsupportedLayer(
-            f"operation 'linear' ({node.name}) reads inputs with weights that are no parameters: use nn.Linear"
+            f"operation 'linear' ({node.name}) reads inputs with weights that are not parameters: use nn.Linear"
         )
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     layer.weight = weight
@@ -217,7 +217,7 @@ def _check_shared(twin: nn.Module, graph: fx.Graph, paths: Paths) -> None:
 
 
 def _name_dropouts(twin: nn.Module, graph: fx.Graph) -> None:
-    """Make layers of functional dropouts, which a graph would else hold in one mode for ever.
+    """Make layers of functional dropouts, which a graph would else hold in one mode forever.
 
     Raises `UnsupportedLayer` if training takes another way than evaluation in anything else.
     """
@@ -226,7 +226,7 @@ def _name_dropouts(twin: nn.Module, graph: fx.Graph) -> None:
     evaluating = list(graph.nodes)
     if [(node.op, node.target) for node in training] != [(node.op, node.target) for node in evaluating]:
         raise UnsupportedLayer(
-            f"{type(twin).__name__} takes another way in training than in evaluation, of which only one could be kept"
+            f"{type(twin).__name__} takes another path in training than in evaluation: only one could be kept"
         )
     training_dependent = [
         a for a, b in zip(evaluating, training, strict=True) if repr((a.args, a.kwargs)) != repr((b.args, b.kwargs))

@@ -209,7 +209,7 @@ class _Masked(_Contender):
 
 
 def _with_spec(network: nn.Module, shape: tuple[int, ...]) -> Network:
-    """A network that says its shape and classes; one of one's own is for images of `shape`.
+    """A network that says its shape and classes; one of your own is for images of `shape`.
 
     Raises `InputError` if it takes others.
     """

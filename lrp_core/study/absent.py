@@ -1,4 +1,4 @@
-"""Criteria, strategies and networks of one's own that a study names and this process does not know.
+"""Criteria, strategies and networks of your own that a study names and this process does not know.
 
 A study says of each what its trials' names and keys follow from; so its results can be read anywhere, and only what
 would need the object itself is refused.

@@ -41,7 +41,7 @@ class Study:
     """A grid of trials: every criterion x strategy x keep x mode x seed, and the baseline of every seed.
 
     Criteria (also composites), strategies and an architecture may be given as objects: they are registered, and the
-    study holds their names. `digest` is that of data of one's own, empty for data sets that load by name. `epochs` 0
+    study holds their names. `digest` is that of data of your own, empty for data sets that load by name. `epochs` 0
     takes a network that is given as it is.
 
     `keeps` are numbers of inputs, `n_train` and `rank_images` numbers of training images (None: all of them),
@@ -90,8 +90,8 @@ class Study:
             check_choice("mode", mode, MODES)
         if "scratch" in self.modes and isinstance(ARCHITECTURES[self.architecture], GivenNetwork):
             raise InputError(
-                "mode 'scratch' starts from fresh weights, and a network that is given cannot: register a builder with "
-                "register_model(name, builder) and name it, or choose the modes none and fine-tune"
+                "mode 'scratch' starts from fresh weights, which a network given as an object does not have: register "
+                "a builder with register_model(name, builder) and name it, or choose the modes none and fine-tune"
             )
         for seed in (*self.seeds, *self.mask_seeds):
             if not 0 <= seed < 2**32:
@@ -126,7 +126,7 @@ class Study:
         return tuple(method.name for method in combine(self.criteria, self.strategies))
 
     def values(self) -> dict[str, Any]:
-        """The study as plain values for JSON, with what has to be known of objects of one's own."""
+        """The study as plain values for JSON, with what has to be known of objects of your own."""
         own = absent.say_own(self.criteria, self.strategies, self.architecture)
         return asdict(self) | ({"own": own} if own else {})
 
@@ -134,7 +134,7 @@ class Study:
     def from_values(cls, values: dict[str, Any]) -> Study:
         """A study from what `values` gave, after a way through JSON.
 
-        Objects of one's own that this process does not know are stood in for, so that results can be read. Raises
+        Objects of your own that this process does not know are stood in for, so that results can be read. Raises
         `StorageError` for a value that this version does not know.
         """
         values = dict(values)
@@ -233,7 +233,7 @@ def _pruned(study: Study, data: Dataset, method: Method, keep: int, mode: str, s
 
 
 def _fingerprint(method: Method) -> str:
-    """What tells a criterion and strategy of one's own from others of the same names; empty for the project's own."""
+    """What tells a criterion and strategy of your own from others of the same names; empty for the project's own."""
     parts = []
     if not CRITERIA.is_built_in(method.criterion):
         parts.append(find_criterion(method.criterion).fingerprint)
@@ -260,7 +260,7 @@ def _registered_network(network: nn.Module) -> str:
 
 @dataclass(frozen=True, eq=False)
 class GivenNetwork:
-    """A builder that gives copies of one network, weights and all: it cannot start afresh."""
+    """A builder that gives copies of one network, weights and all: it cannot start with fresh weights."""
 
     network: nn.Module
 

@@ -78,7 +78,7 @@ def export(
     for name in formats:
         check_choice("export format", name, FORMATS)
     if not formats:
-        raise InputError(f"an export needs at least one format: choose of {', '.join(FORMATS)}")
+        raise InputError(f"an export needs at least one format: choose from {', '.join(FORMATS)}")
     target = Path(folder).expanduser()
     _check_target(target, overwrite)
     data = data or _own_data(network)
@@ -192,7 +192,7 @@ def _normalisation(data: Dataset) -> dict[str, Any]:
 def load_export(folder: str | Path, network: nn.Module | None = None) -> tuple[nn.Module, dict[str, Any]]:
     """The network of an export and its card.
 
-    Nothing is unpickled: of a module of one's own, other than a sequence of torch's layers, the folder holds the
+    Nothing is unpickled: of a module of your own, other than a sequence of torch's layers, the folder holds the
     weights alone. `network` is then one that was built in the same way, before pruning; it is not changed. Raises
     `InputError` if it is missing, `StorageError` if a file is missing or damaged, if the checksum is not the card's, or
     if card and weights do not belong together.

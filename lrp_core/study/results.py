@@ -155,7 +155,7 @@ class Recommendation:
         difference = f"the accuracy differs from the full network's by {_points(row['difference'])}"
         if not self.is_certain:
             return (
-                f"{difference}, no more than {margin} lost. That is one seed's word: without a second one "
+                f"{difference}, no more than {margin} lost. That is the result of one seed: without a second one "
                 "there is no interval, and chance is not ruled out."
             )
         return (

@@ -179,7 +179,7 @@ class Settled:
             f"Two rankings by {sample} agree to {spearman:.3f} (Spearman), and of the {keep:,} inputs that each keeps, "
             f"{overlap:.0%} are the same."
         )
-        more = "" if self.judged >= self.used else f" The study ranks by more, {self.used:,}: its order is surer still."
+        more = "" if self.judged >= self.used else f" The study ranks by more, {self.used:,}: its order is even surer."
         needed = f"(at least {ENOUGH['spearman']:g} and {ENOUGH['overlap']:.0%})"
         if self.suffices(self.judged, keep):
             return f"The sample suffices {needed}. {agreement}{more}"
@@ -187,7 +187,7 @@ class Settled:
         if larger:
             advice = f" With {larger[0]:,} images it would."
         elif self.judged < self.used:
-            advice = " Whether all of them suffice cannot be told from halves."
+            advice = " Halves cannot show whether all of them suffice."
         else:
             advice = " Rank by more images, if there are any, or trust the order less."
         return f"The sample does not suffice {needed}. {agreement}{more}{advice}"

@@ -97,13 +97,13 @@ def test_the_measured_points_have_their_paired_difference(small):
 
 def test_one_seed_has_no_intervals_and_says_why(single):
     app = single.open("Pruning", margin="20.0")
-    assert "one seed's word" in app.info[0].value
+    assert "result of one seed" in app.info[0].value
     assert "one seed gives no interval" in texts(app)
     assert "No intervals: the study has one seed." in texts(app)
     [table] = [t for t in app.dataframe if "difference" in t.value]
     assert not {"low", "high", "difference_low", "difference_high"} & set(table.proto.column_order)
     overview = single.open("Overview", margin="20.0")
-    assert "one seed's word" in texts(overview)
+    assert "result of one seed" in texts(overview)
     assert "one network's each" in texts(overview)
 
 

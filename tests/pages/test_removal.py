@@ -138,7 +138,7 @@ def test_what_is_no_picture_is_refused_and_the_page_goes_on(small):
     app.file_uploader[0].upload("two.png", b"this is no picture").run()
     assert not app.exception
     assert [error.value for error in app.error] == [
-        "Two.png is no image that can be read, or damaged: give a PNG or JPEG file."
+        "Two.png is damaged, or no image that can be read: give a PNG or JPEG file."
     ]
     settled(app)
     assert "Without the least relevant" in texts(app)
