@@ -139,7 +139,7 @@ def _find_files(name: str, source: Source, root: Path | None, download: bool) ->
     if download:
         _download(name, source, cache)
         return cache, tuple(sorted(raw.iterdir()))
-    missing = [a for a in archives if not any((folder / a).is_file() for folder in folders)]
+    missing = [archive for archive in archives if not any((folder / archive).is_file() for folder in folders)]
     where = f"in {root}" if root else "here"
     raise StorageError(
         f"{name} is not complete {where}: {', '.join(missing)} missing; give the folder that holds what is missing "

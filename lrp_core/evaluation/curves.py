@@ -72,7 +72,7 @@ class Curves:
         """The curve of a criterion in one of `ORDERS`. Raises `InputError` for one that is not here."""
         check_choice("criterion", criterion, self.criteria)
         check_choice("order", order, ORDERS)
-        return next(c for c in self.curves if (c.criterion, c.order) == (criterion, order))
+        return next(curve for curve in self.curves if (curve.criterion, curve.order) == (criterion, order))
 
     @property
     def criteria(self) -> tuple[str, ...]:

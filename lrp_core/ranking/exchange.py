@@ -131,8 +131,8 @@ def _distances(queries: Images, references: Images, columns: list[int], n_neighb
     """Squared distances [2, m, n] to the nearest references on `columns`."""
     places, missing = find_neighbours(queries, references, columns, n_neighbours)
     chosen = torch.tensor(columns)
-    a, b = queries.inputs[:, chosen], references.inputs[:, chosen]
-    rows = [(b[row] - a).square().sum(1) for row in places.flatten(0, 1)]
+    asked, known = queries.inputs[:, chosen], references.inputs[:, chosen]
+    rows = [(known[row] - asked).square().sum(1) for row in places.flatten(0, 1)]
     return torch.stack(rows).view(places.shape) + missing
 
 
