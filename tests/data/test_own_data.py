@@ -25,7 +25,7 @@ from lrp_core.ranking.refinement import refine
 from lrp_core.study import Ledger
 from lrp_core.study.export import predict
 
-from .support import NEED_NETWORK
+from ..support import NEED_NETWORK
 
 SHAPES = st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple)
 

@@ -18,7 +18,7 @@ from lrp_core.data import Dataset
 from lrp_core.data.pictures import LARGEST, FittedImage, fit_image
 from lrp_core.errors import InputError
 
-from .support import check_sentence
+from ..support import check_sentence
 
 
 def file_of(pixels: np.ndarray, kind: str = "PNG", **options: Any) -> bytes:
