@@ -82,7 +82,7 @@ def load_dataset(
     source = DATASETS.find(name)
     if not isinstance(source, Source):
         if root is not None:
-            raise InputError(f"data set {name!r} finds its own files: leave the folder {root} out")
+            raise InputError(f"data set {name!r} is read by its own read(): leave the folder {root} out")
         raw = source.read()
         if not isinstance(raw, Raw):
             raise InputError(

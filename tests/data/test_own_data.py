@@ -314,7 +314,7 @@ def test_a_data_set_is_registered_and_loads_by_its_name() -> None:
         assert not set(data.train.indices.tolist()) & set(data.validation.indices.tolist())
         assert data.validation.labels.bincount().tolist() in ([7, 7, 6], [7, 6, 7], [6, 7, 7])
         assert not torch.equal(data.validation.indices, load_dataset("own-sensors", split_seed=1).validation.indices)
-        with pytest.raises(InputError, match="reads itself"):
+        with pytest.raises(InputError, match="read by its own read"):
             load_dataset("own-sensors", root="/tmp")
         register_dataset("own-sensors", SimpleNamespace(read=lambda: (1, 2)))
         with pytest.raises(InputError, match="must give Raw"):
