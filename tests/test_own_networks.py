@@ -201,7 +201,7 @@ REFUSED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
     "matmul": (lambda net, x: x @ net.weight.T, "operation 'matmul'"),
     "shared layer": (lambda net, x: net.fc(net.square(net.square(x))), "layer 'square'"),
     "shared weights": (lambda net, x: F.linear(x, net.weight) + net.weight.sum(), "its weights are used elsewhere"),
-    "computed weights": (lambda net, x: F.linear(x, net.weight * 2), "weights that are no parameters"),
+    "computed weights": (lambda net, x: F.linear(x, net.weight * 2), "weights that are not parameters"),
     "branch": (lambda net, x: net.fc(x) if x.sum() > 0 else net.fc(-x), "cannot be traced by torch.fx"),
     "training": (lambda net, x: net.fc(x) if net.training else net.fc(x) * 2, "takes another path in training"),
     "padded": (lambda net, x: net.fc(F.pad(x[:, 1:], (1, 0), value=2.0)), "operation 'pad'"),

@@ -75,7 +75,7 @@ def test_the_order_as_a_table_is_the_study_s(small):
 
 def test_a_control_has_nothing_to_settle(small):
     app = small.open(PAGE, method="random")
-    assert "nothing that more of them would settle" in texts(app)
+    assert "more images would change nothing" in texts(app)
     assert not app.get("progress")
 
 
