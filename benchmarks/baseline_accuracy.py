@@ -28,8 +28,10 @@ def train_one(architecture: str, seed: int, dataset: str) -> dict[str, Any]:
     started = time.perf_counter()
     network = fit(build_model(architecture, data, seed=seed), data, seed=seed, device="cpu")
     seconds = time.perf_counter() - started
-    found = {part: evaluate(network, getattr(data, part), device="cpu").accuracy for part in ("validation", "test")}
-    return {"model": architecture, "seed": seed, "seconds": seconds, **found}
+    accuracies = {
+        part: evaluate(network, getattr(data, part), device="cpu").accuracy for part in ("validation", "test")
+    }
+    return {"model": architecture, "seed": seed, "seconds": seconds, **accuracies}
 
 
 def main() -> None:

@@ -137,8 +137,8 @@ def main() -> None:
     if arguments.plot:
         draw(images, macs, arguments.plot)
     if arguments.json:
-        found = {"images": images.to_dict("records"), "macs": macs.to_dict("records")}
-        Path(arguments.json).write_text(json.dumps(found, indent=1))
+        figures = {"images": images.to_dict("records"), "macs": macs.to_dict("records")}
+        Path(arguments.json).write_text(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

@@ -192,15 +192,15 @@ def compare(network: str, composite: str, inputs: str, images: Tensor, rounds: i
     captum = by_captum(model, x, target, composite)
     if captum:
         contenders["captum"] = captum
-    found = contenders["ours"]()
+    relevance = contenders["ours"]()
     contenders["kernels"] = bare_kernels(contenders["ours"])
     for name in {"zennit", "captum"} & set(contenders):
         expected = contenders[name]()
         if name == "captum":  # which starts at 1 and multiplies by no logit
             with torch.no_grad():
                 scale = model(x).gather(1, target[:, None])
-            expected = expected * scale if not torch.allclose(expected.sum(), found.sum(), rtol=0.05) else expected
-        error = float((found - expected).abs().max() / expected.abs().max())
+            expected = expected * scale if not torch.allclose(expected.sum(), relevance.sum(), rtol=0.05) else expected
+        error = float((relevance - expected).abs().max() / expected.abs().max())
         assert error < 1e-3, f"{name} disagrees on {network} under {composite}: {error:.2g}"
     seconds = measure(contenders, rounds)
     ours = seconds["ours"]

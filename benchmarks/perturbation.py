@@ -44,9 +44,9 @@ def timed(compute: Callable[[], Any], repeats: int) -> tuple[Any, float]:
     seconds = []
     for _ in range(repeats):
         started = time.perf_counter()
-        found = compute()
+        outcome = compute()
         seconds.append(time.perf_counter() - started)
-    return found, statistics.median(seconds)
+    return outcome, statistics.median(seconds)
 
 
 def with_quantus(network: Network, images: Tensor, labels: Tensor, relevance: Tensor, pixels: int) -> list[np.ndarray]:
@@ -78,8 +78,8 @@ def with_quantus(network: Network, images: Tensor, labels: Tensor, relevance: Te
 
 def with_this(network: Network, images: Tensor, labels: Tensor, relevance: Tensor, n_steps: int) -> list[np.ndarray]:
     """The same here."""
-    found = perturbation_curves(network, images, labels, {"lrp-0": relevance}, Removal(), n_steps, target=labels)
-    return [found.find("lrp-0", order).probability[:, 1:].numpy() for order in ORDERS]
+    curves = perturbation_curves(network, images, labels, {"lrp-0": relevance}, Removal(), n_steps, target=labels)
+    return [curves.find("lrp-0", order).probability[:, 1:].numpy() for order in ORDERS]
 
 
 def side_by_side(network: Network, data: Dataset, n_images: int, pixels: int, repeats: int) -> dict[str, Any]:

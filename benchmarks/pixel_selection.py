@@ -69,12 +69,12 @@ def select(data: Dataset, strategy: str, keeps: list[int], seed: int, model: str
     common = Seconds.now().since(started)
     if not chosen.per_keep:
         return dict.fromkeys(keeps, (ranking, common))
-    found = {}
+    rankings = {}
     for keep in keeps:
         started = Seconds.now()
         improved = rank(networks, split, criterion=criterion, strategy=plan, keep=keep, before=ranking, seed=seed)
-        found[keep] = improved, Seconds.now().since(started).plus(common)
-    return found
+        rankings[keep] = improved, Seconds.now().since(started).plus(common)
+    return rankings
 
 
 def score(data: Dataset, columns: torch.Tensor, classifier: str, seed: int) -> float:
@@ -137,10 +137,10 @@ def run_one(dataset: str, strategy: str, keeps: list[int], seed: int, model: str
 
 def check_gate(data: Dataset) -> dict[str, float]:
     """Accuracy on all pixels. Raises `SystemExit` if it is not what it must be."""
-    found = {name: score(data, torch.arange(data.n_inputs), name, 0) for name in GATE}
-    if found != GATE:
-        raise SystemExit(f"the harness is not that of the published figures: {found} instead of {GATE}")
-    return found
+    accuracies = {name: score(data, torch.arange(data.n_inputs), name, 0) for name in GATE}
+    if accuracies != GATE:
+        raise SystemExit(f"the harness is not that of the published figures: {accuracies} instead of {GATE}")
+    return accuracies
 
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
@@ -175,12 +175,12 @@ def main() -> None:
     gate = None
     if arguments.dataset == "mnist" and not arguments.no_gate:
         gate = check_gate(load_dataset("mnist"))
-    found = Parallel(arguments.jobs, inner_max_num_threads=1)(
+    tables = Parallel(arguments.jobs, inner_max_num_threads=1)(
         delayed(run_one)(arguments.dataset, strategy, arguments.keeps, seed, arguments.model)
         for strategy in arguments.strategies
         for seed in arguments.seeds
     )
-    runs = pd.DataFrame([row for rows in found for row in rows])
+    runs = pd.DataFrame([row for table in tables for row in table])
     summary = summarise(runs)
     if arguments.json:
         rows = json.loads(summary.to_json(orient="records"))

@@ -92,7 +92,7 @@ def time_cell(cell: Cell, recipe: Recipe, parts: dict[str, Callable[[], Any]], n
 def loop_over_tensors(cells: list[Cell], recipe: Recipe, root: Path) -> list[Timing]:
     """(a); it needs no `root`."""
     data = load_dataset("mnist")
-    found = []
+    timings = []
     for cell in cells:
         columns = torch.tensor(cell.columns)
         tensors = {part: _tensors(getattr(data, part), columns) for part in ("train", "validation", "test")}
@@ -108,8 +108,8 @@ def loop_over_tensors(cells: list[Cell], recipe: Recipe, root: Path) -> list[Tim
             "validation": lambda tensors=tensors: [tensors["validation"]],
             "test": lambda tensors=tensors: [tensors["test"]],
         }
-        found.append(time_cell(cell, recipe, parts, -(-len(data.train) // recipe.batch_size)))
-    return found
+        timings.append(time_cell(cell, recipe, parts, -(-len(data.train) // recipe.batch_size)))
+    return timings
 
 
 def _tensors(split: Split, columns: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,7 +132,7 @@ def loop_over_loader(cells: list[Cell], recipe: Recipe, root: Path) -> list[Timi
         )
         for part in ("train", "validation", "test")
     }
-    found = []
+    timings = []
     for cell in cells:
         columns = torch.tensor(cell.columns)
 
@@ -141,8 +141,8 @@ def loop_over_loader(cells: list[Cell], recipe: Recipe, root: Path) -> list[Timi
                 yield images.flatten(1)[:, columns], labels
 
         parts = {part: lambda part=part, kept=kept: kept(part) for part in loaders}
-        found.append(time_cell(cell, recipe, parts, len(loaders["train"])))
-    return found
+        timings.append(time_cell(cell, recipe, parts, len(loaders["train"])))
+    return timings
 
 
 def loader_cells(keeps: Sequence[int], seed: int, epochs: int, full: int) -> list[tuple[int, int, int]]:

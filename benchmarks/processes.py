@@ -40,10 +40,10 @@ def descendants(pid: int) -> list[int]:
             parents.setdefault(int(stat.read_text().rsplit(")", 1)[1].split()[1]), []).append(int(stat.parent.name))
         except (OSError, IndexError):
             continue
-    found = [pid]
-    for process in found:
-        found += parents.get(process, [])
-    return found
+    pids = [pid]
+    for process in pids:
+        pids += parents.get(process, [])
+    return pids
 
 
 @dataclass(frozen=True)

@@ -82,12 +82,12 @@ def training_macs(network: nn.Module) -> int:
 def products(keep: int, hidden: Sequence[int], n_classes: int, batch: int) -> list[tuple[int, int, int]]:
     """Shapes (rows, shared, columns) of the matrix products of one step of training."""
     widths = [keep, *hidden, n_classes]
-    found = []
+    shapes = []
     for i, (width, after) in enumerate(pairwise(widths)):
-        found += [(batch, width, after), (after, batch, width)]
+        shapes += [(batch, width, after), (after, batch, width)]
         if i:
-            found.append((batch, after, width))
-    return found
+            shapes.append((batch, after, width))
+    return shapes
 
 
 def products_rate(shapes: Sequence[tuple[int, int, int]], seconds: float, precision: str) -> float:
@@ -154,8 +154,8 @@ def summarise(
         own = trials[trials["keep"] == keep]
         share = own["seconds"].where(own["criterion"] != "none").mean() / jobs
         row: dict[str, Any] = {"keep": keep, "networks": len(own), "study s": share}
-        for name, found in seconds.items():
-            row |= {f"{name} s": found[keep], f"x {name}": found[keep] / share}
+        for name, by_keep in seconds.items():
+            row |= {f"{name} s": by_keep[keep], f"x {name}": by_keep[keep] / share}
         row["(a) on"] = f"{len({t.seed for t in plain if t.keep == keep})} of {len(own)}"
         row["(b) on"] = " ".join(f"{t.epochs}/{epochs} epochs" for t in loader if t.keep == keep) or "-"
         row["test %"] = 100 * own["test_accuracy"].mean()
@@ -242,53 +242,53 @@ def compare(arguments: argparse.Namespace, cache: Path) -> dict[str, Any]:
         return sum(seconds[trial.keep] for trial in planned)
 
     timings = {name: list(chain.from_iterable(own)) for name, own in rounds.items()}
-    for found in studies.values():
+    for measured in studies.values():
         for name, own in rounds.items():
             for kind in ("clock", "worked"):
-                found[f"{kind} x {name}"] = [whole(timed, kind) / found[kind] for timed in own]
-        trials = found.pop("trials")
-        table, found["points from (a)"] = summarise(
+                measured[f"{kind} x {name}"] = [whole(timed, kind) / measured[kind] for timed in own]
+        trials = measured.pop("trials")
+        table, measured["points from (a)"] = summarise(
             trials, timings["(a)"], timings["(b)"], recipe.epochs, arguments.jobs
         )
-        found |= {"rows": table.to_dict("records"), "trials": trials.to_dict("records")}
+        measured |= {"rows": table.to_dict("records"), "trials": trials.to_dict("records")}
     plain = {name: [[asdict(timing) for timing in timed] for timed in own] for name, own in rounds.items()}
     return {"studies": studies, "rounds": plain}
 
 
-def report(precision: str, found: dict[str, Any], rounds: dict[str, list[list[dict[str, Any]]]], jobs: int) -> None:
+def report(precision: str, study: dict[str, Any], rounds: dict[str, list[list[dict[str, Any]]]], jobs: int) -> None:
     """Print what was measured of the study in one precision, and what it was to be."""
-    print(pd.DataFrame(found["rows"]).to_string(index=False, na_rep="-", float_format="{:.2f}".format))
-    trained = found["networks"]
+    print(pd.DataFrame(study["rows"]).to_string(index=False, na_rep="-", float_format="{:.2f}".format))
+    trained = study["networks"]
     print(
-        f"\nstudy in {precision}: {found['clock']:.1f} s for {trained} networks on {jobs} processes, "
-        f"{found['clock'] / trained:.2f} s each, everything counted; "
-        f"processors worked {found['worked']:.1f} s"
+        f"\nstudy in {precision}: {study['clock']:.1f} s for {trained} networks on {jobs} processes, "
+        f"{study['clock'] / trained:.2f} s each, everything counted; "
+        f"processors worked {study['worked']:.1f} s"
     )
     for name, title in (("(a)", "loop over tensors"), ("(b)", "torchvision and DataLoader")):
-        ratios = {kind: found[f"{kind} x {name}"] for kind in ("clock", "worked")}
+        ratios = {kind: study[f"{kind} x {name}"] for kind in ("clock", "worked")}
         print(
             f"x {name} {title}: {statistics.median(ratios['clock']):.2f} (goal {GOALS[f'x {name}']:g}), "
             f"by its rounds {', '.join(f'{ratio:.2f}' for ratio in ratios['clock'])}; "
             f"of the time that processors worked: {statistics.median(ratios['worked']):.2f}"
         )
-    rates = found["GMAC/s"]
+    rates = study["GMAC/s"]
     print("GMAC/s: " + ", ".join(f"{name} {rate:.1f}" for name, rate in rates.items()))
     for name in ("whole study", "its trials"):
         shares = (rates[name] / rates[bare] for bare in ("bare, square", "bare, as in training"))
         print("share of bare rate, {}: {:.0%} of square, {:.0%} of as in training".format(name, *shares))
     print(f"(the goal, {GOALS['share of bare rate']:.0%}, is for the whole study and the square)")
-    memory = {name: value / 1e6 for name, value in found["memory"].items()}
+    memory = {name: value / 1e6 for name, value in study["memory"].items()}
     print(
         "memory at its peak: {total:.0f} MB, in it the mapped data set with {mapped:.0f} MB; "
         "not shared it would be {mapped_each:.0f} MB".format(**memory)
     )
     in_full = {name: [t for own in timed for t in own if t["test"] is not None] for name, timed in rounds.items()}
     print(
-        f"test accuracy: {found['points from (a)']:+.3f} points from (a), "
+        f"test accuracy: {study['points from (a)']:+.3f} points from (a), "
         f"mean of {len(in_full['(a)'])} networks trained by both"
     )
     for t in in_full["(b)"]:
-        own = next(r for r in found["trials"] if (r["keep"], r["seed"]) == (t["keep"], t["seed"]))
+        own = next(r for r in study["trials"] if (r["keep"], r["seed"]) == (t["keep"], t["seed"]))
         print(f"keep {t['keep']}, seed {t['seed']}: study {own['test_accuracy']:.2%}, (b) {t['test']:.2%}")
     print()
 
@@ -310,14 +310,14 @@ def main() -> None:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as cache:
         os.environ["LRP_CACHE"] = cache
-        found = compare(arguments, Path(cache))
+        measured = compare(arguments, Path(cache))
     machine = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
-    for precision, own in found["studies"].items():
-        report(precision, own, found["rounds"], arguments.jobs)
+    for precision, own in measured["studies"].items():
+        report(precision, own, measured["rounds"], arguments.jobs)
     print(f"{machine}, load average {load:.1f} before")
     if arguments.json:
-        found |= {"load before": load, "machine": machine, "goals": GOALS}
-        Path(arguments.json).write_text(json.dumps(found, indent=1))
+        measured |= {"load before": load, "machine": machine, "goals": GOALS}
+        Path(arguments.json).write_text(json.dumps(measured, indent=1))
 
 
 if __name__ == "__main__":

@@ -236,9 +236,9 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         path.open("rb").close()
     try:
         if path.suffix == ".safetensors":
-            found: Any = load_file(path)
+            content: Any = load_file(path)
         else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise StorageError(f"{path} is damaged, or no safetensors file: {error}") from error
     except Exception as error:
@@ -247,13 +247,13 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             f"safetensors or torch.save ({(str(error).splitlines() or [''])[0]})"
         ) from error
     for key in ("state_dict", "model_state_dict", "model", "weights"):
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not found or not all(isinstance(v, Tensor) for v in found.values()):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise StorageError(
             f"{path} holds no state dict: save the network's state_dict() with safetensors or torch.save"
         )
-    state: dict[str, Tensor] = dict(found)
+    state: dict[str, Tensor] = dict(content)
     for prefix in ("_orig_mod.", "module."):
         if all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): value for name, value in state.items()}

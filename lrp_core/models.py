@@ -1,6 +1,6 @@
 """A registry of architectures: name -> network, for any input shape and number of classes.
 
-A network of one's own needs no entry here. With one (`register_model`) it can also be built again, which training from
+A network of your own needs no entry here. With one (`register_model`) it can also be built again, which training from
 scratch takes.
 """
 
@@ -86,12 +86,12 @@ def build_model(
 
 
 def _name_of(data: HasShape | None) -> str | None:
-    """The name under which anyone can load these data again; data of one's own have none, whatever they are called."""
+    """The name under which anyone can load these data again; data of your own have none, whatever they are called."""
     return data.name if data is not None and getattr(data, "is_named", True) else None
 
 
 def build_from_spec(spec: ModelSpec, *, seed: int = 0, device: str = "cpu") -> Network:
-    """`build_model` for a spec that is already at hand; on the device "meta" it takes no memory."""
+    """`build_model` for a spec that is there already; on the device "meta" it takes no memory."""
     builder = ARCHITECTURES[check_choice("model", spec.architecture, ARCHITECTURES)]
     if not spec.shape or min(spec.shape) < 1:
         raise InputError(f"cannot build a network for inputs of shape {spec.shape}: every size must be at least 1")
@@ -118,7 +118,7 @@ def as_layers(built: Layers | nn.Module) -> Layers:
 
 
 def spec_of(network: nn.Module) -> ModelSpec | None:
-    """How to build a network again, None for one of one's own."""
+    """How to build a network again, None for one of your own."""
     spec = getattr(network, "spec", None)
     return spec if isinstance(spec, ModelSpec) else None
 

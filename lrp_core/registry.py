@@ -1,6 +1,6 @@
 """Registries: what is known by a name, the project's own entries and those that a person adds at run time.
 
-Entries of one's own live in this process alone. `LRP_PLUGINS` names files or modules that add them, separated as
+Entries of your own live in this process alone. `LRP_PLUGINS` names files or modules that add them, separated as
 folders are in PATH; each process imports them when it first reads a registry: the command line, the dashboard's server
 and the workers of a study alike.
 """
@@ -35,7 +35,7 @@ class Registry(Mapping[str, T], Generic[T]):
         REGISTRIES[kind] = self  # type: ignore[assignment]
 
     def register(self, name: str, entry: T) -> T:
-        """Add an entry of one's own, or replace one of one's own. Raises `InputError` for a name that is taken."""
+        """Add an entry of your own, or replace one of your own. Raises `InputError` for a name that is taken."""
         if not name.strip() or "," in name:
             raise InputError(f"a {self.kind} needs a name without commas, not {name!r}")
         if name in self._built_in and self._entries[name] is not entry:

@@ -22,20 +22,20 @@ with frame.refusals():
     method = state.value("method")
     n_inputs = opened.n_inputs
     margin = state.value("margin")
-    found = opened.headline(method, margin / 100)
+    headline = opened.headline(method, margin / 100)
     has_results = not opened.curve().empty
 
-    if found is None and (run.is_active or has_results):
-        seen = "So far: " if run.is_active else ""
+    if headline is None and (run.is_active or has_results):
+        prefix = "So far: " if run.is_active else ""
         best = opened.recommend(method, margin=margin / 100)
         st.info(
-            f"{seen}{best.sentence}"
+            f"{prefix}{best.sentence}"
             if best is not None
-            else "The first results appear here as soon as networks are trained, with all pixels and without some.",
+            else "The first results appear here as soon as the first networks are trained.",
             icon=":material/hourglass_top:" if run.is_active else ":material/info:",
         )
-    elif found is not None:
-        row, base = found.row, found.baseline
+    elif headline is not None:
+        row, base = headline.row, headline.baseline
         st.subheader(
             f"{percent(row['removed'], 0)} of the pixels can go: {count(row['keep'])} of {n_inputs} are enough",
             anchor=False,
@@ -45,9 +45,9 @@ with frame.refusals():
             f"full one in **{percent(base['accuracy'])}**. It takes "
             f"**{percent(1 - row['macs'] / base['macs'], 0)} fewer** multiplications and "
             f"**{percent(1 - row['bytes'] / base['bytes'], 0)} less** memory for its weights. "
-            f"Pixels ranked by {found.recommendation.method}, smaller network: {found.recommendation.mode}."
+            f"Pixels ranked by {headline.recommendation.method}, smaller network: {headline.recommendation.mode}."
         )
-        st.markdown(f"Chosen on validation images: {found.recommendation.reason}")
+        st.markdown(f"Chosen on validation images: {headline.recommendation.reason}")
         with st.container(horizontal=True):
             st.metric(
                 "Pixels removed",
@@ -59,8 +59,8 @@ with frame.refusals():
                 help="The largest measured share whose validation accuracy differs from the full network's of the same "
                 + (
                     f"seed so little that the whole 95 % interval stays within a loss of {margin:g} points."
-                    if found.recommendation.is_certain
-                    else f"seed by a loss of at most {margin:g} points: one seed's word."
+                    if headline.recommendation.is_certain
+                    else f"seed by a loss of at most {margin:g} points: the result of one seed."
                 ),
             )
             st.metric(
@@ -92,7 +92,7 @@ with frame.refusals():
             + "The share was chosen on validation images; the test images only measured it."
             + (
                 " Fine-tuning trains the smaller network longer than the full one."
-                if found.recommendation.mode == "fine-tune"
+                if headline.recommendation.mode == "fine-tune"
                 else ""
             )
         )
@@ -103,7 +103,7 @@ with frame.refusals():
         with left:
             st.markdown("**Which pixels stay**")
             slot = st.container()
-            keep = int(found.row["keep"]) if found else opened.keep_for(state.REMOVED)
+            keep = int(headline.row["keep"]) if headline else opened.keep_for(state.REMOVED)
             if opened.rankings.is_ready(method, keep, seed):
                 slot.plotly_chart(
                     charts.mask(opened.rankings.kept(method, keep, seed), opened.images.mean(), 330),
@@ -117,13 +117,13 @@ with frame.refusals():
                 st.caption(f"The mask shows when the pixels are ranked by {method}.")
         with right:
             st.markdown("**Accuracy as pixels go** (validation images)")
-            mode = found.recommendation.mode if found else study.modes[0]
+            mode = headline.recommendation.mode if headline else study.modes[0]
             st.plotly_chart(
                 charts_methods.accuracy_curves(
                     opened.curves([n for n in study.methods if n == method or n in CONTROLS], mode),
                     study.methods,
                     chosen=method,
-                    recommended=found.recommendation.row if found else None,
+                    recommended=headline.recommendation.row if headline else None,
                     height=350,
                 ),
                 config=charts.CONFIG,

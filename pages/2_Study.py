@@ -23,7 +23,7 @@ with frame.refusals():
                 key="use",
                 on_click=setup.use,
                 args=(study,),
-                help=f"Fill the form below with what “{run.name}” is.",
+                help=f"Fill the form below with the settings of “{run.name}”.",
             )
         studies.delete(run, page.known, ledger)
 

@@ -34,31 +34,35 @@ with frame.refusals():
         frame.not_yet(seed)
         st.stop()
 
-    found = ask(opened.images, "explain", seed=seed, index=index, composite=composite, start=start, target=target)
-    predicted = int(found.probabilities.argmax())
-    verdict = "rightly" if predicted == found.label else f"wrongly: it is **{classes[found.label]}**"
+    explanation = ask(opened.images, "explain", seed=seed, index=index, composite=composite, start=start, target=target)
+    predicted = int(explanation.probabilities.argmax())
+    confidence = percent(float(explanation.probabilities[predicted]))
+    verdict = "rightly" if predicted == explanation.label else f"wrongly: it is **{classes[explanation.label]}**"
     st.markdown(
-        f"The network reads **{classes[predicted]}** ({percent(float(found.probabilities[predicted]))}), {verdict}. "
-        f"Explained is class **{classes[found.target]}**."
+        f"The network reads **{classes[predicted]}** ({confidence}), {verdict}. "
+        f"Explained is class **{classes[explanation.target]}**."
     )
     picture, heat, bars = st.columns(3, gap="medium")
     with picture:
         st.markdown("**Image**")
         st.plotly_chart(
-            charts.digit(found.image), config=charts.CONFIG, key="digit", alt=f"Test image {index}, a {found.label}"
+            charts.digit(explanation.image),
+            config=charts.CONFIG,
+            key="digit",
+            alt=f"Test image {index}, a {explanation.label}",
         )
     with heat:
         st.markdown("**Relevance of each pixel**")
         st.plotly_chart(
-            charts.relevance(found.relevance),
+            charts.relevance(explanation.relevance),
             config=charts.CONFIG,
             key="heat",
-            alt=f"Relevance of each pixel for class {classes[found.target]}: red for it, blue against it",
+            alt=f"Relevance of each pixel for class {classes[explanation.target]}: red for it, blue against it",
         )
     with bars:
         st.markdown("**What the network answers**")
         st.plotly_chart(
-            charts.probabilities(found.probabilities, classes, found.label, found.target),
+            charts.probabilities(explanation.probabilities, classes, explanation.label, explanation.target),
             config=charts.CONFIG,
             key="probabilities",
             alt=f"Probability of each class, highest for {classes[predicted]}",
@@ -66,8 +70,8 @@ with frame.refusals():
 
     st.subheader("Layer by layer", anchor=False)
     st.caption("Relevance at the output of each hidden layer. Red speaks for the class, blue against it.")
-    weighted = [name for name in found.balance["layer"] if name in found.layers]
-    hidden = {name: found.layers[name] for name in weighted[:-1]}
+    weighted = [name for name in explanation.balance["layer"] if name in explanation.layers]
+    hidden = {name: explanation.layers[name] for name in weighted[:-1]}
     if hidden:
         for tab, (name, values) in zip(st.tabs(list(hidden)), hidden.items(), strict=True):
             with tab:
@@ -81,12 +85,12 @@ with frame.refusals():
         st.caption("This network has no hidden layer.")
 
     st.subheader("Conservation", anchor=False)
-    balance = found.balance[::-1].reset_index(drop=True)  # in the order in which relevance passes
+    balance = explanation.balance[::-1].reset_index(drop=True)  # in the order in which relevance passes
     absorbed, arrived = float(balance["absorbed"].sum()), float(balance["arrived"].iloc[0])
     st.markdown(
         "Relevance is neither made nor lost on its way back, except for what biases and the stabiliser epsilon absorb. "
         f"It starts with **{arrived:.4g}** at the output; **{absorbed:.4g}** is absorbed on the way, and "
-        f"**{float(found.relevance.sum()):.4g}** reaches the pixels."
+        f"**{float(explanation.relevance.sum()):.4g}** reaches the pixels."
     )
     st.plotly_chart(
         charts.conservation(balance),

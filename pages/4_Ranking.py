@@ -17,9 +17,9 @@ opened, run = frame.open_page("Ranking", "The order of the pixels: how sure is i
 study, rankings = opened.study, opened.rankings
 
 
-def draw(found: Ranking, method: str, seed: int, keep: int) -> None:
+def draw(ranking: Ranking, method: str, seed: int, keep: int) -> None:
     """The ranking as a picture, as scores in order, as a table and as files."""
-    shown = views.picture_of_ranking(found)
+    shown = views.picture_of_ranking(ranking)
     left, right = st.columns([2, 3], gap="medium")
     with left:
         kinds = ["Place", "Score"] + (["Standard error"] if shown.has_errors else [])
@@ -34,7 +34,7 @@ def draw(found: Ranking, method: str, seed: int, keep: int) -> None:
             text = "Powers of ten; pixels without a score are blank." if shown.spans_decades else "Zero is blank."
         else:
             figure = charts_ranking.errors(shown.relative_error)
-            text = "As a share of the score; above 100 % the score could as well be zero."
+            text = "As a share of the score; above 100 % the score may just as well be zero."
         st.plotly_chart(figure, config=charts.CONFIG, key="ranking", alt=f"{kind} of each pixel by {method}")
         st.caption(text)
     ties = int((shown.table["score"] == 0).sum())
@@ -78,7 +78,7 @@ def draw(found: Ranking, method: str, seed: int, keep: int) -> None:
     name = f"{study.dataset}-{study.architecture}-{method.replace(', ', '-')}-seed-{seed}"
     with st.container(horizontal=True):
         st.download_button(
-            "Save the ranking", data=lambda: views.ranking_bytes(found), file_name=f"{name}.safetensors",
+            "Save the ranking", data=lambda: views.ranking_bytes(ranking), file_name=f"{name}.safetensors",
             mime="application/octet-stream", icon=":material/download:", on_click="ignore",
             help="A .safetensors file that this page and Ranking.load read back.",
         )  # fmt: skip
@@ -95,8 +95,7 @@ def settle(method: str, seed: int) -> None:
     criterion, _, strategy = method.partition(", ")
     if not rankings.can_settle(method):
         st.info(
-            f"{criterion} is not averaged over explanations of images, so there is nothing that more of them would "
-            "settle.",
+            f"{criterion} is not averaged over explanations of images, so more images would change nothing.",
             icon=":material/info:",
         )
         return
@@ -105,38 +104,38 @@ def settle(method: str, seed: int) -> None:
             f"This is how the one-shot measurement by {criterion} settles; {strategy} measures "
             + ("with several networks." if strategy == "stability" else "again after every step, on what is left.")
         )
-    found = jobs.ask(
+    settling = jobs.ask(
         "settling",
         (rankings, criterion, seed),
         lambda report: rankings.measure_settling(method, seed, report),
         is_cached=rankings.settling_is_measured(method, seed),
     )
-    if found is None:
+    if settling is None:
         return
     keeps = sorted(set(study.keeps), reverse=True)
     if st.session_state.get("settled-keep") not in keeps:
         keep = opened.keep_for(state.value("removed"))
         st.session_state["settled-keep"] = min(keeps, key=lambda k: abs(k - keep))
     keep = st.session_state["settled-keep"]
-    box = st.success if found.suffices(found.judged, keep) else st.warning
-    box(found.finding(keep), icon=":material/rule:")
+    box = st.success if settling.suffices(settling.judged, keep) else st.warning
+    box(settling.finding(keep), icon=":material/rule:")
     field(st.selectbox, "Pixels kept", keeps, key="settled-keep", width=170,
-          help="The overlap is of so many pixels; the numbers are the study's.")  # fmt: skip
+          help="Count the overlap of this many pixels; the choices are the study's.")  # fmt: skip
     left, right = st.columns(2, gap="medium")
     with left:
         st.plotly_chart(
-            charts_ranking.settling(found.table, keep, used=found.used, enough=views.ENOUGH),
+            charts_ranking.settling(settling.table, keep, used=settling.used, enough=views.ENOUGH),
             config=charts.CONFIG,
             key="agreement",
             alt="Rank correlation and overlap of two rankings against the number of images that each is made from",
         )
         st.caption(
-            "Two rankings by so many images each, none in common. Dotted: what counts as enough. The line: the "
-            f"{found.used:,} images that the study ranks by."
+            "Two rankings from that many images each, none in common. Dotted: what counts as enough. The line: the "
+            f"{settling.used:,} images that the study ranks by."
         )
     with right:
         st.plotly_chart(
-            charts_ranking.relative_error(found.table, used=found.used),
+            charts_ranking.relative_error(settling.table, used=settling.used),
             config=charts.CONFIG,
             key="errors",
             alt="Median standard error of the scores against the number of images",
@@ -176,19 +175,19 @@ def compare(first: Ranking, method: str, seed: int, keep: int) -> None:
     if chosen is None:
         return
     second, name = chosen
-    found = views.agreement(first, second)
+    agreement = views.agreement(first, second)
     who = views.kept_by(first, second, keep)
     both = int((who == 3).sum())
     st.markdown(
-        f"**{method}, seed {seed}** and **{name}** correlate with **{found.spearman:.3f}** (Spearman) and "
-        f"**{found.kendall:.3f}** (Kendall); 1 is the same order, 0 no relation. Of the {keep} pixels that each "
+        f"**{method}, seed {seed}** and **{name}** correlate with **{agreement.spearman:.3f}** (Spearman) and "
+        f"**{agreement.kendall:.3f}** (Kendall); 1 is the same order, 0 no relation. Of the {keep} pixels that each "
         f"keeps, **{both}** are the same."
     )
     curve, mask, shift = st.columns(3, gap="medium")
     with curve:
         st.markdown("**Pixels in common**")
         st.plotly_chart(
-            charts_ranking.overlap(found.overlap, marker=1 - keep / first.n_inputs),
+            charts_ranking.overlap(agreement.overlap, marker=1 - keep / first.n_inputs),
             config=charts.CONFIG,
             key="overlap",
             alt="Share of the kept pixels that both rankings have in common, against the share removed",
@@ -205,7 +204,7 @@ def compare(first: Ranking, method: str, seed: int, keep: int) -> None:
     with shift:
         st.markdown("**Places apart**")
         st.plotly_chart(
-            charts_ranking.shift(found.shift),
+            charts_ranking.shift(agreement.shift),
             config=charts.CONFIG,
             key="shift",
             alt="How many places each pixel stands further up in the first ranking, or in the second",

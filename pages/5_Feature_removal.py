@@ -42,7 +42,7 @@ def choose() -> tuple[dict[str, Any], float]:
         )  # fmt: skip
         scope = field(
             st.selectbox, "Among", list(removal.SCOPES), format_func=removal.SCOPES.get, key="scope", width=220,
-            in_url=True, help="Which pixels are in question: all; those lit in at least 1 % of the training images; "
+            in_url=True, help="Which pixels may be removed: all; those lit in at least 1 % of the training images; "
             "those lit in the image itself. On MNIST the least relevant of all are mostly border, which is black "
             "anyway.",
         )  # fmt: skip
@@ -56,7 +56,7 @@ def choose() -> tuple[dict[str, Any], float]:
         with st.container(width="stretch"):
             share = st.slider(
                 "Share removed", 1, 99, removal.SHARE, format="%d %%", key="share", bind="query-params",
-                help="Of the pixels in question; 15 % in the original experiment. Arrow keys work.",
+                help="Of the pixels that may be removed; 15 % in the original experiment. Arrow keys work.",
             )  # fmt: skip
     chosen = views.Removal(ranking, scope, fill, seed)  # its seed breaks ties
     return {"seed": seed, "criterion": criterion, "start": start, "removal": chosen}, share / 100
@@ -86,10 +86,10 @@ def pick() -> Picture | None:
     if content is None:
         return None
     with frame.refusals():
-        found = ask(opened.removals, "picture_of_file", content=content, name=name)
-        if found.said and source == "Own picture":
-            st.caption(f"What the network sees: {'; '.join(found.said)}.")
-        return found
+        picture = ask(opened.removals, "picture_of_file", content=content, name=name)
+        if picture.notes and source == "Own picture":
+            st.caption(f"What the network sees: {'; '.join(picture.notes)}.")
+        return picture
     return None
 
 
@@ -97,22 +97,22 @@ def pictures(choice: dict[str, Any], picture: Picture, share: float, classes: Se
     """The three images side by side with what the network says, and the heat map."""
     how = {name: choice[name] for name in ("seed", "criterion", "start")}
     scores = ask(opened.removals, "relevance", pixels=picture.pixels, **how)
-    found = opened.removals.remove(picture, scores, choice["seed"], choice["removal"], share)
-    st.markdown(found.finding)
-    first = found.table.iloc[0]
+    removed_picture = opened.removals.remove(picture, scores, choice["seed"], choice["removal"], share)
+    st.markdown(removed_picture.finding)
+    first = removed_picture.table.iloc[0]
     columns = st.columns(4, gap="medium")
-    for place, (column, row) in enumerate(zip(columns, found.table.to_dict("records"), strict=False)):
+    for place, (column, row) in enumerate(zip(columns, removed_picture.table.to_dict("records"), strict=False)):
         name = removal.VARIANTS[row["image"]]
-        said = classes[row["prediction"]]
+        predicted = classes[row["prediction"]]
         with column:
             st.markdown(f"**{name}**  \n:small[{removal.WENT[place]}]")
             st.plotly_chart(
-                charts_removal.without(found.images[place], found.removed[place]),
+                charts_removal.without(removed_picture.images[place], removed_picture.removed[place]),
                 config=charts.CONFIG,
                 key=f"image-{place}",
-                alt=f"{name}, {row['removed']} pixels removed: the network says {said}",
+                alt=f"{name}, {row['removed']} pixels removed: the network says {predicted}",
             )
-            st.markdown(f"The network says **{said}** {verdict(row, picture.label, classes)}")
+            st.markdown(f"The network says **{predicted}** {verdict(row, picture.label, classes)}")
             kept = row["original_confidence"]
             change = f"  \n:small[{points(kept - first['original_confidence'])}]" if place else ""
             st.markdown(
@@ -128,8 +128,10 @@ def pictures(choice: dict[str, Any], picture: Picture, share: float, classes: Se
             alt=f"Relevance of each pixel for class {classes[first['prediction']]}: red for it, blue against it",
         )
         st.caption("Red is relevant for what the network says, blue speaks against it.")
-    least, most = (found.table.iloc[place] for place in (1, 2))
-    st.caption(f"{least['removed']} of {found.candidates} pixels go, tinted in the pictures. {ties(least, most)}")
+    least, most = (removed_picture.table.iloc[place] for place in (1, 2))
+    st.caption(
+        f"{least['removed']} of {removed_picture.candidates} pixels go, tinted in the pictures. {ties(least, most)}"
+    )
 
 
 def verdict(row: Mapping, label: int, classes: Sequence[str]) -> str:
@@ -156,21 +158,21 @@ def over_test_set(choice: dict[str, Any], share: float) -> None:
     """The table over the whole test set."""
     st.subheader("Over the whole test set", anchor=False)
     removals = opened.removals
-    found = jobs.ask(
+    measured = jobs.ask(
         "removal",
         (removals, choice, share),
         lambda report: removals.measure(**choice, share=share, report=report),
         is_cached=removals.is_measured(**choice, share=share),
     )
-    if found is None:
+    if measured is None:
         return
-    st.markdown(found.finding)
-    whole = found.table[found.table["class"] == "all"]
+    st.markdown(measured.finding)
+    whole = measured.table[measured.table["class"] == "all"]
     tables.removal(whole, removal.VARIANTS)
     _, least, most = whole.to_dict("records")
     st.caption(f"In brackets: 95 % intervals over images. Ties, as a mean over images: {ties(least, most)}")
     with st.expander("Class by class", icon=":material/table_rows:"):
-        tables.removal(found.table[found.table["class"] != "all"], removal.VARIANTS, by_class=True)
+        tables.removal(measured.table[measured.table["class"] != "all"], removal.VARIANTS, by_class=True)
 
 
 def curves(choice: dict[str, Any], share: float) -> None:
@@ -190,20 +192,20 @@ def curves(choice: dict[str, Any], share: float) -> None:
             "and all of them on a large network, take minutes.",
         )  # fmt: skip
         n_steps = field(st.selectbox, "Steps", [10, 20, 40], 1, key="steps", width=90,
-                        help="Into how many equal shares the pixels are parted.")  # fmt: skip
+                        help="In how many equal shares the pixels are removed.")  # fmt: skip
     criterion, removals = choice["criterion"], opened.removals
     asked = {name: choice[name] for name in ("seed", "start", "removal")} | {
         "criteria": tuple(dict.fromkeys([criterion, *others])), "n_steps": n_steps, "n_images": n_images
     }  # fmt: skip
-    found = jobs.ask(
+    measured = jobs.ask(
         "curves",
         (removals, asked),
         lambda report: removals.measure_curves(**asked, report=report),
         is_cached=removals.curves_are_measured(**asked),
     )
-    if found is None:
+    if measured is None:
         return
-    best, own = found.areas.iloc[0], found.areas.set_index("criterion").loc[criterion]
+    best, own = measured.areas.iloc[0], measured.areas.set_index("criterion").loc[criterion]
     ahead = "" if best["criterion"] == criterion else (
         f" The largest is that of **{best['criterion']}**, **{best['area_between']:.3f}**."
     )  # fmt: skip
@@ -214,7 +216,7 @@ def curves(choice: dict[str, Any], share: float) -> None:
     left, right = st.columns([3, 2], gap="medium")
     with left:
         st.plotly_chart(
-            charts_removal.perturbation(found.points, measure, chosen=criterion, marker=share),
+            charts_removal.perturbation(measured.points, measure, chosen=criterion, marker=share),
             config=charts.CONFIG,
             key="curves",
             alt=f"{charts_removal.MEASURES[measure][1]} against the share of pixels removed, least and most relevant "
@@ -226,12 +228,12 @@ def curves(choice: dict[str, Any], share: float) -> None:
         )
     with right:
         st.plotly_chart(
-            charts_removal.areas(found.areas, chosen=criterion),
+            charts_removal.areas(measured.areas, chosen=criterion),
             config=charts.CONFIG,
             key="area-chart",
             alt="Area between the two curves of each criterion with its 95 % interval, the largest on top",
         )
-    tables.areas(found.areas)
+    tables.areas(measured.areas)
 
 
 @st.fragment

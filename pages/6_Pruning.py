@@ -72,24 +72,24 @@ def explore() -> None:
     tests(method, mode, keep, seed)
 
 
-def recommend(found: Recommendation, removed: int) -> None:
+def recommend(recommendation: Recommendation, removed: int) -> None:
     """The recommended threshold in words, and the way there."""
-    if found.row is None:
-        st.warning(found.sentence, icon=":material/block:")
+    if recommendation.row is None:
+        st.warning(recommendation.sentence, icon=":material/block:")
         return
-    there = opened.removed_for(int(found.row["keep"]))
+    there = opened.removed_for(int(recommendation.row["keep"]))
 
     def move() -> None:
         st.session_state["removed"] = there
 
-    said, way = st.columns([4, 1], vertical_alignment="center")
-    with said:
-        text = f"**Recommended:** {found.sentence}"
-        if found.is_certain:
+    text_column, button_column = st.columns([4, 1], vertical_alignment="center")
+    with text_column:
+        text = f"**Recommended:** {recommendation.sentence}"
+        if recommendation.is_certain:
             st.success(text, icon=":material/recommend:")
         else:
             st.info(text, icon=":material/recommend:")
-    with way:
+    with button_column:
         st.button(
             "Move the slider there",
             key="move",
@@ -98,26 +98,26 @@ def recommend(found: Recommendation, removed: int) -> None:
             icon=":material/move_down:",
             on_click=move,
             disabled=removed == there,
-            help=f"To {there} %: {int(found.row['keep'])} of {opened.n_inputs} pixels stay."
+            help=f"To {there} %: {int(recommendation.row['keep'])} of {opened.n_inputs} pixels stay."
             if removed != there
             else "The slider stands there.",
         )
 
 
-def metrics(found: Threshold) -> None:
+def metrics(threshold: Threshold) -> None:
     """What the slider's place means, in numbers."""
-    small, full = found.cost, found.full_cost
+    small, full = threshold.cost, threshold.full_cost
     with st.container(horizontal=True):
         st.metric(
             "Pixels kept",
-            count(found.keep),
-            f"of {found.n_inputs}",
+            count(threshold.keep),
+            f"of {threshold.n_inputs}",
             delta_color="off",
             delta_arrow="off",
             border=True,
             help="The pixels that the smaller network reads.",
         )
-        expected, baseline = found.accuracy, found.baseline
+        expected, baseline = threshold.accuracy, threshold.baseline
         st.metric(
             "Expected accuracy",
             percent(expected.estimate) if expected else "not measured",
@@ -150,7 +150,7 @@ def pick_drawn(method: str) -> tuple[str, ...]:
         key=f"drawn-{study.key}",
         persist_state="session",
         placeholder="The chosen one alone",
-        help="The chosen one is drawn in any case. One colour for each criterion; dashes tell strategies apart.",
+        help="The chosen one is always drawn. One colour for each criterion; dashes tell strategies apart.",
     )
     return tuple(name for name in study.methods if name == method or name in picked)
 
@@ -158,7 +158,7 @@ def pick_drawn(method: str) -> tuple[str, ...]:
 def bands(curves: dict[str, pd.DataFrame]) -> str:
     """What the bands are, or why there are none."""
     if len(study.seeds) == 1:
-        return "No bands: one seed gives no interval, for it does not show how far results scatter."
+        return "No bands: one seed gives no interval, because it does not show how far results scatter."
     over = "the seeds of masks and of training" if study.mask_seeds else "seeds"
     if len(curves) > charts_methods.MOST_BANDS:
         return f"Band: the chosen method's 95 % interval over {over}; those of the others are in the table."
@@ -185,15 +185,15 @@ def tests(method: str, mode: str, keep: int, seed: int) -> None:
             f"**Seed {seed}, {place}:** of {count(test.n)} validation images {count(test.only_first)} are right only "
             f"with all pixels, {count(test.only_second)} only with the smaller network. If both were equally good, "
             f"chance alone would make them differ at least as much with p\u00a0{p_value(test.p_value)}.",
-            help="McNemar's exact test of these two networks on the same images; it says nothing of other seeds.",
+            help="McNemar's exact test of these two networks on the same images; it says nothing about other seeds.",
         )
     parts = ask(opened, "scatter", method=method, mode=mode, keep=near)
     if parts is not None:
         st.markdown(
-            f"**Whose scatter:** each of {len(study.mask_seeds)} masks was tried with each of {len(study.seeds)} "
-            f"seeds. At {near} pixels the accuracy scatters by {100 * parts.masks:.2f} points through the mask, by "
-            f"{100 * parts.seeds:.2f} points through training, and by {100 * parts.rest:.2f} points through neither "
-            "alone.",
+            f"**Where scatter comes from:** each of {len(study.mask_seeds)} masks was tried with each of "
+            f"{len(study.seeds)} seeds. At {near} pixels the accuracy scatters by {100 * parts.masks:.2f} points "
+            f"through the mask, by {100 * parts.seeds:.2f} points through training, and by {100 * parts.rest:.2f} "
+            "points through neither alone.",
             help="Standard deviations of a single network's accuracy, from the two-way random-effects model.",
         )
 

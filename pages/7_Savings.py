@@ -22,8 +22,8 @@ with frame.refusals():
     keep = opened.keep_for(removed)
     if not frame.has_ranking(opened, run, method, keep, seed):
         st.stop()
-    found = opened.threshold(method=method, mode=mode, keep=keep, seed=seed)
-    small, full = found.cost, found.full_cost
+    threshold = opened.threshold(method=method, mode=mode, keep=keep, seed=seed)
+    small, full = threshold.cost, threshold.full_cost
     st.markdown(
         f"With **{keep}** of {opened.n_inputs} pixels the network does **{count(small.macs)}** instead of "
         f"{count(full.macs)} multiply-accumulates for one image ({percent(1 - small.macs / full.macs, 0)} fewer), "
@@ -37,7 +37,7 @@ with frame.refusals():
         st.markdown("**Cost as pixels go**")
         if method in curves and len(curves[method]) > 1:
             st.plotly_chart(
-                charts_methods.cost_curves(curves[method], marker=found.removed),
+                charts_methods.cost_curves(curves[method], marker=threshold.removed),
                 config=charts.CONFIG,
                 key="costs",
                 alt="Each cost as a share of the full network's, against the share of pixels removed",

@@ -8,7 +8,7 @@ from pages._ui.formats import percent, size
 
 opened, _ = frame.open_page(
     "Export",
-    "Take the smaller network away: weights, and a card that says what they are and how good.",
+    "Take the smaller network with you: weights, and a card that says what they are and how good.",
 )
 study, ledger = opened.study, opened.ledger
 

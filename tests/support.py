@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from lrp_core.data import Dataset, Split
 from lrp_core.models import Network, build_model
 from lrp_core.ranking import CRITERIA
+
+if TYPE_CHECKING:
+    from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,6 +33,19 @@ def wait_until(is_so: Callable[[], Any], what: str = "what was waited for") -> N
     while not is_so():
         assert time.monotonic() < deadline, f"{what} is not so after {PATIENCE} s"
         time.sleep(0.02)
+
+
+def rerun_until(app: AppTest, is_so: Callable[[], Any], what: str = "what was waited for") -> AppTest:
+    """Run a page again and again until `is_so()` is true."""
+
+    def look() -> bool:
+        if is_so():
+            return True
+        app.run()
+        return False
+
+    wait_until(look, what)
+    return app
 
 
 def readme_blocks(language: str, file: str = "README.md") -> list[str]:

@@ -28,9 +28,9 @@ from lrp_core.ranking import (
     refine,
 )
 from lrp_core.study import Study, make_network, plan, run_study, trial_at
-from lrp_core.study.describe import RankingSpec
 from lrp_core.study.ledger import Ledger
 from lrp_core.study.stages import base_network, is_cached, ranking_of, training_split
+from lrp_core.study.trials import RankingSpec
 from lrp_core.training import evaluate, one_thread
 
 from .support import MEASURED

@@ -88,7 +88,7 @@ def test_a_seed_decides_the_weights_and_leaves_the_global_random_state(architect
 
 def test_a_data_set_gives_shape_classes_and_name(toy):
     model = build_model("softmax", toy)
-    assert model.spec == ModelSpec("softmax", (1, 6, 6), 3), "data of one's own do not load by their name"
+    assert model.spec == ModelSpec("softmax", (1, 6, 6), 3), "data of your own do not load by their name"
     assert build_model("softmax", toy, n_classes=7).spec.n_classes == 7
     assert isinstance(model, Network)
     assert [name for name, _ in build_model("mlp-300-100", toy).named_children()] == [

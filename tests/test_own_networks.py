@@ -1,11 +1,9 @@
-"""Networks that people bring: pruned, costed, eliminated from, exported and read back, whatever their forward does."""
+"""Networks that people bring: pruned, costed, eliminated from and built again, whatever their forward does."""
 
 from __future__ import annotations
 
 import copy
-import json
 import pickle
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,175 +17,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from lrp_core.data import Dataset, Split
 from lrp_core.errors import InputError, StorageError, UnsupportedLayer
 from lrp_core.evaluation import Removal, Retrain, measure_cost, roar
 from lrp_core.lrp import attribute
 from lrp_core.models import ARCHITECTURES, ModelSpec, Network, build_model, count_outputs, register_model
 from lrp_core.pruning import PixelMask, build_pruned, load_network, loses_columns, prune_inputs, save_network
-from lrp_core.pruning.descriptions import build_layers, describe_layers
-from lrp_core.pruning.files import checksum, describe, to_bytes
+from lrp_core.pruning.files import describe
 from lrp_core.pruning.layers import Gather
 from lrp_core.ranking import Elimination, eliminate, rank
-from lrp_core.study.export import CARD, WEIGHTS, export, load_export, predict
 from lrp_core.training import Recipe, fit
 
-from .support import check_sentence, frozen, stir, toy_split, unchanged
+from .own_networks import ALL, CANVAS, DENSE, MASK, SHAPE, Functional, Residual, batch, built, masks
+from .support import check_sentence, frozen, toy_split, unchanged
 
-SHAPE = (1, 6, 6)
 FILLS = st.sampled_from([0.0, 1.0, 0.3, -2.5])
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # beartype does, to pick what to check
-
-
-class Residual(nn.Module):
-    """Two layers read the input, and what follows has no relevance rule."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.skip = nn.Linear(36, 8), nn.Linear(36, 8, bias=False)
-        self.norm, self.out = nn.BatchNorm1d(8), nn.Linear(8, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.view(x.size(0), -1)
-        return self.out(self.norm(F.relu(self.first(x)) + self.skip(x)))
-
-
-class Functional(nn.Module):
-    """Weights that are parameters of the network itself, sizes that are unpacked, dropout as a function."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight, self.out = nn.Parameter(torch.randn(5, 36)), nn.Parameter(torch.randn(3, 5))
-        self.bias = nn.Parameter(torch.randn(3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        x = F.dropout(x.reshape(n, c * h * w), 0.5, self.training)
-        return F.linear(torch.tanh(F.linear(input=x, weight=self.weight)), self.out, bias=self.bias)
-
-
-class Parts(nn.Module):
-    """Two heads on halves of a turned input, put together with an untouched part of it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.left, self.right = nn.Linear(18, 4), nn.Linear(24, 4)
-        self.join, self.out = nn.Linear(4 + 5 + 4, 6), nn.Linear(6, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.permute(0, 1, 3, 2).flatten(1)
-        twice = torch.cat([x[:, 18:], x[:, 3:9]], dim=1)
-        joined = torch.cat([self.left(x[:, :18]).relu(), x[:, ::8], torch.sigmoid(self.right(twice))], 1)
-        return self.out(F.relu(self.join(joined)))
-
-
-class Inner(nn.Module):
-    def __init__(self, width: int, out: int) -> None:
-        super().__init__()
-        self.fc, self.gate = nn.Linear(width, out), nn.Linear(width, out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(x) * torch.sigmoid(self.gate(x))
-
-
-class Picked(nn.Module):
-    """Inputs picked by positions in a buffer and mirrored at the edges; a size that is no number of images."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("places", torch.tensor([35, 3, 3, 8, 20]))
-        self.picked, self.mirrored, self.out = nn.Linear(5, 4), nn.Linear(40, 4), nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.flatten(1)
-        h = self.picked(x[:, self.places]) + self.mirrored(F.pad(x, (2, 2), mode="reflect"))
-        turned = h.transpose(0, 1)
-        return self.out(turned.reshape(turned.size(0), -1).transpose(0, 1))
-
-
-class Gated(nn.Module):
-    """A product of two branches, which no relevance rule is for, inside a module of a module."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.view, self.inner, self.out = nn.Flatten(), Inner(36, 6), nn.Linear(6, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.inner(self.view(x)))
-
-
-class ConvolutionalResidual(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
-        self.out = nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.first(x))
-        return self.out((x + self.second(x)).mean((2, 3)))
-
-
-class TwoPaths(nn.Module):
-    """A convolution and a dense layer side by side: the dense one is sliced."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convolution, self.dense, self.out = nn.Conv2d(1, 2, 3), nn.Linear(36, 4), nn.Linear(36, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out(torch.cat([F.relu(self.convolution(x)).flatten(1), self.dense(x.flatten(1)).relu()], 1))
-
-
-DENSE: dict[str, Callable[[], nn.Module]] = {
-    "one layer": lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 3)),
-    "nested": lambda: nn.Sequential(
-        nn.Sequential(nn.Flatten(), nn.Dropout(0.2)),
-        nn.Sequential(nn.Linear(36, 8, bias=False), nn.Sequential(nn.ReLU(), nn.LayerNorm(8))),
-        nn.Linear(8, 3),
-    ),
-    "turned": lambda: nn.Sequential(nn.Flatten(2), nn.Unflatten(2, (4, 9)), nn.Flatten(), nn.Linear(36, 3)),
-    "residual": Residual,
-    "functional": Functional,
-    "parts": Parts,
-    "gated": Gated,
-    "picked": Picked,
-}
-CANVAS: dict[str, Callable[[], nn.Module]] = {
-    "convolutional residual": ConvolutionalResidual,
-    "two paths": TwoPaths,
-    "average pooling": lambda: nn.Sequential(
-        nn.Conv2d(1, 3, 3), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(12, 3)
-    ),
-    "one dimension": lambda: nn.Sequential(nn.Flatten(2), nn.Conv1d(1, 2, 5), nn.Flatten(), nn.Linear(64, 3)),
-    "rows": lambda: nn.Sequential(nn.Linear(6, 2), nn.Flatten(), nn.Linear(12, 3)),
-}
-CROPPED: dict[str, Callable[[], nn.Module]] = {
-    "nested convolutions": lambda: nn.Sequential(
-        nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU()),
-        nn.Sequential(nn.MaxPool2d(2), nn.Flatten()),
-        nn.Linear(27, 3, bias=False),
-    ),
-}
-ALL = DENSE | CANVAS | CROPPED
-
-
-def built(name: str, seed: int = 0) -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return stir(ALL[name]().double(), seed + 1).eval()
-
-
-def batch(n: int = 3, seed: int = 0, shape: tuple[int, ...] = SHAPE) -> Tensor:
-    return torch.rand(n, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def masks(shape: tuple[int, ...] = SHAPE) -> st.SearchStrategy[PixelMask]:
-    n = int(np.prod(shape))
-    indices = st.one_of(st.sets(st.integers(0, n - 1), min_size=1), st.just(set(range(n))), st.just({0}))
-    return indices.map(lambda some: PixelMask.from_indices(sorted(some), shape))
-
-
-MASK = PixelMask.from_indices([1, 8, 9, 20, 28], SHAPE)
 
 
 # The small network is the big one, with less input
@@ -357,9 +201,9 @@ REFUSED: dict[str, tuple[Callable[[Any, Tensor], Tensor], str]] = {
     "matmul": (lambda net, x: x @ net.weight.T, "operation 'matmul'"),
     "shared layer": (lambda net, x: net.fc(net.square(net.square(x))), "layer 'square'"),
     "shared weights": (lambda net, x: F.linear(x, net.weight) + net.weight.sum(), "its weights are used elsewhere"),
-    "computed weights": (lambda net, x: F.linear(x, net.weight * 2), "weights that are no parameters"),
+    "computed weights": (lambda net, x: F.linear(x, net.weight * 2), "weights that are not parameters"),
     "branch": (lambda net, x: net.fc(x) if x.sum() > 0 else net.fc(-x), "cannot be traced by torch.fx"),
-    "training": (lambda net, x: net.fc(x) if net.training else net.fc(x) * 2, "takes another way in training"),
+    "training": (lambda net, x: net.fc(x) if net.training else net.fc(x) * 2, "takes another path in training"),
     "padded": (lambda net, x: net.fc(F.pad(x[:, 1:], (1, 0), value=2.0)), "operation 'pad'"),
     "stacked with others": (
         lambda net, x: net.fc(torch.stack([x, net.square(x).relu()], 1)[:, 0]),
@@ -449,179 +293,6 @@ def test_classes_are_counted_from_the_output():
         count_outputs(Residual(), (5,))
     with pytest.raises(InputError, match="logits"):
         count_outputs(nn.Identity(), SHAPE)
-
-
-# Files and exports
-
-SEQUENCES = [name for name in ALL if isinstance(ALL[name](), nn.Sequential)]
-MODULES = [name for name in ALL if name not in SEQUENCES]
-
-
-@pytest.mark.parametrize("form", ["full", "pruned"])
-@pytest.mark.parametrize("name", SEQUENCES)
-def test_sequences_of_torchs_layers_are_built_from_their_files(name, form, tmp_path):
-    network = built(name) if form == "full" else prune_inputs(built(name), MASK, fill=0.3)
-    save_network(network, tmp_path / "net")
-    found = load_network(tmp_path / "net")
-    assert unchanged(found, frozen(network))
-    assert describe(found) == describe(network)
-    x = batch() if form == "full" else MASK.apply(batch())
-    assert torch.equal(found(x), network(x))
-    assert to_bytes(found) == to_bytes(network)
-
-
-@pytest.mark.parametrize("form", ["full", "pruned"])
-@pytest.mark.parametrize("name", MODULES)
-def test_other_modules_are_given_again(name, form, tmp_path):
-    network = built(name) if form == "full" else prune_inputs(built(name), MASK, fill=0.3)
-    save_network(network, tmp_path / "net")
-    with pytest.raises(InputError, match=f"{type(built(name)).__name__}.*network=") as caught:
-        load_network(tmp_path / "net")
-    check_sentence(caught.value)
-    fresh = built(name, seed=7)
-    before = frozen(fresh)
-    found = load_network(tmp_path / "net", fresh)
-    assert unchanged(fresh, before)
-    x = batch() if form == "full" else MASK.apply(batch())
-    assert torch.equal(found(x), network(x))
-    with pytest.raises(StorageError, match="does not fit"):
-        load_network(tmp_path / "net", nn.Sequential(nn.Flatten(), nn.Linear(36, 2)))
-
-
-def test_shared_layers_and_state_that_is_no_tensor(tmp_path):
-    layer = nn.Linear(36, 36)
-    network = nn.Sequential(nn.Flatten(), layer, nn.ReLU(), layer)
-    save_network(network, tmp_path / "net")
-    assert torch.equal(load_network(tmp_path / "net")(batch().float()), network(batch().float()))
-
-    class Extra(nn.Linear):
-        def get_extra_state(self) -> Any:
-            return {"secret": 1}
-
-    with pytest.raises(InputError, match="no tensor"):
-        save_network(Extra(3, 3), tmp_path / "other")
-
-
-def test_files_say_that_they_are_pytorchs():
-    content = to_bytes(built("nested"))
-    size = struct.unpack("<Q", content[:8])[0]
-    assert json.loads(content[8 : 8 + size])["__metadata__"]["format"] == "pt"
-    assert size % 8 == 0
-
-
-@pytest.mark.parametrize(
-    "layers",
-    [
-        None,
-        [],
-        [{"name": "a", "type": "Embedding", "arguments": {}}],
-        [{"name": "a", "type": "Linear", "arguments": {"in_features": 36, "out_features": 3, "device": "cuda"}}],
-        [{"name": "a", "type": "Linear", "arguments": {"in_features": "36", "out_features": 3}}],
-        [{"name": "a", "type": "Linear", "arguments": {"in_features": [36], "out_features": 3}}],
-        [{"name": "a", "type": "Linear", "arguments": {"in_features": 36, "out_features": 10**12}}],
-        [{"name": "a.b", "type": "Flatten", "arguments": {}}],
-        [{"name": "forward", "type": "Flatten", "arguments": {}}],
-        [{"name": "a", "type": ["Flatten"], "arguments": {}}],
-        [{"name": "a", "type": "Sequential", "layers": "abc"}],
-        [{"name": "a", "type": "Flatten", "arguments": []}],
-        [{"name": "a", "type": "Flatten"}],
-        ["Flatten"],
-        {"name": "a"},
-    ],
-    ids=lambda layers: str(layers)[:60],
-)
-def test_hostile_descriptions_of_layers(layers, tmp_path, unchecked):
-    tensors = {"1.weight": torch.zeros(3, 36), "1.bias": torch.zeros(3)}
-    text = json.dumps({"layers": layers})
-    from safetensors.torch import save
-
-    (tmp_path / "net").write_bytes(save(tensors, metadata={"lrp_core": f"{checksum(text, tensors)} {text}"}))
-    with pytest.raises(StorageError) as caught:
-        load_network(tmp_path / "net")
-    check_sentence(caught.value)
-
-
-def test_only_torchs_own_layers_are_described():
-    class Doubled(nn.Linear):
-        def forward(self, x: Tensor) -> Tensor:
-            return 2 * super().forward(x)
-
-    assert describe_layers(nn.Sequential(Doubled(3, 3))) is None
-    assert describe_layers(Residual()) is None
-    described = describe_layers(built("nested convolutions"))
-    assert json.loads(json.dumps(described)) == described
-    assert str(build_layers(described)) == str(built("nested convolutions"))
-
-
-@pytest.fixture
-def trained(toy) -> nn.Module:
-    return fit(Residual(), toy, recipe=Recipe(epochs=3, batch_size=32, lr=1e-2), device="cpu")
-
-
-@pytest.mark.parametrize("form", ["full", "pruned"])
-def test_exports_of_a_residual_network(trained, toy, form, tmp_path):
-    network = trained if form == "full" else prune_inputs(trained, MASK, fill=0.1)
-    done = export(network, tmp_path / "out", data=toy)
-    assert done.card["network"]["class"] == "Residual"
-    with pytest.raises(InputError, match="network="):
-        predict(tmp_path / "out", toy.test.images)
-    found, card = load_export(tmp_path / "out", Residual())
-    assert card["input"]["shape"] == [1, 6, 6]
-    names, p = predict(tmp_path / "out", toy.test.images, Residual())
-    with torch.no_grad():
-        x = toy.test.images if form == "full" else MASK.apply(toy.test.images)
-        assert torch.equal(found(x), network(x))
-        expected = network(x).softmax(1)
-    assert names == [toy.classes[i] for i in expected.argmax(1).tolist()]
-    assert np.allclose(p, expected.amax(1).numpy(), atol=1e-6)
-
-
-def test_exports_of_a_sequence_need_nothing_but_the_folder(toy, tmp_path):
-    network = fit(nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 3)), toy, device="cpu")
-    small = prune_inputs(network, MASK)
-    export(small, tmp_path / "out", data=toy)
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted([CARD, WEIGHTS])
-    names, _ = predict(tmp_path / "out", toy.test.images)
-    assert names == [toy.classes[i] for i in small(MASK.apply(toy.test.images)).argmax(1).tolist()]
-    card = json.loads((tmp_path / "out" / CARD).read_text())
-    assert "note" not in card
-    (tmp_path / "out" / CARD).write_text(json.dumps(card | {"classes": ["a", "b"]}))
-    with pytest.raises(StorageError, match="does not describe"):
-        load_export(tmp_path / "out")
-
-
-def test_tables_of_numbers_are_predicted_as_they_were(tmp_path):
-    """What was taken off the columns is on the card: the numbers of the table are given, not standardised ones."""
-    random = torch.Generator().manual_seed(0)
-    labels = torch.arange(120) % 3
-    values = torch.randn(120, 5, generator=random) + 100
-    values[:, [0, 3, 4]] += 6 * F.one_hot(labels, 3)
-    parts = [Split(values[a:b], labels[a:b]) for a, b in ((0, 60), (60, 90), (90, 120))]
-    data = Dataset("table", ("a", "b", "c"), *parts, input_names=tuple("vwxyz")).standardised()
-    mask = PixelMask.from_indices([0, 3], (5,))
-    network = fit(nn.Sequential(nn.Linear(5, 3)), data, recipe=Recipe(epochs=30, lr=0.1), device="cpu")
-    card = export(prune_inputs(network, mask), tmp_path / "out", data=data).card
-    assert card["input"]["names"] == list("vwxyz")
-    names, _ = predict(tmp_path / "out", values[90:])
-    assert names == ["abc"[i] for i in network(mask.remove(data.test.inputs)).argmax(1).tolist()]
-    assert len(set(names)) == 3
-    assert names == predict(tmp_path / "out", values[90:].double())[0]
-
-
-def test_the_card_says_when_nothing_is_saved(toy, tmp_path):
-    network = fit(ConvolutionalResidual(), toy, recipe=Recipe(epochs=1), device="cpu")
-    card = export(prune_inputs(network, MASK), tmp_path / "out", data=toy).card
-    assert "no cheaper" in card["note"]
-
-
-def test_data_of_another_shape_or_with_other_classes_is_refused(toy, tmp_path):
-    with pytest.raises(InputError, match="5 classes"):
-        export(nn.Sequential(nn.Flatten(), nn.Linear(36, 5)), tmp_path / "out", data=toy)
-    with pytest.raises(InputError, match="does not take inputs"):
-        export(nn.Sequential(nn.Flatten(), nn.Linear(35, 3)), tmp_path / "out", data=toy)
-    with pytest.raises(InputError, match="give data="):
-        export(Residual(), tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
 
 
 # Builders

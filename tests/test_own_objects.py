@@ -1,4 +1,4 @@
-"""Criteria, strategies, composites and networks of one's own in a study: computed as they are, known by their names."""
+"""Criteria, strategies, composites and networks of your own in a study: computed as they are, known by their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registries: names of the project's own stay what they are, names of one's own reach every process."""
+"""Registries: names of the project's own stay what they are, names of your own reach every process."""
 
 from __future__ import annotations
 

@@ -36,13 +36,13 @@ from lrp_core.study import (
     trial_network,
     weights_path,
 )
-from lrp_core.study.describe import RankingSpec, significant
 from lrp_core.study.ledger import Ledger
 from lrp_core.study.stages import (
     base_network,
     ranking_of,
     training_split,
 )
+from lrp_core.study.trials import RankingSpec, significant
 from lrp_core.training import PRECISIONS, evaluate, one_thread
 
 from .support import MEASURED

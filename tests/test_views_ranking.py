@@ -197,8 +197,8 @@ def settled(values: dict[int, tuple[float, float]], used: int, judged: int) -> v
         ({100: (0.96, 0.80)}, 100, 100, "does not suffice"),
         ({100: (0.90, 0.95)}, 100, 100, "Rank by more images"),
         ({100: (0.90, 0.95), 200: (0.97, 0.97)}, 100, 100, "With 200 images it would."),
-        ({100: (0.90, 0.95)}, 200, 100, "cannot be told from halves"),
-        ({100: (0.96, 0.93)}, 200, 100, "ranks by more, 200: its order is surer still"),
+        ({100: (0.90, 0.95)}, 200, 100, "Halves cannot show"),
+        ({100: (0.96, 0.93)}, 200, 100, "ranks by more, 200: its order is even surer"),
     ],
 )
 def test_the_finding_says_whether_the_sample_suffices(

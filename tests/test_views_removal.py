@@ -66,7 +66,7 @@ def test_a_file_becomes_what_the_network_takes(mnist: Dataset, network: Network)
     found = REMOVALS.picture_of_file(buffer.getvalue(), "two.png")
     assert found.pixels.shape == mnist.shape
     assert found.label == -1
-    assert len(found.said) == 2
+    assert len(found.notes) == 2
     seen, original = (network(torch.from_numpy(x)[None]).argmax() for x in (found.pixels, mnist.test.images[1].numpy()))
     assert seen == original
     with pytest.raises(InputError, match=r"two\.png is no image"):

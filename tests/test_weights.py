@@ -92,7 +92,7 @@ def test_saving_changes_nothing_and_holds_no_reference(tmp_path):
 
 
 def test_the_data_set_is_remembered(toy, tmp_path):
-    """If it loads by its name; data of one's own may bear the name of another."""
+    """If it loads by its name; data of your own may bear the name of another."""
     for data, name in ((toy.named(), "toy"), (toy, None)):
         save_network(build_model("softmax", data), tmp_path / "net")
         assert load_network(tmp_path / "net").spec.dataset == name

@@ -110,7 +110,7 @@ def _network_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _train_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--batch-size", type=int, metavar="N", help="images a step; default: the model's")
+    command.add_argument("--batch-size", type=int, metavar="N", help="images in each step; default: the model's")
     command.add_argument("--learning-rate", type=float, metavar="X", help="highest learning rate; default: the model's")
     _precision_argument(command)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
@@ -161,7 +161,7 @@ def _compare_arguments(command: argparse.ArgumentParser) -> None:
         "rankings", type=Path, nargs=2, metavar="FILE", help="a .safetensors file that 'rank --output' wrote"
     )
     command.add_argument(
-        "--keeps", nargs="+", type=int, metavar="N", help="numbers of inputs to tell the overlap of; default: four"
+        "--keeps", nargs="+", type=int, metavar="N", help="numbers of inputs whose overlap is printed; default: four"
     )
 
 
@@ -248,7 +248,7 @@ def _remove_arguments(command: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["all", "active", "lit"],
         metavar="NAME",
-        help="inputs in question: all, active (lit in 1 %% of the training images), lit (in the image)",
+        help="inputs that may be removed: all, active (lit in 1 %% of the training images), lit (in the image)",
     )
     command.add_argument(
         "--fills",
@@ -262,10 +262,10 @@ def _remove_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--curves", action="store_true", help="curves over the whole range of shares as well")
     command.add_argument("--steps", type=int, default=20, metavar="N", help="steps of a curve")
     command.add_argument(
-        "--roar", nargs="+", type=float, metavar="PERCENT", help="train again without so many inputs (takes a while)"
+        "--roar", nargs="+", type=float, metavar="PERCENT", help="train again without these shares of the inputs (slow)"
     )
     command.add_argument(
-        "--mask-leak", action="store_true", help="train on the masks alone: what their shape tells of the class"
+        "--mask-leak", action="store_true", help="train on the masks alone: what their shape tells about the class"
     )
     command.add_argument(
         "--retrain-seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="one network for each"

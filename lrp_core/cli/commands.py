@@ -52,8 +52,8 @@ def train(arguments: argparse.Namespace) -> Answer:
             device=arguments.device,
             on_epoch=lambda _, loss: advance(f"loss {loss:.4f}"),
         )
-    found = {part: evaluate(network, getattr(data, part)) for part in ("validation", "test")}
-    interval = wilson_interval(int(found["test"].correct.sum()), found["test"].n)
+    evaluations = {part: evaluate(network, getattr(data, part)) for part in ("validation", "test")}
+    interval = wilson_interval(int(evaluations["test"].correct.sum()), evaluations["test"].n)
     if arguments.output is not None:
         save_network(network, arguments.output)
     cost = measure_cost(network)
@@ -63,11 +63,11 @@ def train(arguments: argparse.Namespace) -> Answer:
         "seed": arguments.seed,
         "training": asdict(recipe),
         "training_images": len(split),
-        "validation_accuracy": found["validation"].accuracy,
-        "test_accuracy": found["test"].accuracy,
+        "validation_accuracy": evaluations["validation"].accuracy,
+        "test_accuracy": evaluations["test"].accuracy,
         "test_interval_95": [interval.low, interval.high],
-        "test_loss": found["test"].loss,
-        "test_confidence": found["test"].confidence,
+        "test_loss": evaluations["test"].loss,
+        "test_confidence": evaluations["test"].confidence,
         "macs": cost.macs,
         "parameters": cost.parameters,
         "bytes": cost.bytes,
@@ -75,7 +75,7 @@ def train(arguments: argparse.Namespace) -> Answer:
     }
     text = (
         f"{arguments.model} on {data.name}, {len(split):,} images, {recipe.epochs} epochs, seed {arguments.seed}\n"
-        f"  validation accuracy  {found['validation'].accuracy:.2%}\n"
+        f"  validation accuracy  {evaluations['validation'].accuracy:.2%}\n"
         f"  test accuracy        {_percent(interval)}\n"
         f"  cost of one image    {cost.macs:,} MACs, {cost.parameters:,} parameters, {cost.bytes:,} bytes of weights"
     )
@@ -141,16 +141,21 @@ def _run_study(study: Study, ledger: Ledger, name: str, arguments: argparse.Name
     recommended = {
         name: recommend(trials, data.n_inputs, name, margin=arguments.margin / 100) for name in study.methods
     }
-    sentences = {name: found.sentence for name, found in recommended.items() if found is not None}
+    sentences = {
+        name: recommendation.sentence for name, recommendation in recommended.items() if recommendation is not None
+    }
     values = {
         "study": study.key,
         "spec": study.values(),
         "trials": len(trials),
         **{part: json.loads(table.to_json(orient="records")) for part, table in tables.items()},
         "recommended": {
-            name: {"keep": None if found.row is None else int(found.row["keep"]), "sentence": found.sentence}
-            for name, found in recommended.items()
-            if found is not None
+            name: {
+                "keep": None if recommendation.row is None else int(recommendation.row["keep"]),
+                "sentence": recommendation.sentence,
+            }
+            for name, recommendation in recommended.items()
+            if recommendation is not None
         },
     }
     advice = "\n".join(f"{name}: {sentence}" for name, sentence in sentences.items())
@@ -267,8 +272,8 @@ def predict(arguments: argparse.Namespace) -> Answer:
         raise InputError("name image files (.png, .npy), or a data set with --dataset")
     classes, confidence = classify(arguments.export, images)
     rows = [
-        {"image": name, "class": found, "confidence": float(p)} | ({"label": labels[i]} if labels else {})
-        for i, (name, found, p) in enumerate(zip(names, classes, confidence, strict=True))
+        {"image": name, "class": predicted, "confidence": float(p)} | ({"label": labels[i]} if labels else {})
+        for i, (name, predicted, p) in enumerate(zip(names, classes, confidence, strict=True))
     ]
     lines = [
         f"{row['image']}: {row['class']} ({row['confidence']:.1%})" + (f", label {row['label']}" if labels else "")
@@ -346,12 +351,12 @@ def _keep(percent: float, data: Dataset) -> int:
 @contextmanager
 def _announced(ledger: Ledger, run: str, kind: str) -> Iterator[Run]:
     """A run that is in the ledger; if it is refused before it begins, the ledger says why."""
-    found = ledger.run(run)
-    if found is None or found.kind != kind:
+    entry = ledger.run(run)
+    if entry is None or entry.kind != kind:
         known = ", ".join(r.id for r in ledger.runs(kind)[:5]) or "none yet"
         raise InputError(f"there is no {kind} {run!r} to go on with; known ones: {known}")
     try:
-        yield found
+        yield entry
     except Exception as error:
         if (now := ledger.run(run)) and now.state == "starting":
             ledger.fail(run, str(error))

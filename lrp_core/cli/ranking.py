@@ -106,20 +106,20 @@ def compare(arguments: argparse.Namespace) -> Answer:
     from ..ranking import compare as compare_rankings
 
     first, second = (Ranking.load(path) for path in arguments.rankings)
-    found = compare_rankings(first, second, arguments.keeps)
+    comparison = compare_rankings(first, second, arguments.keeps)
     n = first.n_inputs
     values = {
         "rankings": [first.criterion, second.criterion],
-        "spearman": found.spearman,
-        "kendall": found.kendall,
-        "overlap": {str(keep): share for keep, share in found.overlap.items()},
+        "spearman": comparison.spearman,
+        "kendall": comparison.kendall,
+        "overlap": {str(keep): share for keep, share in comparison.overlap.items()},
     }
     lines = [
         f"{first.criterion} and {second.criterion}, {n:,} inputs",
-        f"  rank correlation: Spearman {found.spearman:.3f}, Kendall {found.kendall:.3f}",
+        f"  rank correlation: Spearman {comparison.spearman:.3f}, Kendall {comparison.kendall:.3f}",
         *(
             f"  of the best {keep:>5,} inputs they share {share:.1%}; by chance {keep / n:.1%}"
-            for keep, share in found.overlap.items()
+            for keep, share in comparison.overlap.items()
         ),
     ]
     return Answer(values, "\n".join(lines))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..evaluation import PixelStatistics, Removal, RemovalResult
     from ..models import Network
     from ..ranking import Ranking
-    from ..study.describe import Base
+    from ..study.trials import Base
 
 _SETTING = ["criterion", "ranking", "scope", "fill"]
 
@@ -47,13 +47,13 @@ def remove(arguments: argparse.Namespace) -> Answer:
     results = _results(network, test, relevance, removals, share, statistics)
     tables = {"table": _table(results, data.classes if arguments.per_class else ())}
     findings = [
-        dict(zip(_SETTING, _setting(criterion, found.removal), strict=True)) | {"finding": found.finding()}
-        for criterion, found in results
+        dict(zip(_SETTING, _setting(criterion, outcome.removal), strict=True)) | {"finding": outcome.finding()}
+        for criterion, outcome in results
     ]
     texts = [
         f"{arguments.model} on {data.name}, {len(test):,} test images, seed {arguments.seed}: "
         f"{100 * share:.4g} % of the inputs removed\n{_table_text(tables['table'])}",
-        *(f"{', '.join(found[name] for name in _SETTING)}: {found['finding']}" for found in findings),
+        *(f"{', '.join(row[name] for name in _SETTING)}: {row['finding']}" for row in findings),
     ]
     if arguments.curves:
         tables["curves"], tables["areas"] = _curves(network, test, relevance, removals, statistics, arguments.steps)
@@ -75,7 +75,7 @@ def remove(arguments: argparse.Namespace) -> Answer:
         "images": len(test),
         "share": share,
         "findings": findings,
-        **{name: json.loads(found.to_json(orient="records")) for name, found in tables.items()},
+        **{name: json.loads(table.to_json(orient="records")) for name, table in tables.items()},
     }
     return Answer(values, "\n\n".join(texts + _written(arguments, tables, values)))
 
@@ -105,8 +105,8 @@ def _share(percent: float) -> float:
 def _ranking(base: Base) -> Ranking:
     """The project's own ranking of all inputs, over the training images."""
     from ..ranking import Method
-    from ..study.describe import RankingSpec
     from ..study.stages import ranking_of
+    from ..study.trials import RankingSpec
 
     return ranking_of(RankingSpec(base, Method("lrp-0")))
 
@@ -154,11 +154,11 @@ def _results(
 
     results: list[tuple[str, RemovalResult]] = []
     with progress_bar("removal", len(relevance) * len(removals) * len(test), "image") as advance:
-        for (criterion, found), removal in product(relevance.items(), removals):
+        for (criterion, scores), removal in product(relevance.items(), removals):
             progress = _after(advance, len(results) * len(test))
             images, labels = test.images, test.labels
             result = remove_features(
-                network, images, labels, found, removal, share, statistics=statistics, on_batch=progress
+                network, images, labels, scores, removal, share, statistics=statistics, on_batch=progress
             )
             results.append((criterion, result))
     return results
@@ -175,7 +175,7 @@ def _curves(
     """Every point of every curve, and the areas under them."""
     from ..evaluation import perturbation_curves
 
-    found = []
+    pairs = []
     each = len(relevance) * len(test)
     with progress_bar("curves", len(removals) * each, "image") as advance:
         for place, removal in enumerate(removals):
@@ -184,8 +184,8 @@ def _curves(
             curves = perturbation_curves(
                 network, images, labels, relevance, removal, n_steps, statistics=statistics, on_batch=progress
             )
-            found.append((_with_setting(curves.table(), removal), _with_setting(curves.summary(), removal)))
-    points, areas = (pd.concat(tables, ignore_index=True) for tables in zip(*found, strict=True))
+            pairs.append((_with_setting(curves.table(), removal), _with_setting(curves.summary(), removal)))
+    points, areas = (pd.concat(tables, ignore_index=True) for tables in zip(*pairs, strict=True))
     return points, areas
 
 
@@ -212,9 +212,9 @@ def _retrained(
     with progress_bar("retraining", each * len(criteria) * len(removals), "network") as advance:
         for criterion, removal in product(criteria, removals):
             attribute = _attribute(arguments, network, base, criterion)
-            found = {}
+            experiments = {}
             if roar_shares:
-                found["roar"] = roar(
+                experiments["roar"] = roar(
                     network,
                     train,
                     data.test,
@@ -225,7 +225,7 @@ def _retrained(
                     on_network=lambda _: advance(),
                 )
             if arguments.mask_leak:
-                found["masks"] = mask_leak(
+                experiments["masks"] = mask_leak(
                     network,
                     train,
                     data.test,
@@ -235,7 +235,7 @@ def _retrained(
                     retrain=retrain,
                     on_network=lambda _: advance(),
                 )
-            for trained_on, table in found.items():
+            for trained_on, table in experiments.items():
                 table.insert(0, "trained_on", trained_on)
                 tables.append(_with_setting(table.assign(criterion=criterion), removal))
     return pd.concat(tables, ignore_index=True)
@@ -258,7 +258,8 @@ def _with_setting(table: pd.DataFrame, removal: Removal) -> pd.DataFrame:
 
 def _table(results: Sequence[tuple[str, RemovalResult]], classes: Sequence[str]) -> pd.DataFrame:
     tables = [
-        _with_setting(found.table(classes).assign(criterion=criterion), found.removal) for criterion, found in results
+        _with_setting(outcome.table(classes).assign(criterion=criterion), outcome.removal)
+        for criterion, outcome in results
     ]
     return pd.concat(tables, ignore_index=True)
 

@@ -82,7 +82,7 @@ def load_dataset(
     source = DATASETS.find(name)
     if not isinstance(source, Source):
         if root is not None:
-            raise InputError(f"data set {name!r} reads itself: leave the folder {root} out")
+            raise InputError(f"data set {name!r} is read by its own read(): leave the folder {root} out")
         raw = source.read()
         if not isinstance(raw, Raw):
             raise InputError(
@@ -98,7 +98,7 @@ _provided: dict[str, Dataset] = {}
 
 
 def provide(data: Dataset) -> None:
-    """Have a data set at hand that another machine sent, for `provided` to find by its digest."""
+    """Hold a data set that another machine sent, for `provided` to find by its digest."""
     _provided[data.digest] = data
 
 
@@ -116,14 +116,14 @@ def withdraw(digest: str) -> None:
 def _load(name: str, root: Path | None, split_seed: int, download: bool, cache: Path, given: str | None) -> Dataset:
     """`cache` is where the files go, `given` is `LRP_DATA`: other folders are another data set to remember."""
     place = root if given is None else Path(given)
-    found = prepared.read(name, place, split_seed)
-    if found is None:
+    dataset = prepared.read(name, place, split_seed)
+    if dataset is None:
         source = DATASETS.find(name)
         assert isinstance(source, Source), "the others are not cached"
         raw = source.read(name, root, download=download)
-        found = _split(name, raw, split_seed).named()
-        prepared.write(found, place, split_seed, raw.files)
-    return found
+        dataset = _split(name, raw, split_seed).named()
+        prepared.write(dataset, place, split_seed, raw.files)
+    return dataset
 
 
 def _split(name: str, raw: Raw, split_seed: int) -> Dataset:
@@ -156,11 +156,11 @@ def open_data(name: str, root: str | None = None, digest: str = "") -> Dataset:
 
     Raises `StorageError` if there are none, or if they have another digest.
     """
-    found = provided(digest)
-    if found is None and digest and prepared.is_kept(digest):
-        found = _stored(digest, cache_dir("data"))
-    if found is not None:
-        return found if found.name == name else replace(found, name=name)
+    kept = provided(digest)
+    if kept is None and digest and prepared.is_kept(digest):
+        kept = _stored(digest, cache_dir("data"))
+    if kept is not None:
+        return kept if kept.name == name else replace(kept, name=name)
     if digest and name not in DATASETS:
         raise StorageError(
             f"the data set {name!r} of this study is not here: give it again, as run(study, data=...), and it is kept"
@@ -172,7 +172,7 @@ def open_data(name: str, root: str | None = None, digest: str = "") -> Dataset:
 
 
 def store(data: Dataset) -> str:
-    """Keep data of one's own under the cache folder, for all processes; gives the digest that `open_data` takes."""
+    """Keep data of your own under the cache folder, for all processes; gives the digest that `open_data` takes."""
     prepared.write_own(data)
     return data.digest
 

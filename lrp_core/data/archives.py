@@ -37,8 +37,8 @@ class Source:
         with from_extra():  # takes seconds to import: only when data are read
             from torchvision import datasets
 
-        found: type[MNIST] = getattr(datasets, self.cls_name)
-        return found
+        torchvision_class: type[MNIST] = getattr(datasets, self.cls_name)
+        return torchvision_class
 
     @property
     def archives(self) -> dict[str, str]:
@@ -124,22 +124,22 @@ def _find_files(name: str, source: Source, root: Path | None, download: bool) ->
     folders = [folder for base in roots for folder in (base / source.cls_name / "raw", base / "raw", base)]
     archives = source.archives
     for folder in folders:
-        found = {folder / archive: md5 for archive, md5 in archives.items()}
-        if all(path.is_file() for path in found):
+        checksums = {folder / archive: md5 for archive, md5 in archives.items()}
+        if all(path.is_file() for path in checksums):
             try:
-                _unpack(name, found, raw)
+                _unpack(name, checksums, raw)
             except StorageError:
                 if not download:
                     raise
                 break
-            return cache, tuple(found)
+            return cache, tuple(checksums)
     for candidate in roots:
         if _is_unpacked(source, candidate):
             return candidate, tuple(sorted((candidate / source.cls_name / "raw").iterdir()))
     if download:
         _download(name, source, cache)
         return cache, tuple(sorted(raw.iterdir()))
-    missing = [a for a in archives if not any((folder / a).is_file() for folder in folders)]
+    missing = [archive for archive in archives if not any((folder / archive).is_file() for folder in folders)]
     where = f"in {root}" if root else "here"
     raise StorageError(
         f"{name} is not complete {where}: {', '.join(missing)} missing; give the folder that holds what is missing "

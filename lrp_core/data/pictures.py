@@ -1,4 +1,4 @@
-"""Images from files: what a person has at hand, as the networks take it."""
+"""Images from files, as the networks take them."""
 
 from __future__ import annotations
 
@@ -91,10 +91,10 @@ def _from_array(path: Path) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class FittedImage:
-    """An image as a network takes it, `pixels` [height, width] in [0, 1], and in `said` what was done to get there."""
+    """An image as a network takes it, `pixels` [height, width] in [0, 1], and in `notes` what was done to get there."""
 
     pixels: np.ndarray
-    said: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def fit_image(content: bytes, name: str, height: int, width: int) -> FittedImage:
@@ -104,20 +104,20 @@ def fit_image(content: bytes, name: str, height: int, width: int) -> FittedImage
     has the size already stays as it is, but for the ground. Of an animation the first picture is taken. Raises
     `InputError` for what is no image, damaged, or of more than `LARGEST` pixels.
     """
-    grey, said, (columns, rows) = _read_grey(content, name)
+    grey, notes, (columns, rows) = _read_grey(content, name)
     ground = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
     if ground > 0.5:
         grey, ground = 1 - grey, 1 - ground
-        said.append("inverted, because its ground is light")
+        notes.append("inverted, because its ground is light")
     if grey.shape == (height, width):
-        return FittedImage(grey, tuple(said))
-    said.append(f"its ink scaled and centred: it came with {columns:,} x {rows:,} pixels")
+        return FittedImage(grey, tuple(notes))
+    notes.append(f"its ink scaled and centred: it came with {columns:,} x {rows:,} pixels")
     contrast = float(grey.max()) - ground
     if contrast < _FAINT:
-        return FittedImage(np.zeros((height, width), np.float32), (*said, "blank: nothing stands out from its ground"))
+        return FittedImage(np.zeros((height, width), np.float32), (*notes, "blank: nothing stands out from its ground"))
     ink = ((grey - ground) / contrast).clip(0, 1)
     ink[ink < _FAINT] = 0  # the grain of paper
-    return FittedImage(_framed(ink, height, width), tuple(said))
+    return FittedImage(_framed(ink, height, width), tuple(notes))
 
 
 def _read_grey(content: bytes, name: str) -> tuple[np.ndarray, list[str], tuple[int, int]]:
@@ -126,11 +126,11 @@ def _read_grey(content: bytes, name: str) -> tuple[np.ndarray, list[str], tuple[
         with Image.open(BytesIO(content), formats=_FORMATS) as image:
             columns, rows = image.size
             if columns * rows <= LARGEST:
-                said = ["the first picture of an animation"] if getattr(image, "is_animated", False) else []
+                notes = ["the first picture of an animation"] if getattr(image, "is_animated", False) else []
                 upright = ImageOps.exif_transpose(image)
-                return _grey(upright), said, upright.size
+                return _grey(upright), notes, upright.size
     except _UNREADABLE as error:
-        raise InputError(f"{name} is no image that can be read, or damaged: give a PNG or JPEG file") from error
+        raise InputError(f"{name} is damaged, or no image that can be read: give a PNG or JPEG file") from error
     raise InputError(
         f"{name} has {columns:,} x {rows:,} pixels: give an image of at most {LARGEST // 1_000_000} million"
     )
@@ -147,8 +147,8 @@ def _grey(image: Image.Image) -> np.ndarray:
     grey, alpha = np.moveaxis(np.array(both, dtype=np.float32) / 255, 2, 0)
     # Light ink was meant for a dark ground and dark ink for a light one; the file does not say which.
     ground = 0.0 if (grey * alpha).sum() >= 0.5 * alpha.sum() else 1.0
-    seen: np.ndarray = grey * alpha + ground * (1 - alpha)
-    return seen
+    blended: np.ndarray = grey * alpha + ground * (1 - alpha)
+    return blended
 
 
 def _framed(ink: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -52,12 +52,12 @@ def write(data: Dataset, root: Path | None, split_seed: int, files: tuple[Path, 
 
 
 def is_kept(digest: str) -> bool:
-    """Whether there is a file of data of one's own with this digest."""
+    """Whether there is a file of data of your own with this digest."""
     return _own_path(digest).is_file()
 
 
 def read_own(digest: str) -> Dataset | None:
-    """Data of one's own that were kept under this digest, or None if there are none that still hold."""
+    """Data of your own that were kept under this digest, or None if there are none that still hold."""
     path = _own_path(digest)
     if not path.is_file():
         return None
@@ -81,7 +81,7 @@ def read_own(digest: str) -> Dataset | None:
 
 
 def write_own(data: Dataset) -> None:
-    """Keep data of one's own under their digest."""
+    """Keep data of your own under their digest."""
     path = _own_path(data.digest)
     if path.is_file() and read_own(data.digest) is not None:
         return
@@ -93,13 +93,13 @@ def write_own(data: Dataset) -> None:
 def _tensors(data: Dataset) -> dict[str, Tensor]:
     """Every tensor by the name that it has in a file; safetensors takes none that share memory, as parts of one do."""
     tensors: dict[str, Tensor] = {}
-    seen = set()
+    stored = set()
     for split in _SPLITS:
         for part, field in _PARTS.items():
             tensor = getattr(getattr(data, split), field).contiguous()
             place = tensor.untyped_storage().data_ptr()
-            tensors[f"{split}.{part}"] = tensor.clone() if place in seen else tensor
-            seen.add(place)
+            tensors[f"{split}.{part}"] = tensor.clone() if place in stored else tensor
+            stored.add(place)
     return tensors
 
 

@@ -52,10 +52,10 @@ def attribute_images(
         return (criterion.n_inputs - criterion.rank).view(shape).to(images.dtype).expand_as(images)
     check_choice("start", start, STARTS)
     explain = explaining_criterion(criterion).explain_with(model, seed)
-    found = []
+    batches = []
     for at in range(0, len(images), batch_size):
         part = slice(at, at + batch_size)
-        found.append(explain(images[part], None if target is None else target[part], start))
+        batches.append(explain(images[part], None if target is None else target[part], start))
         if on_batch:
             on_batch(min(at + batch_size, len(images)))
-    return torch.cat(found)
+    return torch.cat(batches)

@@ -139,6 +139,7 @@ def _count_macs(model: nn.Module, shape: Sequence[int]) -> Counter[str]:
     try:
         with counter:
             shadow(torch.zeros(1, *shape, device="meta", dtype=dtype))
+    # A layer refuses a shape with any of these; a meta tensor lacks kernels and has no values to read.
     except (RuntimeError, ValueError, IndexError, NotImplementedError) as error:
         if isinstance(error, InputError):
             raise

@@ -72,7 +72,7 @@ class Curves:
         """The curve of a criterion in one of `ORDERS`. Raises `InputError` for one that is not here."""
         check_choice("criterion", criterion, self.criteria)
         check_choice("order", order, ORDERS)
-        return next(c for c in self.curves if (c.criterion, c.order) == (criterion, order))
+        return next(curve for curve in self.curves if (curve.criterion, curve.order) == (criterion, order))
 
     @property
     def criteria(self) -> tuple[str, ...]:
@@ -125,12 +125,12 @@ class Curves:
         rows = []
         for criterion in self.criteria:
             row: dict[str, str | float] = {"criterion": criterion}
-            for name, found in (
+            for name, interval in (
                 ("area_between", self.area_between(criterion)),
                 ("aopc_morf", self.find(criterion, "MoRF").aopc),
                 ("aopc_lerf", self.find(criterion, "LeRF").aopc),
             ):
-                row |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+                row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
             rows.append(row)
         return pd.DataFrame(rows).sort_values("area_between", ascending=False, ignore_index=True)
 
@@ -163,8 +163,8 @@ def perturbation_curves(
     check_classes("labels", images, labels)
     if target is not None:
         check_classes("classes to follow", images, target)
-    for found in attributions.values():
-        check_attributions(images, found)
+    for relevance in attributions.values():
+        check_attributions(images, relevance)
     network = copy.deepcopy(model).eval()
     candidates = find_candidates(images, removal.scope, statistics)
     fill = make_fill(removal.fill, images, mean=statistics.mean if statistics else None, seed=removal.seed)

@@ -43,8 +43,8 @@ class RemovalOrder:
 
     def counts(self, share: float) -> Int64[Tensor, " n"]:
         """How many inputs of each image are `share` of those in question: 118 for 15 % of 784, all of them for 1."""
-        found, which = torch.unique(self.candidates, return_inverse=True)
-        return torch.tensor([n if share == 1 else n - keep_for_share(share, n) for n in found.tolist()])[which]
+        sizes, which = torch.unique(self.candidates, return_inverse=True)
+        return torch.tensor([n if share == 1 else n - keep_for_share(share, n) for n in sizes.tolist()])[which]
 
     def removed(self, share: float, *, least: bool = False) -> Bool[Tensor, "n inputs"]:
         """True for the `share` of the inputs that is the most relevant, or the least."""
@@ -70,17 +70,17 @@ class RemovalOrder:
 
         After step k the share k / n_steps is removed, rounded as `counts` does.
         """
-        found, which = torch.unique(self.candidates, return_inverse=True)
+        sizes, which = torch.unique(self.candidates, return_inverse=True)
         places = torch.arange(self.order.shape[1])
-        table = torch.empty(len(found), len(places), dtype=torch.int64)
-        for row, n in enumerate(found.tolist()):
+        table = torch.empty(len(sizes), len(places), dtype=torch.int64)
+        for row, n in enumerate(sizes.tolist()):
             ends = [n - keep_for_share(k / n_steps, n) for k in range(1, n_steps)] + [n]
             table[row] = torch.searchsorted(torch.tensor(ends), places, right=True) + 1
         place = self.place
         if least_first:
             last = self.candidates[:, None]
             place = torch.where(place < last, last - 1 - place, place)
-        return table[0][place] if len(found) == 1 else table[which].gather(1, place)
+        return table[0][place] if len(sizes) == 1 else table[which].gather(1, place)
 
 
 def removal_order(

@@ -155,7 +155,7 @@ class RemovalResult:
         elif gap.high < 0:
             verdict = "The least relevant inputs matter more to the network than the most relevant ones"
         else:
-            verdict = "No difference between the most and the least relevant inputs can be told from chance"
+            verdict = "No difference between the most and the least relevant inputs can be told apart from chance"
         share = f"{100 * self.share:.3g}%"
         return (
             f"Without the least relevant {share} of {_IN_WORDS[self.removal.scope]} the network is right on "
@@ -168,15 +168,16 @@ class RemovalResult:
 
     def describe(self, i: int, classes: Sequence[str] = ()) -> str:
         """What happened to image `i`, in words; `classes` are the names of the classes."""
-        said, known = [], int(self.labels[i]) >= 0
+        readings, known = [], int(self.labels[i]) >= 0
         for variant in range(len(VARIANTS)):
-            found = int(self.predictions[variant, i])
-            name = classes[found] if classes else str(found)
+            predicted = int(self.predictions[variant, i])
+            name = classes[predicted] if classes else str(predicted)
             verdict = " (right)" if bool(self.correct[variant, i]) else " (wrong)"
-            said.append(f"{name} at {float(self.confidence[variant, i]):.1%} confidence{verdict if known else ''}")
+            readings.append(f"{name} at {float(self.confidence[variant, i]):.1%} confidence{verdict if known else ''}")
         return (
-            f"The network says {said[0]}; without the {int(self.n_removed[1, i])} least relevant inputs {said[1]}; "
-            f"without the {int(self.n_removed[2, i])} most relevant ones {said[2]}."
+            f"The network says {readings[0]}; "
+            f"without the {int(self.n_removed[1, i])} least relevant inputs {readings[1]}; "
+            f"without the {int(self.n_removed[2, i])} most relevant ones {readings[2]}."
         )
 
     def per_image(self) -> pd.DataFrame:
@@ -253,7 +254,7 @@ def remove_features(
         if on_batch:
             on_batch(rows.stop)
     predictions, confidence, original, n_removed, tied, candidates = (
-        torch.cat(found, 1) for found in zip(*parts, strict=True)
+        torch.cat(batches, 1) for batches in zip(*parts, strict=True)
     )
     return RemovalResult(removal, share, labels, predictions, confidence, original, n_removed, tied, candidates[0])
 

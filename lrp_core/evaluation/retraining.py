@@ -74,8 +74,8 @@ def roar(
     rows = [_row("none", 0.0, _retrained(network, train, test, (train.images, test.images), retrain, progress))]
     for share in shares:
         made = [
-            _made(split, found, removal, share, statistics)
-            for split, found in zip((train, test), relevance, strict=True)
+            _made(split, scores, removal, share, statistics)
+            for split, scores in zip((train, test), relevance, strict=True)
         ]
         for order in ORDERS:
             inputs = made[0].images[order], made[1].images[order]
@@ -112,8 +112,8 @@ def mask_leak(
     rows = []
     for order in ORDERS:
         inputs = made[0].removed[order].float(), made[1].removed[order].float()
-        found = _retrained(network, train, test, inputs, retrain, progress)
-        rows.append({**_row(order, share, found), "chance": chance})
+        accuracies = _retrained(network, train, test, inputs, retrain, progress)
+        rows.append({**_row(order, share, accuracies), "chance": chance})
     return pd.DataFrame(rows)
 
 
@@ -163,12 +163,12 @@ def _retrained(
 
 
 def _row(order: str, share: float, accuracies: list[float]) -> dict[str, str | float]:
-    found = mean_interval(accuracies)
+    interval = mean_interval(accuracies)
     return {
         "order": order,
         "share": share,
         "seeds": len(accuracies),
-        "accuracy": found.estimate,
-        "accuracy_low": found.low,
-        "accuracy_high": found.high,
+        "accuracy": interval.estimate,
+        "accuracy_low": interval.low,
+        "accuracy_high": interval.high,
     }

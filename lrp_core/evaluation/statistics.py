@@ -95,7 +95,7 @@ def scatter(values: np.ndarray) -> Scatter:
     """
     n_masks, n_seeds = values.shape
     if min(n_masks, n_seeds) <= 1:
-        raise InputError(f"scatter is told apart from at least 2 masks and 2 seeds, not {n_masks} and {n_seeds}")
+        raise InputError(f"scatter can be told apart with at least 2 masks and 2 seeds, not {n_masks} and {n_seeds}")
     of_masks, of_seeds, of_rest = _mean_squares(values)
     shares = ((of_masks - of_rest) / n_seeds, (of_seeds - of_rest) / n_masks, of_rest)
     return Scatter(*(math.sqrt(max(share, 0.0)) for share in shares))

@@ -51,12 +51,12 @@ def _by_image(
     network: nn.Module, images: Tensor, steps: Tensor, fill: Fill, changed: Tensor, batch_size: int
 ) -> Tensor:
     """Logits wherever `changed` [n, points] holds, image by image: every such input is made and computed."""
-    found = []
+    logits = []
     for part in torch.split(changed.nonzero(), batch_size):
         rows, points = part.T
         removed = (steps[rows] <= points[:, None]).view(-1, *images.shape[1:])
-        found.append(network(fill.take(rows).apply(images[rows], removed)))
-    return torch.cat(found)
+        logits.append(network(fill.take(rows).apply(images[rows], removed)))
+    return torch.cat(logits)
 
 
 @one_thread()  # thousands of small sums: threads would wait for each other longer than they work
@@ -73,7 +73,7 @@ def _by_difference(
     place = changed.cumsum(1) - 1  # of each point among those of its image that are computed
     most = int(place.max()) + 1
     at_once = max(1, _POINTS // most)
-    found = []
+    logits = []
     for at in range(0, len(x), at_once):
         part = slice(at, at + at_once)
         n = len(x[part])
@@ -89,8 +89,8 @@ def _by_difference(
         for point in range(1, most):
             sums[:, point] += sums[:, point - 1]
         image, at_point = changed[part].nonzero().T
-        found.append(rest(sums[image, place[part][image, at_point]]))
-    return torch.cat(found)
+        logits.append(rest(sums[image, place[part][image, at_point]]))
+    return torch.cat(logits)
 
 
 def _dense_first(network: nn.Module) -> tuple[nn.Linear, nn.Module] | None:

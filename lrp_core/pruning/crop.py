@@ -38,7 +38,7 @@ def slice_dense(network: nn.Module, mask: PixelMask, fill: float) -> nn.Sequenti
 
 
 def take_columns(layer: nn.Linear, columns: Tensor, constant: Tensor, shifts: bool) -> nn.Linear:
-    """`layer` on some of its inputs, the others holding `constant` [inputs] for ever; with a bias if it `shifts`."""
+    """`layer` on some of its inputs, the others holding `constant` [inputs] forever; with a bias if it `shifts`."""
     weight = layer.weight
     old_bias: Tensor | None = layer.bias
     shifts = shifts or old_bias is not None

@@ -83,15 +83,15 @@ def _build(described: dict[str, Any], device: str) -> nn.Module:
 
 
 def _arguments_of(layer: nn.Module) -> dict[str, Any] | None:
-    """How to call a layer's type to have one like it, None if that cannot be said in plain values."""
+    """How to call a layer's type to have one like it, None if plain values cannot say how."""
     if LAYERS.get(type(layer).__name__) is not type(layer):
         return None
-    found = {
+    arguments = {
         name: getattr(layer, name) is not None if name == "bias" else getattr(layer, name)
         for name in _parameters_of(type(layer))
     }
-    found = {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
-    return found if all(_is_plain(value) for value in found.values()) else None
+    arguments = {name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()}
+    return arguments if all(_is_plain(value) for value in arguments.values()) else None
 
 
 def _parameters_of(layer: type[nn.Module]) -> list[str]:

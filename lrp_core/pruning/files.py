@@ -92,7 +92,7 @@ def checksum(description: str, tensors: dict[str, Tensor]) -> str:
 def load_network(path: Path, network: nn.Module | None = None) -> nn.Module:
     """Read a network back, in evaluation mode.
 
-    A file that holds a module of one's own, other than a sequence of torch's layers, needs `network`: one that was
+    A file that holds a module of your own, other than a sequence of torch's layers, needs `network`: one that was
     built in the same way, before pruning. It is not changed. Raises `StorageError` for a file that is missing,
     truncated, not of this project, or whose tensors do not fit what it describes; nothing larger than the file itself
     is allocated before that is known. Raises `InputError` if `network` is missing.
@@ -115,13 +115,13 @@ def load_network(path: Path, network: nn.Module | None = None) -> nn.Module:
             "one that was built in the same way, network=..."
         )
     try:
-        found = _skeleton(description, tensors.pop(_MASK, None), network)
-        _check_types(found, tensors)
-        found.load_state_dict(tensors, strict=True, assign=True)
+        rebuilt = _skeleton(description, tensors.pop(_MASK, None), network)
+        _check_types(rebuilt, tensors)
+        rebuilt.load_state_dict(tensors, strict=True, assign=True)
     except (LrpError, RuntimeError, *_MALFORMED) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise StorageError(f"{path} does not fit what it says it holds: {reason}") from error
-    return found.eval()
+    return rebuilt.eval()
 
 
 _MALFORMED = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)

@@ -37,10 +37,12 @@ class PixelMask:
     @classmethod
     def from_indices(cls, indices: Sequence[int] | Tensor | np.ndarray, shape: Sequence[int]) -> PixelMask:
         """Keep the inputs at these flat positions, whole numbers in any order."""
-        found = torch.as_tensor(indices)
-        if found.numel() and (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool):
-            raise InputError(f"mask indices must be whole numbers, the positions of kept inputs, not {found.dtype}")
-        return cls(found.to(torch.int64).flatten().sort().values, tuple(shape))
+        positions = torch.as_tensor(indices)
+        if positions.numel() and (
+            positions.is_floating_point() or positions.is_complex() or positions.dtype == torch.bool
+        ):
+            raise InputError(f"mask indices must be whole numbers, the positions of kept inputs, not {positions.dtype}")
+        return cls(positions.to(torch.int64).flatten().sort().values, tuple(shape))
 
     @classmethod
     def full(cls, shape: Sequence[int]) -> PixelMask:

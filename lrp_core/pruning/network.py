@@ -136,9 +136,9 @@ def _check_same(network: nn.Module, small: PrunedNetwork) -> None:
     random = torch.Generator().manual_seed(0)
     x = torch.rand(3, *small.mask.shape, generator=random, dtype=torch.float64).to(first)
     full, less = (copy.deepcopy(model).eval() for model in (network, small))
-    expected, found = full(small.mask.remove(x, small.fill)), less(small.mask.apply(x))
+    expected, actual = full(small.mask.remove(x, small.fill)), less(small.mask.apply(x))
     close = max(1e-9, 100 * torch.finfo(expected.dtype).eps) * max(1.0, float(expected.abs().max()))
-    if found.shape != expected.shape or not torch.allclose(found, expected, rtol=0.01, atol=close, equal_nan=True):
+    if actual.shape != expected.shape or not torch.allclose(actual, expected, rtol=0.01, atol=close, equal_nan=True):
         raise UnsupportedLayer(
             f"{type(network).__name__} cannot be pruned: the same inputs do not always give the same logits, or its "
             "forward does what torch.fx does not see"

@@ -100,6 +100,7 @@ def trace(network: nn.Module) -> fx.Graph:
     """The graph of a network in its present mode. Raises `UnsupportedLayer` for what cannot be traced."""
     try:
         return Tracer().trace(network)
+    # The network's own code runs on stand-ins for tensors, and fails on them in any of these ways.
     except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError, AttributeError, NotImplementedError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
         raise UnsupportedLayer(
@@ -219,7 +220,7 @@ class _Follower(fx.Interpreter):
             or not all(part.keeps_images_apart(math.prod(self.shape)) for part in moved)
             or _writes_constants(node)
         ):
-            raise UnsupportedLayer(f"{self._describe(node)} does more than to move the inputs of each image")
+            raise UnsupportedLayer(f"{self._describe(node)} does more than move the inputs of each image")
         return moved if several else moved[0]
 
     def _is_index(self, source: fx.Node) -> bool:

@@ -171,14 +171,14 @@ class _Rewriter:
 def _layer_of(twin: nn.Module, node: fx.Node) -> nn.Linear:
     """The dense layer that a node is, made of its parameters if it is a function."""
     if node.op == "call_module":
-        found = twin.get_submodule(str(node.target))
-        assert isinstance(found, nn.Linear)
-        return found
+        layer = twin.get_submodule(str(node.target))
+        assert isinstance(layer, nn.Linear)
+        return layer
     given = inspect.signature(_linear).bind(*node.args, **node.kwargs).arguments
     weight, bias = (_parameter(twin, given.get(name)) for name in ("weight", "bias"))
     if weight is None or (bias is None and given.get("bias") is not None):
         raise UnsupportedLayer(
-            f"operation 'linear' ({node.name}) reads inputs with weights that are no parameters: use nn.Linear"
+            f"operation 'linear' ({node.name}) reads inputs with weights that are not parameters: use nn.Linear"
         )
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     layer.weight = weight
@@ -195,8 +195,8 @@ def _parameter(twin: nn.Module, node: Any) -> nn.Parameter | None:
     if not isinstance(node, fx.Node) or node.op != "get_attr":
         return None
     owner, _, name = str(node.target).rpartition(".")
-    found = getattr(twin.get_submodule(owner), name)
-    return found if isinstance(found, nn.Parameter) else None
+    tensor = getattr(twin.get_submodule(owner), name)
+    return tensor if isinstance(tensor, nn.Parameter) else None
 
 
 def _check_shared(twin: nn.Module, graph: fx.Graph, paths: Paths) -> None:
@@ -218,7 +218,7 @@ def _check_shared(twin: nn.Module, graph: fx.Graph, paths: Paths) -> None:
 
 
 def _name_dropouts(twin: nn.Module, graph: fx.Graph) -> None:
-    """Make layers of functional dropouts, which a graph would else hold in one mode for ever.
+    """Make layers of functional dropouts, which a graph would else hold in one mode forever.
 
     Raises `UnsupportedLayer` if training takes another way than evaluation in anything else.
     """
@@ -227,17 +227,17 @@ def _name_dropouts(twin: nn.Module, graph: fx.Graph) -> None:
     evaluating = list(graph.nodes)
     if [(node.op, node.target) for node in training] != [(node.op, node.target) for node in evaluating]:
         raise UnsupportedLayer(
-            f"{type(twin).__name__} takes another way in training than in evaluation, of which only one could be kept"
+            f"{type(twin).__name__} takes another path in training than in evaluation: only one could be kept"
         )
-    told = [
+    training_dependent = [
         a for a, b in zip(evaluating, training, strict=True) if repr((a.args, a.kwargs)) != repr((b.args, b.kwargs))
     ]
-    for node in told:
+    for node in training_dependent:
         if node.target is not F.dropout:
             raise UnsupportedLayer(
                 f"operation {name_of(node)!r} ({node.name}) is told whether the network trains: use a layer of torch.nn"
             )
-    for node in told:
+    for node in training_dependent:
         bound = inspect.signature(F.dropout).bind(*node.args, **node.kwargs)
         bound.apply_defaults()
         dropout = nn.Dropout(bound.arguments["p"], bound.arguments["inplace"]).eval()

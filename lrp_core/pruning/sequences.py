@@ -37,7 +37,7 @@ def runs_as(module: nn.Module, kind: type[nn.Module]) -> bool:
 
 
 def is_torchs_own(module: nn.Module) -> bool:
-    """Whether a module is one of torch's layers or of this project's, and no subclass of one's own."""
+    """Whether a module is one of torch's layers or of this project's, and no subclass of your own."""
     return type(module).__module__.startswith("torch.nn.") or isinstance(module, Gather)
 
 

@@ -111,9 +111,9 @@ def settling(
             ranking_from(statistics, how.name, shape, statistic=statistic, label=label, seed=seed)
             for _, statistics in halves
         )
-        found = compare(first, second, keeps)
-        rows += [(n, "spearman", None, found.spearman), (n, "kendall", None, found.kendall)]
-        rows += [(n, "overlap", keep, value) for keep, value in found.overlap.items()]
+        comparison = compare(first, second, keeps)
+        rows += [(n, "spearman", None, comparison.spearman), (n, "kendall", None, comparison.kendall)]
+        rows += [(n, "overlap", keep, value) for keep, value in comparison.overlap.items()]
         rows.append((n, "error", None, _relative_error(first)))
     return pd.DataFrame(rows, columns=["images", "measure", "keep", "value"]).astype({"keep": "Int64"})
 

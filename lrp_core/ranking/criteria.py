@@ -223,7 +223,7 @@ def find_criterion(criterion: str | Composite | Criterion) -> Criterion:
 
 def explaining_criterion(criterion: str | Composite | Criterion) -> Criterion:
     """`find_criterion`, for one that explains images. Raises `InputError` for any other."""
-    found = find_criterion(criterion)
-    if found.explain is None:
-        check_choice("criterion that explains images", found.name, [c.name for c in CRITERIA.values() if c.explain])
-    return found
+    chosen = find_criterion(criterion)
+    if chosen.explain is None:
+        check_choice("criterion that explains images", chosen.name, [c.name for c in CRITERIA.values() if c.explain])
+    return chosen

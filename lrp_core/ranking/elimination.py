@@ -7,6 +7,7 @@ would do. After one of them is gone and the network has adapted, the other one's
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -105,7 +106,7 @@ def eliminate(
     network = _with_spec(network, shape)
     options = options or Elimination()
     random = torch.Generator().manual_seed(seed)
-    contender = (_Sliced if loses_columns(network, network.spec.shape) else _Masked)(network, split)
+    contender: _Contender = (_Sliced if loses_columns(network, network.spec.shape) else _Masked)(network, split)
     n_inputs = math.prod(shape)
     left = torch.arange(n_inputs)
     removed: list[Tensor] = []
@@ -134,51 +135,26 @@ def ranking_of_order(criterion: str, order: Tensor, shape: tuple[int, ...]) -> R
 
 
 @dataclass(frozen=True, eq=False)
-class _Sliced:
-    """A dense network on the inputs that are left, and the images cut down to them."""
+class _Contender(ABC):
+    """A network with some inputs left, and the images that it is explained on and trained with."""
 
     network: Network
     split: Split
-
-    def relevance(self, sample: Tensor, criterion: Criterion, statistic: str, start: str) -> Tensor:
-        statistics = measure_relevance(
-            self.network,
-            self.split.take(sample),
-            criterion=criterion,
-            start=start,
-            encode=self._encode,
-            statistic=statistic,
-        )
-        return statistics.mean(statistic)
-
-    def keep(self, kept: Tensor, sample: Tensor, recipe: Recipe, seed: int) -> _Sliced:
-        spec = self.network.spec
-        small = prune_inputs(self.network, PixelMask(kept, spec.shape))
-        network = Network(replace(spec, shape=(len(kept),)), as_layers(small.body))
-        raw = self.split.raw.flatten(1)[:, kept][:, :, None, None]
-        cut = _Sliced(network, self.split.with_raw(raw))
-        tuned = fit(network, cut.split.take(sample), recipe=recipe, seed=seed, device="cpu", encode=cut._encode)
-        return replace(cut, network=tuned)
-
-    @selects_pixels
-    def _encode(self, images: Tensor) -> Tensor:
-        return images.reshape(len(images), *self.network.spec.shape)
-
-
-@dataclass(frozen=True, eq=False)
-class _Masked:
-    """Any other network on full images in which the removed inputs are 0; `left` are the positions of the others."""
-
-    network: Network
-    split: Split
-    left: Tensor | None = None
 
     @property
+    @abstractmethod
     def mask(self) -> PixelMask:
-        shape = self.network.spec.shape
-        return PixelMask.full(shape) if self.left is None else PixelMask(self.left, shape)
+        """The inputs that are left, among those that the network takes."""
+
+    @abstractmethod
+    def keep(self, kept: Tensor, sample: Tensor, recipe: Recipe, seed: int) -> _Contender:
+        """The contender with the inputs at the places `kept` among those that are left, trained on `sample`."""
+
+    @abstractmethod
+    def _encode(self, images: Tensor) -> Tensor: ...
 
     def relevance(self, sample: Tensor, criterion: Criterion, statistic: str, start: str) -> Tensor:
+        """A statistic of the relevance of every input that is left."""
         statistics = measure_relevance(
             self.network,
             self.split.take(sample),
@@ -189,17 +165,51 @@ class _Masked:
         )
         return statistics.mean(statistic)[self.mask.indices]
 
-    def keep(self, kept: Tensor, sample: Tensor, recipe: Recipe, seed: int) -> _Masked:
-        cut = replace(self, left=self.mask.indices[kept])
-        tuned = fit(self.network, self.split.take(sample), recipe=recipe, seed=seed, device="cpu", encode=cut._encode)
-        return replace(cut, network=tuned)
+    def _tuned(self, sample: Tensor, recipe: Recipe, seed: int) -> _Contender:
+        split = self.split.take(sample)
+        network = fit(self.network, split, recipe=recipe, seed=seed, device="cpu", encode=self._encode)
+        return replace(self, network=network)
+
+
+class _Sliced(_Contender):
+    """A dense network on the inputs that are left, and the images cut down to them."""
+
+    @property
+    def mask(self) -> PixelMask:
+        return PixelMask.full(self.network.spec.shape)
+
+    def keep(self, kept: Tensor, sample: Tensor, recipe: Recipe, seed: int) -> _Contender:
+        spec = self.network.spec
+        small = prune_inputs(self.network, PixelMask(kept, spec.shape))
+        network = Network(replace(spec, shape=(len(kept),)), as_layers(small.body))
+        raw = self.split.raw.flatten(1)[:, kept][:, :, None, None]
+        return _Sliced(network, self.split.with_raw(raw))._tuned(sample, recipe, seed)
+
+    @selects_pixels
+    def _encode(self, images: Tensor) -> Tensor:
+        return images.reshape(len(images), *self.network.spec.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class _Masked(_Contender):
+    """Any other network on full images in which the removed inputs are 0; `left` are the positions of the others."""
+
+    left: Tensor | None = None
+
+    @property
+    def mask(self) -> PixelMask:
+        shape = self.network.spec.shape
+        return PixelMask.full(shape) if self.left is None else PixelMask(self.left, shape)
+
+    def keep(self, kept: Tensor, sample: Tensor, recipe: Recipe, seed: int) -> _Contender:
+        return replace(self, left=self.mask.indices[kept])._tuned(sample, recipe, seed)
 
     def _encode(self, images: Tensor) -> Tensor:
         return self.mask.remove(images.reshape(len(images), *self.network.spec.shape))
 
 
 def _with_spec(network: nn.Module, shape: tuple[int, ...]) -> Network:
-    """A network that says its shape and classes; one of one's own is for images of `shape`.
+    """A network that says its shape and classes; one of your own is for images of `shape`.
 
     Raises `InputError` if it takes others.
     """

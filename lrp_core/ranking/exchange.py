@@ -6,19 +6,16 @@ of nearest neighbours (`neighbours`), for which a swap costs one addition and no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from ..data import Split, to_inputs
-from ..errors import InputError
-from .elimination import ranking_of_order
+from ..data import Split
 from .neighbours import Images, Neighbourhood, best_temperature, expected_error, find_neighbours
-from .ranking import Ranking, check_keep
-from .search import Search
+from .ranking import Ranking
+from .search import Search, check_counts, count_candidates, put_first, vectors
 
 
 @dataclass(frozen=True)
@@ -44,16 +41,11 @@ class Exchange:
     neighbours: int = 10
 
     def __post_init__(self) -> None:
-        low = [name for name, value in vars(self).items() if value < (0 if name == "rounds" else 1)]
-        if low:
-            raise InputError(f"{low[0]} of an exchange must be at least 1, not {getattr(self, low[0])}")
+        check_counts("an exchange", vars(self))
 
 
 MEMORY = 400 * 2**20
 """Bytes that the squared differences of one round may take: with many candidates, fewer queries are asked."""
-
-FEWEST_IMAGES = 6
-"""Fewer images cannot be divided into queries, references and a validation part."""
 
 
 def exchange(
@@ -75,11 +67,9 @@ def exchange(
     say). Raises `InputError` for a keep beyond the inputs, images of another shape, fewer than 6 images or
     fewer than 2 classes.
     """
-    check_keep(keep, ranking.n_inputs)
-    check_images(ranking, split)
     options = options or Exchange()
+    n_pool = count_candidates(ranking, split, keep, per_input=options.pool, least=options.least_pool)
     random = torch.Generator().manual_seed(seed)
-    n_pool = min(ranking.n_inputs, max(options.pool * keep, options.least_pool))
     if keep == n_pool:
         return ranking
     pool = ranking.order[:n_pool]
@@ -141,40 +131,10 @@ def _distances(queries: Images, references: Images, columns: list[int], n_neighb
     """Squared distances [2, m, n] to the nearest references on `columns`."""
     places, missing = find_neighbours(queries, references, columns, n_neighbours)
     chosen = torch.tensor(columns)
-    a, b = queries.inputs[:, chosen], references.inputs[:, chosen]
-    rows = [(b[row] - a).square().sum(1) for row in places.flatten(0, 1)]
+    asked, known = queries.inputs[:, chosen], references.inputs[:, chosen]
+    rows = [(known[row] - asked).square().sum(1) for row in places.flatten(0, 1)]
     return torch.stack(rows).view(places.shape) + missing
 
 
 def _images(inputs: Tensor, split: Split, positions: Tensor) -> Images:
     return Images(inputs[positions], split.labels[positions])
-
-
-def vectors(split: Split, columns: Tensor) -> Float[Tensor, "n columns"]:
-    """Some of the inputs of a split, for distances between its rows.
-
-    Distances are differences of large squares if the inputs lie far from 0, so numbers are taken from their mean.
-    """
-    picked = split.raw.flatten(1)[:, columns]
-    return to_inputs(picked if split.is_bytes else picked.double() - picked.double().mean(0))
-
-
-def put_first(ranking: Ranking, places: Sequence[int], n_pool: int, how: str) -> Ranking:
-    """`ranking` with those of its first `n_pool` inputs that stand at `places` before all others, else in its order."""
-    pool = ranking.order[:n_pool]
-    chosen = torch.zeros(n_pool, dtype=torch.bool)
-    chosen[list(places)] = True
-    order = torch.cat([pool[chosen], pool[~chosen], ranking.order[n_pool:]])
-    return ranking_of_order(f"{ranking.criterion}, {how}", order, ranking.shape)
-
-
-def check_images(ranking: Ranking, split: Split) -> None:
-    """Raise `InputError` if these images cannot judge sets of the ranking's inputs."""
-    if split.shape != ranking.shape:
-        raise InputError(f"the ranking is of inputs of shape {ranking.shape}, not {split.shape}")
-    if len(split) < FEWEST_IMAGES:
-        raise InputError(
-            f"an exchange needs at least {FEWEST_IMAGES} images to choose and to judge by, not {len(split)}"
-        )
-    if int(split.labels.min()) == int(split.labels.max()):
-        raise InputError("an exchange tells classes apart: it needs images of at least 2 classes")

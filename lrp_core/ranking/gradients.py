@@ -86,7 +86,7 @@ def slope_of(network: nn.Module, labels: Tensor, start: str) -> Slope:
             logits = network(x)
         # A named start gives every logit z the relevance z df/dz, as a product: the factor is what is needed here.
         factor = start_relevance(logits.detach(), labels, start)[1].tensor
-        found: Tensor = torch.autograd.grad(logits, x, factor)[0]
-        return found
+        gradient: Tensor = torch.autograd.grad(logits, x, factor)[0]
+        return gradient
 
     return slope

@@ -63,34 +63,34 @@ class KernelNetwork:
         """
         fitted, width = self._fit(columns, smoothness.width), smoothness.width
         chosen = torch.tensor(among)
-        a, b = self.references.inputs[:, chosen], self.queries.inputs[:, chosen]
-        across, target = torch.zeros(len(among), dtype=a.dtype), torch.zeros_like(fitted.weights)
+        known, asked = self.references.inputs[:, chosen], self.queries.inputs[:, chosen]
+        across, target = torch.zeros(len(among), dtype=known.dtype), torch.zeros_like(fitted.weights)
         for rows, kernel in self._kernels(fitted, width):
             outputs = _times(kernel, fitted.weights) / smoothness.temperature
             slope = outputs.softmax(1) - one_hot(self.queries.labels[rows], outputs.shape[1])
             slope /= smoothness.temperature * len(self.queries.labels)
             target += (slope.T @ kernel).T
-            across += _weighted_squares(kernel.mul_(slope @ fitted.weights.T), b[rows], a)
+            across += _weighted_squares(kernel.mul_(slope @ fitted.weights.T), asked[rows], known)
         adjoint = torch.cholesky_solve(target, fitted.factor)
-        within = _weighted_squares(fitted.within * (adjoint @ fitted.weights.T), a, a)
+        within = _weighted_squares(fitted.within * (adjoint @ fitted.weights.T), known, known)
         return (within - across) / width
 
     def best_smoothness(self, columns: Sequence[int]) -> Smoothness:
         """The candidates of the least loss."""
         inputs = self.references.inputs[:, torch.tensor(columns)]
         scale = len(columns) * float(inputs.var(correction=0)) or 1.0
-        found = []
+        candidates = []
         for width in (factor * scale for factor in WIDTHS):
             outputs = self._outputs(self._fit(columns, width), width)
-            found += [(float(self._cross_entropy(outputs, t)), width, t) for t in TEMPERATURES]
-        return Smoothness(*min(found)[1:])
+            candidates += [(float(self._cross_entropy(outputs, t)), width, t) for t in TEMPERATURES]
+        return Smoothness(*min(candidates)[1:])
 
     def _fit(self, columns: Sequence[int], width: float) -> _Fitted:
         chosen = torch.tensor(columns)
-        a, b = self.references.inputs[:, chosen], self.queries.inputs[:, chosen]
-        within = _kernel(a, a, width)
-        factor = torch.linalg.cholesky(within + self.ridge * torch.eye(len(a), dtype=a.dtype))
-        return _Fitted(a, b, within, factor, torch.cholesky_solve(self.targets, factor))
+        known, asked = self.references.inputs[:, chosen], self.queries.inputs[:, chosen]
+        within = _kernel(known, known, width)
+        factor = torch.linalg.cholesky(within + self.ridge * torch.eye(len(known), dtype=known.dtype))
+        return _Fitted(known, asked, within, factor, torch.cholesky_solve(self.targets, factor))
 
     def _kernels(self, fitted: _Fitted, width: float) -> Iterator[tuple[slice, Tensor]]:
         """Kernels of few queries at a time with all references, which stay in the cache."""

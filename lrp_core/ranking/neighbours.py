@@ -47,7 +47,7 @@ def find_neighbours(
     Where there are many references, they are looked up in random groups, and of two in one group one is found.
     """
     chosen = torch.tensor(columns)
-    a, b = queries.inputs[:, chosen], references.inputs[:, chosen]
+    asked_inputs, known_inputs = queries.inputs[:, chosen], references.inputs[:, chosen]
     places = torch.zeros(2, n_neighbours, len(queries), dtype=torch.int64)
     missing = torch.full((2, n_neighbours, len(queries)), torch.inf)
     for label in sorted(set(queries.labels.tolist())):
@@ -57,9 +57,11 @@ def find_neighbours(
             candidates = among.nonzero().flatten()
             if len(candidates) == 0:
                 continue
-            found = torch.cat([_nearest(a[part], b[candidates], n_neighbours) for part in asked.split(CHUNK)], 1)
-            places[side][: len(found), asked] = candidates[found]
-            missing[side][: len(found), asked] = 0
+            nearest = torch.cat(
+                [_nearest(asked_inputs[part], known_inputs[candidates], n_neighbours) for part in asked.split(CHUNK)], 1
+            )
+            places[side][: len(nearest), asked] = candidates[nearest]
+            missing[side][: len(nearest), asked] = 0
     return places, missing
 
 

@@ -1,6 +1,6 @@
 """Refinement: what nearest neighbours have chosen, improved for classifiers with smooth boundaries.
 
-An exchange (`swaps`) is judged by a vote of nearest neighbours. Here a few inputs enter a set and as many leave it,
+An exchange (`exchange`) is judged by a vote of nearest neighbours. Here a few inputs enter a set and as many leave it,
 judged by a network of kernels (`kernels`), which is solved for again with every change.
 """
 
@@ -13,11 +13,10 @@ import torch
 
 from ..data import Split
 from ..errors import InputError
-from .exchange import check_images, put_first, vectors
 from .kernels import KernelNetwork, Smoothness
 from .neighbours import Images
-from .ranking import Ranking, check_keep
-from .search import Search
+from .ranking import Ranking
+from .search import Search, check_counts, count_candidates, put_first, vectors
 
 
 @dataclass(frozen=True)
@@ -46,13 +45,9 @@ class Refinement:
     ridge: float = 0.1
 
     def __post_init__(self) -> None:
-        low = [name for name, v in vars(self).items() if name not in ("rounds", "ridge") and v < 1]
-        if low:
-            raise InputError(f"{low[0]} of a refinement must be at least 1, not {getattr(self, low[0])}")
-        if self.rounds < 0 or not self.ridge > 0:
-            raise InputError(
-                f"a refinement needs 0 or more rounds and a ridge above 0, not {self.rounds} and {self.ridge}"
-            )
+        check_counts("a refinement", {name: value for name, value in vars(self).items() if name != "ridge"})
+        if not self.ridge > 0:
+            raise InputError(f"ridge of a refinement must be above 0, not {self.ridge}")
 
 
 def refine(
@@ -74,10 +69,8 @@ def refine(
     say). Raises `InputError` for a keep beyond the inputs, images of another shape, fewer than 6 images or
     fewer than 2 classes.
     """
-    check_keep(keep, ranking.n_inputs)
-    check_images(ranking, split)
     options = options or Refinement()
-    n_pool = min(ranking.n_inputs, max(options.pool * keep, options.least_pool))
+    n_pool = count_candidates(ranking, split, keep, per_input=options.pool, least=options.least_pool)
     if keep == n_pool or options.rounds == 0:
         return ranking
     pool = ranking.order[:n_pool]

@@ -117,9 +117,9 @@ class RelevanceStatistics:
 
 def _powers(r: Tensor, rows: tuple[int, ...]) -> Tensor:
     """The values that the sums are of, side by side in one tensor [n, rows, inputs]."""
-    found = r.new_empty(len(r), len(rows), r.shape[1])
+    powers = r.new_empty(len(r), len(rows), r.shape[1])
     for place, row in enumerate(rows):
-        out = found[:, place]
+        out = powers[:, place]
         match row:
             case 0:
                 out.copy_(r)
@@ -131,7 +131,7 @@ def _powers(r: Tensor, rows: tuple[int, ...]) -> Tensor:
                 torch.mul(r, r, out=out).square_()
             case _:
                 torch.abs(r, out=out).mul_(r)
-    return found
+    return powers
 
 
 def check_one_class(statistic: str, label: int) -> None:

@@ -254,8 +254,8 @@ def check_fit(criterion: Criterion, strategy: Strategy) -> None:
     """Raise `InputError` if a strategy does not take a criterion."""
     if not (strategy.any_criterion or criterion.is_measured):
         raise InputError(
-            f"criterion {criterion.name!r} explains no image, so it is ranked by once: strategy {strategy.name!r} is "
-            "for criteria that do"
+            f"criterion {criterion.name!r} explains no image, so it ranks inputs once: strategy {strategy.name!r} is "
+            "for criteria that explain images"
         )
 
 

@@ -1,7 +1,7 @@
 """Studies: described, run, recorded, read and exported.
 
-`describe` says what a study is; `run` is the whole path from data to results, top to bottom. Names are imported when
-they are first used: what only reads the ledger does not wait for torch.
+`trials` and `describe` say what trials and studies are; `run` is the whole path from data to results, top to bottom.
+Names are imported when they are first used: what only reads the ledger does not wait for torch.
 """
 
 from typing import TYPE_CHECKING
@@ -30,25 +30,15 @@ __all__ = [
 
 _HOMES = (
     dict.fromkeys(__all__, "describe")
+    | dict.fromkeys(["MODES", "STAGE_VERSION", "Base", "RankingSpec", "Trial"], "trials")
     | dict.fromkeys(["make_network", "run_study", "run_trial", "trial_network", "weights_path"], "run")
     | {"Ledger": "ledger"}
 )
 
 if TYPE_CHECKING:
-    from .describe import (
-        MODES,
-        PRESETS,
-        REMOVED_SHARES,
-        STAGE_VERSION,
-        Base,
-        RankingSpec,
-        Study,
-        Trial,
-        plan,
-        preset,
-        trial_at,
-    )
+    from .describe import PRESETS, REMOVED_SHARES, Study, plan, preset, trial_at
     from .ledger import Ledger
     from .run import make_network, run_study, run_trial, trial_network, weights_path
+    from .trials import MODES, STAGE_VERSION, Base, RankingSpec, Trial
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -1,4 +1,4 @@
-"""Criteria, strategies and networks of one's own that a study names and this process does not know.
+"""Criteria, strategies and networks of your own that a study names and this process does not know.
 
 A study says of each what its trials' names and keys follow from; so its results can be read anywhere, and only what
 would need the object itself is refused.
@@ -22,20 +22,20 @@ from ..registry import source_of
 
 def say_own(criteria: Sequence[str], strategies: Sequence[str], architecture: str) -> dict[str, Any]:
     """What has to be known of the objects behind these names that did not come with the project; plain values."""
-    said: dict[str, Any] = {}
+    descriptions: dict[str, Any] = {}
     if own := {name: _say_criterion(CRITERIA[name]) for name in criteria if not CRITERIA.is_built_in(name)}:
-        said["criteria"] = own
+        descriptions["criteria"] = own
     if own := {name: _say_strategy(STRATEGIES[name]) for name in strategies if not STRATEGIES.is_built_in(name)}:
-        said["strategies"] = own
+        descriptions["strategies"] = own
     if not ARCHITECTURES.is_built_in(architecture):
-        said["architecture"] = architecture
-        said["network"] = network_fingerprint(architecture)
-    return said
+        descriptions["architecture"] = architecture
+        descriptions["network"] = network_fingerprint(architecture)
+    return descriptions
 
 
-def stand_in(said: dict[str, Any]) -> None:
+def stand_in(descriptions: dict[str, Any]) -> None:
     """Have an entry for each of these objects that this process does not know."""
-    for name, values in said.get("criteria", {}).items():
+    for name, values in descriptions.get("criteria", {}).items():
         if name not in CRITERIA:
             absent = _Absent("criterion", name)
             rest = {key: value for key, value in values.items() if key != "is_measured"}
@@ -44,12 +44,12 @@ def stand_in(said: dict[str, Any]) -> None:
                 name,
                 Criterion(name, explain=absent if is_measured else None, score=None if is_measured else absent, **rest),
             )
-    for name, values in said.get("strategies", {}).items():
+    for name, values in descriptions.get("strategies", {}).items():
         if name not in STRATEGIES:
             STRATEGIES.register(name, _AbsentStrategy(name, **values))
-    architecture = said.get("architecture")
+    architecture = descriptions.get("architecture")
     if architecture is not None and architecture not in ARCHITECTURES:
-        ARCHITECTURES.register(architecture, _Absent("network", architecture, said.get("network", "")))
+        ARCHITECTURES.register(architecture, _Absent("network", architecture, descriptions.get("network", "")))
 
 
 def network_fingerprint(architecture: str) -> str:

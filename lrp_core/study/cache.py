@@ -82,7 +82,7 @@ class Stage:
         return cached
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _found, (self.function.__module__, self.function.__qualname__)
+        return _stage_named, (self.function.__module__, self.function.__qualname__)
 
 
 def stage(key_of: Callable[[Any], str]) -> Callable[[Callable[[Any], Any]], Stage]:
@@ -93,9 +93,9 @@ def stage(key_of: Callable[[Any], str]) -> Callable[[Callable[[Any], Any]], Stag
     return lambda function: Stage(function, key_of)
 
 
-def _found(module: str, name: str) -> Stage:
-    found: Stage = getattr(import_module(module), name)
-    return found
+def _stage_named(module: str, name: str) -> Stage:
+    stage: Stage = getattr(import_module(module), name)
+    return stage
 
 
 def memory() -> Memory:

@@ -1,14 +1,10 @@
-"""What a study and its trials are, as plain frozen values; nothing here does any work.
+"""What a study is, as plain frozen values, and the trials that it plans; nothing here does any work.
 
-A *trial* is one small network: ranking, keep, mode, seed -> accuracy, confidence, cost. A *study* is a grid of trials
-with the unpruned baseline and the controls. A trial is described by plain values alone, and everything follows from
-them; so trials run in any process and any order, and none is run twice.
+A *study* is a grid of trials with the unpruned baseline and the controls.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -30,142 +26,10 @@ from ..ranking import (
     keep_for_share,
     register_criterion,
     register_strategy,
-    seeds_of,
 )
 from ..training import PRECISIONS, Recipe, recipe_for
 from . import absent
-
-STAGE_VERSION = 4
-"""Part of every cache key and trial key: raise it when a change makes results differ."""
-
-ADDED = {"precision": "float32", "digest": "", "own": ""}
-"""Fields that came after results had been kept: with these values they are no part of a key, so those stay valid."""
-
-
-@dataclass(frozen=True)
-class Base:
-    """What a trial starts from: data, architecture and training. Its baseline is the network trained on all inputs.
-
-    `own` is the fingerprint of an architecture that did not come with the project: another one of that name is another
-    network.
-    """
-
-    dataset: str = "mnist"
-    root: str | None = None
-    digest: str = ""
-    n_train: int | None = None
-    architecture: str = "mlp-300-100"
-    recipe: Recipe = Recipe()
-    seed: int = 0
-    own: str = ""
-
-
-@dataclass(frozen=True)
-class RankingSpec:
-    """Everything that a ranking follows from: the network that is explained, and how.
-
-    `rank_images` None means all training images; for elimination, its own default in each step. `keep` is the
-    number of inputs that a strategy such as "exchange" optimises, and None for every other one. `own` is the
-    fingerprint of a criterion or strategy that did not come with the project: another one of that name is another
-    ranking.
-    """
-
-    base: Base
-    method: Method
-    statistic: str = "mean-square"
-    start: str = "log-odds"
-    rank_images: int | None = None
-    keep: int | None = None
-    own: str = ""
-
-    @property
-    def bases(self) -> tuple[Base, ...]:
-        """The networks that have to be there first."""
-        criterion, strategy = find_criterion(self.method.criterion), find_strategy(self.method.strategy)
-        if not (criterion.is_measured or criterion.needs_network):
-            return ()
-        return tuple(replace(self.base, seed=seed) for seed in seeds_of(self.base.seed, strategy.networks))
-
-    @property
-    def improves(self) -> RankingSpec | None:
-        """The ranking that a strategy such as "exchange" starts from; None for those that start from nothing."""
-        strategy = find_strategy(self.method.strategy)
-        if strategy.follows is None:
-            return None
-        keep = self.keep if find_strategy(strategy.follows).per_keep else None
-        return replace(self, method=replace(self.method, strategy=strategy.follows), keep=keep)
-
-    @property
-    def essence(self) -> RankingSpec:
-        """The same ranking with only what it depends on: without a network, that is the data and the seed alone."""
-        if self.bases:
-            return self
-        base = self.base
-        return replace(self, base=Base(base.dataset, base.root, base.digest, base.n_train, seed=base.seed))
-
-
-def key_of(described: Any, *, without: str = "") -> str:
-    """Digest of the fields of a dataclass and of `STAGE_VERSION`; the field `without` is left out, at any depth."""
-    values = [STAGE_VERSION, significant(asdict(described), without)]
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
-
-
-def significant(values: dict[str, Any], without: str = "") -> dict[str, Any]:
-    """Plain values without the fields that say no more than their absence (`ADDED`), at any depth."""
-    return {
-        name: significant(value, without) if isinstance(value, dict) else value
-        for name, value in values.items()
-        if name != without and ADDED.get(name, ...) != value
-    }
-
-
-MODES: tuple[str, ...] = ("none", "fine-tune", "scratch")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One small network: the `keep` best inputs of a `ranking`, and how it is trained on them.
-
-    `base` says what data and which seed it is trained with; `ranking` None is the unpruned baseline. The network
-    that was explained for the ranking may be that of another seed.
-    """
-
-    base: Base
-    keep: int
-    mode: str
-    ranking: RankingSpec | None = None
-    retrain: Recipe = Recipe()
-
-    @property
-    def key(self) -> str:
-        """Digest of all that the result depends on; where the data lie is not part of it, what they are is."""
-        return key_of(self, without="root")
-
-    @property
-    def method(self) -> str:
-        """Name of how the inputs were ranked, "none" for the baseline."""
-        return self.ranking.method.name if self.ranking else "none"
-
-    @property
-    def bases(self) -> tuple[Base, ...]:
-        """The networks on all inputs that have to be there first."""
-        return (self.base, *(self.ranking.bases if self.ranking else ()))
-
-    def row(self) -> dict[str, Any]:
-        """The columns that describe the trial in a table."""
-        base, ranking = self.base, self.ranking
-        return {
-            "dataset": base.dataset,
-            "architecture": base.architecture,
-            "criterion": ranking.method.criterion if ranking else "none",
-            "strategy": ranking.method.strategy if ranking else "none",
-            "method": self.method,
-            "keep": self.keep,
-            "mode": self.mode,
-            "seed": base.seed,
-            "mask_seed": ranking.base.seed if ranking else base.seed,
-        }
+from .trials import MODES, Base, RankingSpec, Trial, key_of
 
 
 @dataclass(frozen=True)
@@ -173,7 +37,7 @@ class Study:
     """A grid of trials: every criterion x strategy x keep x mode x seed, and the baseline of every seed.
 
     Criteria (also composites), strategies and an architecture may be given as objects: they are registered, and the
-    study holds their names. `digest` is that of data of one's own, empty for data sets that load by name. `epochs` 0
+    study holds their names. `digest` is that of data of your own, empty for data sets that load by name. `epochs` 0
     takes a network that is given as it is.
 
     `keeps` are numbers of inputs, `n_train` and `rank_images` numbers of training images (None: all of them),
@@ -222,8 +86,8 @@ class Study:
             check_choice("mode", mode, MODES)
         if "scratch" in self.modes and getattr(ARCHITECTURES[self.architecture], "is_fixed", False):
             raise InputError(
-                "mode 'scratch' starts from fresh weights, and a network that is given cannot: register a builder with "
-                "register_model(name, builder) and name it, or choose the modes none and fine-tune"
+                "mode 'scratch' starts from fresh weights, which a network given as an object does not have: register "
+                "a builder with register_model(name, builder) and name it, or choose the modes none and fine-tune"
             )
         for seed in (*self.seeds, *self.mask_seeds):
             if not 0 <= seed < 2**32:
@@ -258,7 +122,7 @@ class Study:
         return tuple(method.name for method in combine(self.criteria, self.strategies))
 
     def values(self) -> dict[str, Any]:
-        """The study as plain values for JSON, with what has to be known of objects of one's own."""
+        """The study as plain values for JSON, with what has to be known of objects of your own."""
         own = absent.say_own(self.criteria, self.strategies, self.architecture)
         return asdict(self) | ({"own": own} if own else {})
 
@@ -266,7 +130,7 @@ class Study:
     def from_values(cls, values: dict[str, Any]) -> Study:
         """A study from what `values` gave, after a way through JSON.
 
-        Objects of one's own that this process does not know are stood in for, so that results can be read. Raises
+        Objects of your own that this process does not know are stood in for, so that results can be read. Raises
         `StorageError` for a value that this version does not know.
         """
         values = dict(values)
@@ -361,12 +225,13 @@ def _pruned(study: Study, data: Dataset, method: Method, keep: int, mode: str, s
         ranking = replace(ranking, keep=min(study.keeps, key=lambda k: abs(k - keep)))
     ranking = replace(ranking, own=_fingerprint(method))
     scratch = base.recipe
-    tuned = replace(scratch, lr=scratch.lr / 2, epochs=study.retrain_epochs or max(1, scratch.epochs // 4))
+    passes = scratch.epochs or recipe_for(study.architecture).epochs  # a network that is given has learned in as many
+    tuned = replace(scratch, lr=scratch.lr / 2, epochs=study.retrain_epochs or max(1, passes // 4))
     return Trial(base, keep, mode, ranking, {"none": Recipe(epochs=0), "fine-tune": tuned, "scratch": scratch}[mode])
 
 
 def _fingerprint(method: Method) -> str:
-    """What tells a criterion and strategy of one's own from others of the same names; empty for the project's own."""
+    """What tells a criterion and strategy of your own from others of the same names; empty for the project's own."""
     parts = []
     if not CRITERIA.is_built_in(method.criterion):
         parts.append(find_criterion(method.criterion).fingerprint)
@@ -376,8 +241,8 @@ def _fingerprint(method: Method) -> str:
 
 
 def _registered_criterion(criterion: Composite | Criterion) -> str:
-    found = find_criterion(criterion)
-    return found.name if CRITERIA.get(found.name) is found else _register_unless_built_in(found)
+    resolved = find_criterion(criterion)
+    return resolved.name if CRITERIA.get(resolved.name) is resolved else _register_unless_built_in(resolved)
 
 
 def _register_unless_built_in(criterion: Criterion) -> str:

@@ -26,10 +26,10 @@ from ..models import count_outputs, spec_of
 from ..pruning import PrunedNetwork
 from ..pruning.files import describe, load_network, save_network
 from ..training import evaluate, predict_logits
-from .describe import Trial
 from .ledger import Ledger
 from .run import trial_network
 from .stages import base_data
+from .trials import Trial
 
 FORMATS: tuple[str, ...] = ("safetensors",)
 CARD_VERSION = 1
@@ -78,7 +78,7 @@ def export(
     for name in formats:
         check_choice("export format", name, FORMATS)
     if not formats:
-        raise InputError(f"an export needs at least one format: choose of {', '.join(FORMATS)}")
+        raise InputError(f"an export needs at least one format: choose from {', '.join(FORMATS)}")
     target = Path(folder).expanduser()
     _check_target(target, overwrite)
     data = data or _own_data(network)
@@ -136,8 +136,8 @@ def export_trial(trial: Trial, folder: str | Path, ledger: Ledger, *, overwrite:
 
 def make_card(network: nn.Module, data: Dataset, checksum: str, provenance: dict[str, Any]) -> dict[str, Any]:
     """What a reader needs to use the weights, and to judge them: plain values for JSON."""
-    found = evaluate(network, data.test, encode=_encode(network))
-    interval = wilson_interval(int(found.correct.sum()), found.n)
+    evaluation = evaluate(network, data.test, encode=_encode(network))
+    interval = wilson_interval(int(evaluation.correct.sum()), evaluation.n)
     pruned = network if isinstance(network, PrunedNetwork) else None
     cost = measure_cost(network, (len(pruned.mask),) if pruned else data.shape)
     kept = pruned.mask.indices.tolist() if pruned else list(range(data.n_inputs))
@@ -156,13 +156,13 @@ def make_card(network: nn.Module, data: Dataset, checksum: str, provenance: dict
         "accuracy": {
             "dataset": data.name,
             "split": "test",
-            "images": found.n,
-            "value": found.accuracy,
+            "images": evaluation.n,
+            "value": evaluation.accuracy,
             "interval_95": [interval.low, interval.high],
             "method": "Wilson score",
-            "confidence": found.confidence,
-            "per_class": [None if math.isnan(share) else share for share in found.per_class],
-            "loss": found.loss,
+            "confidence": evaluation.confidence,
+            "per_class": [None if math.isnan(share) else share for share in evaluation.per_class],
+            "loss": evaluation.loss,
         },
         "cost": {
             "macs": cost.macs,
@@ -192,7 +192,7 @@ def _normalisation(data: Dataset) -> dict[str, Any]:
 def load_export(folder: str | Path, network: nn.Module | None = None) -> tuple[nn.Module, dict[str, Any]]:
     """The network of an export and its card.
 
-    Nothing is unpickled: of a module of one's own, other than a sequence of torch's layers, the folder holds the
+    Nothing is unpickled: of a module of your own, other than a sequence of torch's layers, the folder holds the
     weights alone. `network` is then one that was built in the same way, before pruning; it is not changed. Raises
     `InputError` if it is missing, `StorageError` if a file is missing or damaged, if the checksum is not the card's, or
     if card and weights do not belong together.
@@ -202,15 +202,15 @@ def load_export(folder: str | Path, network: nn.Module | None = None) -> tuple[n
     with storage_errors("read", weights):
         if _sha256(weights) != card["files"][WEIGHTS]["sha256"]:
             raise StorageError(f"{weights} is damaged: its checksum is not the one in {CARD}")
-    found = load_network(weights, network)
+    loaded = load_network(weights, network)
     shape = tuple(card["input"]["shape"])
     try:
-        fits = _shape_of(found, shape) == shape and len(card["classes"]) == _classes_of(found, shape)
+        fits = _shape_of(loaded, shape) == shape and len(card["classes"]) == _classes_of(loaded, shape)
     except InputError:
         fits = False
     if not fits:
         raise StorageError(f"{folder / CARD} does not describe the network in {WEIGHTS}: one of them was exchanged")
-    return found, card
+    return loaded, card
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -220,16 +220,16 @@ def read_card(folder: Path) -> dict[str, Any]:
         content = path.read_bytes()
     try:
         card: dict[str, Any] = json.loads(content)
-        found = card["card_version"]
-        if found > CARD_VERSION:
-            raise StorageError(f"{path} is of version {found}, newer than this program's: update it")
+        version = card["card_version"]
+        if version > CARD_VERSION:
+            raise StorageError(f"{path} is of version {version}, newer than this program's: update it")
         texts = [card["files"][WEIGHTS]["sha256"], *card["classes"]]
         normalisation = card["input"]["normalisation"]
         numbers = [*card["input"]["shape"], card["accuracy"]["value"]]
         scaler = _scaler_of(normalisation)
         if not (
-            type(found) is int
-            and found >= 1
+            type(version) is int
+            and version >= 1
             and all(isinstance(text, str) for text in texts)
             and all(isinstance(number, int | float) for number in numbers)
             and (scaler is None or scaler.fits(tuple(card["input"]["shape"])))
@@ -254,10 +254,10 @@ def check_export(folder: Path, data: Dataset, built: nn.Module) -> None:
     """
     described = read_card(folder)["network"]
     network, card = load_export(folder, built) if "class" in described else load_export(folder)
-    found = evaluate(network, data.test, encode=_encode(network)).accuracy
-    if found != card["accuracy"]["value"]:
+    accuracy = evaluate(network, data.test, encode=_encode(network)).accuracy
+    if accuracy != card["accuracy"]["value"]:
         raise StorageError(
-            f"the export in {folder} was read back with accuracy {found:.4f} instead of "
+            f"the export in {folder} was read back with accuracy {accuracy:.4f} instead of "
             f"{card['accuracy']['value']:.4f}: it is not offered"
         )
 

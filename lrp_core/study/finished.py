@@ -13,11 +13,12 @@ from torch import nn
 from ..data import Dataset
 from ..errors import InputError
 from ..ranking import Ranking
-from .describe import Study, Trial, plan, preset, trial_at
+from .describe import Study, plan, preset, trial_at
 from .ledger import Ledger
 from .results import MARGIN, Recommendation, curve, recommend
 from .run import run_study, trial_network
 from .stages import base_network, ranking_of
+from .trials import Trial
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,11 @@ class StudyResult:
         """
         trials, n_inputs = self.trials, self.study.data().n_inputs
         methods = self.study.methods if method is None else (self._known(method),)
-        found = [recommend(trials, n_inputs, name, mode=mode, margin=margin) for name in methods]
-        with_row = [one for one in found if one is not None and one.row is not None]
+        recommendations = [recommend(trials, n_inputs, name, mode=mode, margin=margin) for name in methods]
+        with_row = [one for one in recommendations if one is not None and one.row is not None]
         if with_row:
             return min(with_row, key=lambda one: (int(one.row["keep"]), -float(one.row["accuracy"])))  # type: ignore[index]
-        return next((one for one in found if one is not None), None)
+        return next((one for one in recommendations if one is not None), None)
 
     def ranking(self, seed: int | None = None, *, method: str | None = None, keep: int | None = None) -> Ranking:
         """The ranking by the network of a seed (None: the first); `method` None is the study's first."""

@@ -68,13 +68,13 @@ class Ledger:
         with storage_errors("write to the cache folder", self.folder):
             self._locks.mkdir(parents=True, exist_ok=True)
         with self._connect() as database:
-            found = _version(database)
-            if found > VERSION:
+            version = _version(database)
+            if version > VERSION:
                 raise StorageError(
-                    f"{self.path} was written by a newer version (tables {found}, this one knows {VERSION}): update, "
+                    f"{self.path} was written by a newer version (tables {version}, this one knows {VERSION}): update, "
                     "or set LRP_CACHE to another folder"
                 )
-            if found < VERSION:
+            if version < VERSION:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("BEGIN IMMEDIATE")
                 for statements in _MIGRATIONS[_version(database) :]:  # another process may have been faster
@@ -140,8 +140,8 @@ class Ledger:
 
     def trials(self, keys: Sequence[str]) -> pd.DataFrame:
         """Trials as a table, one row for each of `keys` that is there, in that order: its spec and its result."""
-        found = self._select("key, spec, result", keys)
-        rows = {key: json.loads(spec) | json.loads(result) for key, spec, result in found}
+        records = self._select("key, spec, result", keys)
+        rows = {key: json.loads(spec) | json.loads(result) for key, spec, result in records}
         return pd.DataFrame([{"key": key, **rows[key]} for key in keys if key in rows])
 
     def _select(self, columns: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -156,8 +156,8 @@ class Ledger:
     def announce(self, run: str, kind: str, name: str, spec: dict[str, Any], total: int) -> bool:
         """Enter a run that a process is about to be started for; False if one is active already."""
         with self._change() as database:
-            found = self._runs(database, "id = ?", run)
-            if found and found[0].is_active:
+            runs = self._runs(database, "id = ?", run)
+            if runs and runs[0].is_active:
                 return False
             _enter(database, run, kind, name, spec, "starting", total)
             return True
@@ -229,19 +229,19 @@ class Ledger:
     def run(self, run: str) -> Run | None:
         """One run, or None if there was none."""
         with self._connect() as database:
-            found = self._runs(database, "id = ?", run)
-        return found[0] if found else None
+            runs = self._runs(database, "id = ?", run)
+        return runs[0] if runs else None
 
     def forget(self, run: str) -> None:
         """Take a run out of the list; its trials stay. Raises `StorageError` if it is active."""
         with self._change() as database:
-            found = self._runs(database, "id = ?", run)
-            if found and found[0].is_active:
-                raise StorageError(f"{found[0].name!r} is running: cancel it before you delete it")
+            runs = self._runs(database, "id = ?", run)
+            if runs and runs[0].is_active:
+                raise StorageError(f"{runs[0].name!r} is running: cancel it before you delete it")
             database.execute("DELETE FROM runs WHERE id = ?", (run,))
 
     def _runs(self, database: sqlite3.Connection, where: str, value: str) -> list[Run]:
-        found = []
+        runs = []
         for row in database.execute(f"SELECT {_COLUMNS} FROM runs WHERE {where}", (value,)).fetchall():
             values = dict(zip(_COLUMNS.split(", "), row, strict=True))
             run = Run(**values | {"spec": json.loads(values["spec"])})
@@ -250,8 +250,8 @@ class Ledger:
                 database, run.id
             ):
                 run = replace(run, state="interrupted")
-            found.append(run)
-        return found
+            runs.append(run)
+        return runs
 
     def _is_held(self, database: sqlite3.Connection, run: str) -> bool:
         names = database.execute("SELECT name FROM holders WHERE run = ?", (run,)).fetchall()

@@ -134,13 +134,13 @@ class Recommendation:
         row, margin = self.row, f"{100 * self.margin:g} points"
         if row is None:
             least = self.least
-            found = _points(least["difference"])
+            difference = _points(least["difference"])
             if self.is_certain:
-                found += f", 95 % interval {_range(least)}"
+                difference += f", 95 % interval {_range(least)}"
             wide = self.is_certain and least["difference"] >= -self.margin
             return (
                 f"No measured share of the inputs can go within {margin} of accuracy: already at "
-                f"{least['removed']:.0%} removed the difference to the full network is {found}."
+                f"{least['removed']:.0%} removed the difference to the full network is {difference}."
                 + (" More seeds would narrow the interval." if wide else "")
             )
         enough = f"{int(row['keep']):,} of {self.n_inputs:,} are enough"
@@ -155,7 +155,7 @@ class Recommendation:
         difference = f"the accuracy differs from the full network's by {_points(row['difference'])}"
         if not self.is_certain:
             return (
-                f"{difference}, no more than {margin} lost. That is one seed's word: without a second one "
+                f"{difference}, no more than {margin} lost. That is the result of one seed: without a second one "
                 "there is no interval, and chance is not ruled out."
             )
         return (
@@ -233,11 +233,15 @@ def headline_from(
     validation: pd.DataFrame, final: pd.DataFrame, n_inputs: int, method: str, margin: float = MARGIN
 ) -> Headline | None:
     """`headline` from the validation and the test `curve` of the trials."""
-    found = recommend_from(validation, n_inputs, method, margin=margin)
-    if found is None or found.row is None:
+    recommendation = recommend_from(validation, n_inputs, method, margin=margin)
+    if recommendation is None or recommendation.row is None:
         return None
-    chosen = (final["method"] == method) & (final["mode"] == found.mode) & (final["keep"] == found.row["keep"])
-    return Headline(found, final[chosen].iloc[0], final[final["method"] == "none"].iloc[0])
+    chosen = (
+        (final["method"] == method)
+        & (final["mode"] == recommendation.mode)
+        & (final["keep"] == recommendation.row["keep"])
+    )
+    return Headline(recommendation, final[chosen].iloc[0], final[final["method"] == "none"].iloc[0])
 
 
 def against_baseline(

@@ -22,9 +22,10 @@ from ..errors import StorageError
 from ..evaluation import measure_cost, pack
 from ..pruning import build_pruned, load_network, prune_inputs, save_network
 from ..training import evaluate, fit, one_thread
-from .describe import Base, RankingSpec, Study, Trial, key_of, plan
+from .describe import Study, plan
 from .ledger import Ledger
 from .stages import base_data, base_network, prepare_base, prepare_ranking, ranking_of, training_split, trim_cache
+from .trials import Base, RankingSpec, Trial, key_of
 from .workers import check_backend, claimed, open_pool
 
 log = logging.getLogger(__name__)
@@ -61,8 +62,8 @@ def _steps(
 ) -> Generator[tuple[int, int, Trial], None, None]:
     """What `run_study` yields, after everything was checked."""
     with ledger.running(study.key, "study", name, study.values(), len(trials), share=True) as holder:
-        seen = ledger.recorded(list(trials))
-        left = {key: trial for key, trial in trials.items() if key not in seen}
+        recorded = ledger.recorded(list(trials))
+        left = {key: trial for key, trial in trials.items() if key not in recorded}
         done = len(trials) - len(left)
         ledger.report(study.key, "trials", done)
         if not left:
@@ -74,17 +75,17 @@ def _steps(
                 total = len(needed)
                 ledger.report(study.key, f"{stage} (0 of {total})", done)
                 with closing(claimed(pool.prepare, prepare, needed, ledger, str(holder))) as steps:
-                    for found in steps:
-                        if found is None:
+                    for prepared in steps:
+                        if prepared is None:
                             ledger.check_cancelled(study.key)
                             continue
-                        ledger.release(found[0], str(holder))
-                        del needed[found[0]]
+                        ledger.release(prepared[0], str(holder))
+                        del needed[prepared[0]]
                         ledger.report(study.key, f"{stage} ({total - len(needed)} of {total})", done)
             with closing(claimed(pool.run, run_trial, left, ledger, str(holder))) as steps:
-                for found in steps:
-                    if found is not None:
-                        key, (result, network) = found
+                for trained in steps:
+                    if trained is not None:
+                        key, (result, network) = trained
                         save_network(network, weights_path(ledger, trials[key]))
                         ledger.record_trial(key, trials[key].row(), result)
                     for key in sorted(ledger.recorded(list(left)), key=list(left).index):
@@ -109,11 +110,11 @@ def _preparations(trials: Collection[Trial]) -> list[tuple[str, Callable[[Any], 
     while level:
         levels.insert(0, level)
         level = dict.fromkeys(spec.improves for spec in level if spec.improves)
-    seen: set[RankingSpec] = set()
+    prepared: set[RankingSpec] = set()
     for level in levels:
-        needed = {spec: None for spec in level if spec.improves is None or spec.improves in seen}
-        needed = {spec: None for spec in needed if spec not in seen}
-        seen |= set(needed)
+        needed = {spec: None for spec in level if spec.improves is None or spec.improves in prepared}
+        needed = {spec: None for spec in needed if spec not in prepared}
+        prepared |= set(needed)
         improved = {spec.method.strategy for spec in needed if spec.improves}
         stages.append((" and ".join(sorted(improved)) or "ranking", prepare_ranking, needed))
     return [(name, prepare, {_stage_key(one): one for one in needed}) for name, prepare, needed in stages if needed]
@@ -132,14 +133,14 @@ def run_trial(trial: Trial) -> tuple[dict[str, Any], nn.Module]:
     network, encode = make_network(trial)
     row: dict[str, Any] = {}
     for part, split in (("validation", data.validation), ("test", data.test)):
-        found = evaluate(network, split, encode=encode, device="cpu")
+        evaluation = evaluate(network, split, encode=encode, device="cpu")
         row |= {
-            f"{part}_accuracy": found.accuracy,
-            f"{part}_loss": found.loss,
-            f"{part}_confidence": found.confidence,
-            f"{part}_per_class": list(found.per_class),
-            f"{part}_images": found.n,
-            f"{part}_correct": pack(found.correct),
+            f"{part}_accuracy": evaluation.accuracy,
+            f"{part}_loss": evaluation.loss,
+            f"{part}_confidence": evaluation.confidence,
+            f"{part}_per_class": list(evaluation.per_class),
+            f"{part}_images": evaluation.n,
+            f"{part}_correct": pack(evaluation.correct),
         }
     cost = measure_cost(network)
     row |= {

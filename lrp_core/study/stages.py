@@ -19,7 +19,7 @@ from ..models import build_model
 from ..ranking import Ranking, rank
 from ..training import fit, one_thread
 from .cache import memory, stage
-from .describe import Base, RankingSpec, key_of
+from .trials import Base, RankingSpec, key_of
 
 CACHE_LIMIT = 2 * 2**30
 """Bytes that cached stages may take, and as many again for the weights of trials; the oldest go first."""

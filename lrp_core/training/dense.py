@@ -80,6 +80,7 @@ def find_dense_chain(network: nn.Module, n_axes: int) -> list[nn.Linear] | None:
         return None
     try:
         nodes = list(fx.Tracer().trace(network).nodes)
+    # The network's own code runs on stand-ins for tensors, and fails on them in any of these ways: no dense chain.
     except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError, AttributeError, NotImplementedError):
         return None
     modules = dict(network.named_modules(remove_duplicate=False))

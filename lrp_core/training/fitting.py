@@ -229,8 +229,8 @@ def evaluate(
     >>> import lrp_core as lc
     >>> split = lc.Split(torch.rand(60, 20), torch.arange(60) % 3)
     >>> net = lc.build_model("softmax", shape=(20,), n_classes=3)
-    >>> found = lc.evaluate(net, split, device="cpu")
-    >>> found.n, 0 <= found.accuracy <= 1
+    >>> evaluation = lc.evaluate(net, split, device="cpu")
+    >>> evaluation.n, 0 <= evaluation.accuracy <= 1
     (60, True)
     """
     _check_not_empty(split)

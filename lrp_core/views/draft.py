@@ -201,7 +201,7 @@ def measured_timings(ledger: Ledger) -> pd.DataFrame:
 def _timings(folder: Path, runs: tuple[tuple[str, str], ...]) -> pd.DataFrame:
     ledger = Ledger(folder)
     columns = [*ALIKE, "mode", "seconds"]
-    found = []
+    timings = []
     for run in ledger.runs("study"):
         try:
             study = Study.from_values(run.spec)
@@ -210,5 +210,5 @@ def _timings(folder: Path, runs: tuple[tuple[str, str], ...]) -> pd.DataFrame:
             continue  # of another version, or its data are gone
         table = ledger.trials([trial.key for trial in trials if trial.ranking is not None])
         own = {name: getattr(study, name) for name in ALIKE}
-        found += [own | {name: row[name] for name in ("mode", "seconds")} for row in table.to_dict("records")]
-    return pd.DataFrame(found, columns=columns).astype(dict.fromkeys(ALIKE, object))
+        timings += [own | {name: row[name] for name in ("mode", "seconds")} for row in table.to_dict("records")]
+    return pd.DataFrame(timings, columns=columns).astype(dict.fromkeys(ALIKE, object))

@@ -50,8 +50,8 @@ class Images(Part):
         labels = self.data.test.labels
         if label is None:
             return list(range(len(labels)))
-        found: list[int] = (labels == label).nonzero().flatten().tolist()
-        return found
+        positions: list[int] = (labels == label).nonzero().flatten().tolist()
+        return positions
 
     def explain(
         self, *, seed: int, index: int, composite: str, start: str = "logit", target: int | None = None
@@ -61,20 +61,20 @@ class Images(Part):
         if not 0 <= index < len(test):
             raise InputError(f"there is no test image {index}: choose between 0 and {len(test) - 1}")
         part = test.take(torch.tensor([index]))
-        found = _explainer(self, seed, composite).explain(part.images, target, start)
+        explanation = _explainer(self, seed, composite).explain(part.images, target, start)
         columns = ("layer", "rule", "arrived", "left", "bias", "epsilon", "box")
         rows = [[getattr(b, name) for name in columns[:2]] + [float(getattr(b, name)) for name in columns[2:]]
-                for b in found.balance]  # fmt: skip
+                for b in explanation.balance]  # fmt: skip
         balance = pd.DataFrame(rows, columns=list(columns))
         balance["absorbed"] = balance["arrived"] - balance["left"]
         return ImageExplanation(
             image=part.images[0].sum(0).numpy(),
             label=int(part.labels[0]),
-            target=int(found.target[0]),
-            probabilities=found.logits[0].softmax(0).numpy(),
-            logits=found.logits[0].numpy(),
-            relevance=found.relevance[0].sum(0).numpy(),
-            layers={name: r[0].numpy() for name, r in found.layers.items()},
+            target=int(explanation.target[0]),
+            probabilities=explanation.logits[0].softmax(0).numpy(),
+            logits=explanation.logits[0].numpy(),
+            relevance=explanation.relevance[0].sum(0).numpy(),
+            layers={name: r[0].numpy() for name, r in explanation.layers.items()},
             balance=balance,
         )
 

@@ -15,8 +15,8 @@ import pandas as pd
 from ..data import Split
 from ..errors import InputError, StorageError
 from ..ranking import CRITERIA, Method, Ranking, compare, settling
-from ..study.describe import STAGE_VERSION, RankingSpec
 from ..study.stages import base_network, is_cached, ranking_of, training_split
+from ..study.trials import STAGE_VERSION, RankingSpec
 from .part import Part, Report, kept_on_disk, tell_nobody
 
 MAX_FILE_BYTES = 16 * 2**20
@@ -131,13 +131,13 @@ def agreement(a: Ranking, b: Ranking) -> Agreement:
         )
     n = a.n_inputs
     keeps = sorted({max(1, round(n * (100 - percent) / 100)) for percent in range(100)})
-    found = compare(a, b, keeps)
+    comparison = compare(a, b, keeps)
     overlap = pd.DataFrame(
         {"keep": keep, "removed": 1 - keep / n, "overlap": share, "by_chance": keep / n}
-        for keep, share in sorted(found.overlap.items(), reverse=True)
+        for keep, share in sorted(comparison.overlap.items(), reverse=True)
     )
     places = [picture_of_ranking(ranking).place for ranking in (a, b)]
-    return Agreement(found.spearman, found.kendall, overlap, places[1] - places[0])
+    return Agreement(comparison.spearman, comparison.kendall, overlap, places[1] - places[0])
 
 
 def kept_by(a: Ranking, b: Ranking, keep: int) -> np.ndarray:
@@ -175,22 +175,22 @@ class Settled:
         """Whether the study's sample suffices, in plain words."""
         spearman, overlap = self.value("spearman", self.judged), self.value("overlap", self.judged, keep)
         sample = f"{self.judged:,} images each, none in common,"
-        said = (
+        agreement = (
             f"Two rankings by {sample} agree to {spearman:.3f} (Spearman), and of the {keep:,} inputs that each keeps, "
             f"{overlap:.0%} are the same."
         )
-        more = "" if self.judged >= self.used else f" The study ranks by more, {self.used:,}: its order is surer still."
+        more = "" if self.judged >= self.used else f" The study ranks by more, {self.used:,}: its order is even surer."
         needed = f"(at least {ENOUGH['spearman']:g} and {ENOUGH['overlap']:.0%})"
         if self.suffices(self.judged, keep):
-            return f"The sample suffices {needed}. {said}{more}"
+            return f"The sample suffices {needed}. {agreement}{more}"
         larger = sorted(n for n in set(self.table["images"]) if n > self.judged and self.suffices(n, keep))
         if larger:
             advice = f" With {larger[0]:,} images it would."
         elif self.judged < self.used:
-            advice = " Whether all of them suffice cannot be told from halves."
+            advice = " Halves cannot show whether all of them suffice."
         else:
             advice = " Rank by more images, if there are any, or trust the order less."
-        return f"The sample does not suffice {needed}. {said}{more}{advice}"
+        return f"The sample does not suffice {needed}. {agreement}{more}{advice}"
 
 
 @dataclass(frozen=True)
@@ -299,7 +299,7 @@ def _measure_settling(
     split = training_split(spec.base)
     sample = split if pool >= len(split) else split.sample(pool, seed=spec.base.seed)
     total = 2 * max(sizes)
-    found = settling(
+    table = settling(
         base_network(spec.base),
         sample,
         criterion=criterion,
@@ -310,4 +310,4 @@ def _measure_settling(
         seed=seed,
         on_batch=lambda done: report(done / total, f"{done:,} of {total:,} images"),
     )
-    return found[found["measure"] != "kendall"].reset_index(drop=True)
+    return table[table["measure"] != "kendall"].reset_index(drop=True)

@@ -42,12 +42,12 @@ _KEPT_ATTRIBUTIONS = 4
 class Picture:
     """An image to look at: `pixels` [channels, height, width] in [0, 1], `label` its class or -1 where unknown.
 
-    `said` tells what was done to a file to make it one.
+    `notes` say what was done to a file to make it one.
     """
 
     pixels: np.ndarray
     label: int = -1
-    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ class Removals(Part):
         """Any picture as the networks of the study take it. Raises `InputError` for what is no image, or too large."""
         channels, height, width = self.data.shape
         fitted = fit_image(content, name, height, width)
-        return Picture(np.tile(fitted.pixels.astype(np.float32), (channels, 1, 1)), said=fitted.said)
+        return Picture(np.tile(fitted.pixels.astype(np.float32), (channels, 1, 1)), notes=fitted.notes)
 
     def wrong_indices(self, seed: int, label: int | None = None) -> list[int]:
         """Positions of the test images that the network of a seed gets wrong, all of them or those of one class."""
@@ -122,15 +122,15 @@ class Removals(Part):
         data, statistics = self.data, _statistics(self.data)
         images, scores = torch.tensor(picture.pixels)[None], torch.tensor(relevance)[None]
         made = make_removed(images, scores, removal, share, statistics=statistics)
-        found = remove_features(
+        outcome = remove_features(
             self.network(seed), images, torch.tensor([picture.label]), scores, removal, share, statistics=statistics
         )
         return RemovedPicture(
             images=made.images[:, 0].sum(1).numpy(),
             removed=made.removed[:, 0].any(1).numpy(),
-            table=found.per_image(),
-            candidates=int(found.candidates[0]),
-            finding=found.describe(0, data.classes),
+            table=outcome.per_image(),
+            candidates=int(outcome.candidates[0]),
+            finding=outcome.describe(0, data.classes),
         )
 
     def measure(
@@ -138,8 +138,8 @@ class Removals(Part):
     ) -> MeasuredRemoval:
         """What a share of the inputs is worth on the whole test set, from the cache if it was measured before."""
         measure, key = kept_on_disk(_measure_removal), self.ranked(seed).key
-        found: MeasuredRemoval = measure(key, criterion, start, asdict(removal), share, self, seed, report)
-        return found
+        measured: MeasuredRemoval = measure(key, criterion, start, asdict(removal), share, self, seed, report)
+        return measured
 
     def is_measured(self, seed: int, criterion: str, start: str, removal: Removal, share: float) -> bool:
         """Whether `measure` has its answer in the cache."""
@@ -160,14 +160,14 @@ class Removals(Part):
         if not criteria:
             raise InputError("a curve needs at least one criterion")
         measure, key = kept_on_disk(_measure_curve), self.ranked(seed).key
-        found = []
+        pairs = []
         for place, criterion in enumerate(criteria):
 
             def tell(done: float, doing: str, place: int = place, criterion: str = criterion) -> None:
                 report((place + done) / len(criteria), f"{doing}, {criterion}")
 
-            found.append(measure(key, criterion, start, asdict(removal), n_steps, n_images, self, seed, tell))
-        points, areas = (pd.concat(tables, ignore_index=True) for tables in zip(*found, strict=True))
+            pairs.append(measure(key, criterion, start, asdict(removal), n_steps, n_images, self, seed, tell))
+        points, areas = (pd.concat(tables, ignore_index=True) for tables in zip(*pairs, strict=True))
         return MeasuredCurves(points, areas.sort_values("area_between", ascending=False, ignore_index=True))
 
     def curves_are_measured(
@@ -211,7 +211,7 @@ def _measure_removal(
     report: Report,
 ) -> MeasuredRemoval:  # fmt: skip
     data, n = part.data, len(part.data.test)
-    found = remove_features(
+    outcome = remove_features(
         part.network(seed),
         data.test.images,
         data.test.labels,
@@ -221,7 +221,7 @@ def _measure_removal(
         statistics=_statistics(data),
         on_batch=lambda done: report(0.5 + done / n / 2, "removal"),
     )
-    return MeasuredRemoval(found.table(data.classes), found.finding())
+    return MeasuredRemoval(outcome.table(data.classes), outcome.finding())
 
 
 def _measure_curve(
@@ -272,13 +272,13 @@ def _kept_attribution(
     """The relevance of the test images, which many shares, scopes and fills go by."""
     key = (part.ranked(seed).key, criterion, start, n_images)
     with _keeping:
-        found = _kept.get(key)
-    if found is None:
+        relevance = _kept.get(key)
+    if relevance is None:
         images = part.sample(n_images).images
-        found = part.attribute(images, seed, criterion, start, lambda done: report(done / len(images)))
+        relevance = part.attribute(images, seed, criterion, start, lambda done: report(done / len(images)))
     with _keeping:
-        _kept[key] = found
+        _kept[key] = relevance
         _kept.move_to_end(key)
         while len(_kept) > _KEPT_ATTRIBUTIONS:
             _kept.popitem(last=False)
-    return found
+    return relevance

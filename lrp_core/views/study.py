@@ -157,7 +157,7 @@ class OpenedStudy(Part):
     def threshold(self, *, method: str, mode: str, keep: int, seed: int) -> Threshold:
         """The cost and the expected accuracy at any keep, of the mask of one seed.
 
-        Raises `InputError` for a network of one's own that is not known here.
+        Raises `InputError` for a network of your own that is not known here.
         """
         cost, full_cost = _costs(self.rankings, method, mode, keep, seed)
         table, n_inputs = self.curve(), self.n_inputs

@@ -51,7 +51,7 @@ def perturbation(
     names = list(dict.fromkeys(points["criterion"]))
     for name in sorted(names, key=lambda n: n != chosen):
         color = color_of(name, chosen, names)
-        for order, (said, dash) in ORDERS.items():
+        for order, (direction, dash) in ORDERS.items():
             rows = points[(points["criterion"] == name) & (points["order"] == order)]
             x = 100 * rows["share"]
             if name == chosen:
@@ -78,7 +78,7 @@ def perturbation(
                     mode="lines",
                     line={"color": color, "width": 6 if name == chosen else 2, "dash": dash},
                     customdata=100 * rows[[f"{column}_low", f"{column}_high"]].clip(0, 1).to_numpy(),
-                    hovertemplate=f"{name}, {said}: %{{y:.1f}} % (95 %: %{{customdata[0]:.1f}} to "
+                    hovertemplate=f"{name}, {direction}: %{{y:.1f}} % (95 %: %{{customdata[0]:.1f}} to "
                     "%{customdata[1]:.1f})<extra></extra>",
                 )
             )

@@ -86,8 +86,8 @@ _sheet = st.components.v2.component("drawing_sheet", html=_HTML, css=_CSS, js=_J
 
 def sheet(key: str) -> bytes | None:
     """Draw the sheet; the PNG of what is on it, or None for an empty one."""
-    found = _sheet(key=key, on_png_change=lambda: None)
-    return decoded(getattr(found, "png", None))
+    component = _sheet(key=key, on_png_change=lambda: None)
+    return decoded(getattr(component, "png", None))
 
 
 def decoded(url: Any) -> bytes | None:

@@ -68,7 +68,7 @@ def _paint(title: str, subtitle: str) -> tuple[Ledger, list[Run], list[Run]]:
         ledger = Ledger()
         known = ledger.runs("study")
         if not data.is_warm():
-            with st.spinner("Loading the numerics: a few seconds, once after the server starts", show_time=True):
+            with st.spinner("Loading the libraries: a few seconds, once after the server starts", show_time=True):
                 if not known:
                     _start_quick_study(ledger)
                 data.warm_up()
@@ -115,7 +115,9 @@ def refusals() -> Iterator[None]:
 
 def not_yet(seed: int) -> None:
     """Say that what a page shows needs a network that is not there."""
-    st.info(f"The network of seed {seed} is not trained yet: this fills when it is.", icon=":material/hourglass_top:")
+    st.info(
+        f"The network of seed {seed} is not trained yet: this fills in when it is.", icon=":material/hourglass_top:"
+    )
 
 
 def has_ranking(opened: OpenedStudy, run: Run, method: str, keep: int, seed: int) -> bool:
@@ -136,7 +138,7 @@ def has_ranking(opened: OpenedStudy, run: Run, method: str, keep: int, seed: int
             st.session_state["rank-again"] = key
             st.rerun()
     else:
-        text = "this fills when it is" if run.is_active else "resume the study to have it ranked"
+        text = "this fills in when it is" if run.is_active else "resume the study to have it ranked"
         st.info(f"The pixels are not ranked by {method}, seed {own}, yet: {text}.", icon=":material/hourglass_top:")
     return False
 

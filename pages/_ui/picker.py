@@ -26,15 +26,15 @@ def pick_test_image(opened: OpenedStudy, wrong_for: int | None = None) -> int:
 
     def step(by: int) -> None:
         """Go to another of the images; `by` 0 draws one at random."""
-        found, here = choices(), st.session_state["image"]
-        if not found:
+        images, here = choices(), st.session_state["image"]
+        if not images:
             return
         if by == 0:
-            st.session_state["image"] = random.choice(found)  # any will do: nothing is computed from the draw
+            st.session_state["image"] = random.choice(images)  # any will do: nothing is computed from the draw
         elif by > 0:
-            st.session_state["image"] = next((i for i in found if i > here), found[0])
+            st.session_state["image"] = next((i for i in images if i > here), images[0])
         else:
-            st.session_state["image"] = next((i for i in reversed(found) if i < here), found[-1])
+            st.session_state["image"] = next((i for i in reversed(images) if i < here), images[-1])
 
     def settle() -> None:
         """Go to the next image that the choice of class allows, unless this one is."""

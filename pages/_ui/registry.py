@@ -19,7 +19,7 @@ ENTRIES = {
     "Feature removal": ("backspace", "Take the least and the most relevant pixels of an image away: does it matter?"),
     "Pruning": ("content_cut", "Move the threshold and see which pixels go, and what accuracy that leaves."),
     "Savings": ("savings", "What the smaller network costs, layer by layer, beside the full one."),
-    "Export": ("download", "Take the smaller network away, with a card that says what it is."),
+    "Export": ("download", "Take the smaller network with you, with a card that says what it is."),
 }
 
 

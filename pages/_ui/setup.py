@@ -135,7 +135,7 @@ def _advanced(offers: Offers) -> None:
         )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for name, label, text in (
-            ("n_train", "Training images", "A stratified sample of so many; empty: all."),
+            ("n_train", "Training images", "A stratified sample of this size; empty: all."),
             ("rank_images", "Images for relevance", "Of the training images; empty: all, for elimination its own "
              "number in each step. The page Ranking tells whether they suffice."),
             ("epochs", "Epochs", "Passes over the images on all inputs and from scratch; empty: the network's recipe."),
@@ -189,7 +189,7 @@ def _start(known: list[Run], ledger: Ledger) -> None:
         return
     st.markdown(f"**{_name(study)}:** {_outlook(study, ledger)}")
     if len(study.seeds) == 1:
-        st.caption("One seed: there will be no intervals, for one network does not show how far results scatter.")
+        st.caption("One seed: there will be no intervals, because one network does not show how far results scatter.")
     if failed:
         st.error(f"It could not be started: {failed}.", icon=":material/error:")
     if _can_be_opened(study, known, ledger):
@@ -219,8 +219,8 @@ def _can_be_opened(study: Study, known: list[Run], ledger: Ledger) -> bool:
     run = next((run for run in known if run.id == study.key), None)
     if run is None or run.is_active:
         return run is not None
-    found = views.outlook(study, ledger, views.measured_timings(ledger))
-    return run.state == "done" and found.there == found.total
+    outlook = views.outlook(study, ledger, views.measured_timings(ledger))
+    return run.state == "done" and outlook.there == outlook.total
 
 
 def _name(study: Study) -> str:
@@ -236,18 +236,18 @@ def _in_terms_of_the_form(error: LrpError) -> str:
 
 def _outlook(study: Study, ledger: Ledger) -> str:
     """What running a study would take, in words."""
-    found = views.outlook(study, ledger, views.measured_timings(ledger))
-    text = f"{found.total} networks. "
-    if found.there == found.total:
+    outlook = views.outlook(study, ledger, views.measured_timings(ledger))
+    text = f"{outlook.total} networks. "
+    if outlook.there == outlook.total:
         return text + "All of them are there already."
-    if found.there:
-        text += f"{found.there} of them are there already. "
-    if found.seconds is None:
-        return text + "No network of this architecture was timed yet, so how long it takes cannot be said."
-    trained = "trained alike" if found.is_alike else "of this architecture, trained with other settings"
+    if outlook.there:
+        text += f"{outlook.there} of them are there already. "
+    if outlook.seconds is None:
+        return text + "No network of this architecture was timed yet, so there is no estimate of how long it takes."
+    trained = "trained alike" if outlook.is_alike else "of this architecture, trained with other settings"
     text += (
-        f"Training {'the rest' if found.there else 'them'} takes roughly **{duration(found.seconds)}** on "
-        f"{found.cores} cores, going by {found.timed} networks {trained}."
+        f"Training {'the rest' if outlook.there else 'them'} takes roughly **{duration(outlook.seconds)}** on "
+        f"{outlook.cores} cores, going by {outlook.timed} networks {trained}."
     )
     if slow := [name for name in study.strategies if name in ("elimination", "exchange", "stability")]:
         text += f" Ranking by {' and '.join(slow)} comes on top."

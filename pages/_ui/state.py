@@ -149,8 +149,8 @@ def _settle(key: str, default: Any, read: Callable[[str], Any], *, url_wins: boo
     linked = st.query_params.get(key)
     has_moved = url_wins and linked != _written().get(key)
     if key not in st.session_state or has_moved:
-        found = None if linked is None else read(linked)
-        st.session_state[key] = default if found is None else found
+        parsed = None if linked is None else read(linked)
+        st.session_state[key] = default if parsed is None else parsed
     elif read(str(st.session_state[key])) is None:
         st.session_state[key] = default
 

@@ -91,8 +91,8 @@ def delete(run: Run, known: list[Run], ledger: Ledger) -> None:
     with st.popover("Delete", icon=":material/delete:", disabled=run.is_active,
                     help="It is running: cancel it first." if run.is_active else None):  # fmt: skip
         st.markdown(
-            f"Take **{run.name}** out of the list? Its finished networks stay in the ledger, for other studies may "
-            "share them: set it up again, and they are there at once."
+            f"Take **{run.name}** out of the list? Its finished networks stay in the ledger, because other "
+            "studies may share them: set it up again, and they are there at once."
             + (" It is the only study: the quick one takes its place." if len(known) == 1 else "")
         )
         st.button("Delete it", type="primary", icon=":material/delete:", key="delete", on_click=forget)

@@ -124,7 +124,7 @@ def balance(table: pd.DataFrame) -> None:
             "box": st.column_config.NumberColumn(
                 "for the box",
                 **number,
-                help="Of what was handed on, the part that z-box gave to pixels for where the box ends",
+                help="Of what was handed on, the part that z-box gave to pixels for the ends of the box",
             ),
         },
         key="balance",

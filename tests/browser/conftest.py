@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Error, sync_playwright
+from playwright.sync_api import Error, expect, sync_playwright
 
+from tests.support import PATIENCE
 from tools.ensure_browser import on_path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +29,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+expect.set_options(timeout=120_000)
 
 # Streamlit's client asks below a page's own path first, and falls back to the root.
 KNOWN_ERRORS = re.compile(r"status of 404")
@@ -69,11 +72,12 @@ def serve(cache: Path) -> Iterator[Server]:
         yield Server(url, cache, log)
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=PATIENCE)
 
 
 def _wait_until_healthy(url: str, process: subprocess.Popen, log: Path) -> None:
-    for _ in range(300):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
         if process.poll() is not None:
             break
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/_stcore/health", timeout=2):
@@ -113,7 +117,7 @@ def open_page(browser, server):
         page = browser.new_page(
             viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", accept_downloads=True
         )
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(120_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on(
             "console",

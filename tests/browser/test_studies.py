@@ -53,7 +53,7 @@ def set_up(page, name: str, *, shares: str, images: int, seeds: int) -> None:
 
 def started(page, name: str) -> None:
     page.get_by_role("button", name="Start", exact=True).click()
-    page.get_by_text(f"Study “{name}”", exact=True).wait_for(timeout=60_000)
+    page.get_by_text(f"Study “{name}”", exact=True).wait_for(timeout=120_000)
 
 
 def wait_until_idle(page) -> None:
@@ -70,7 +70,7 @@ def test_a_study_is_set_up_started_watched_and_opened(open_page, server):
     set_up(page, "tiny", shares="50 80", images=300, seeds=2)
     page.get_by_text("14 networks.").wait_for()
     started(page, "tiny")
-    page.get_by_text(re.compile("Complete · 14 networks")).wait_for(timeout=90_000)
+    page.get_by_text(re.compile("Complete · 14 networks")).wait_for(timeout=120_000)
     assert state_of(server, "tiny") == "done"
     go(page, "Pruning")
     page.get_by_test_id("stMetricValue").first.wait_for()
@@ -88,15 +88,15 @@ def test_a_study_is_cancelled_resumed_and_deleted(open_page, server):
     set_up(page, "long", shares=" ".join(str(share) for share in range(5, 95, 5)), images=10_000, seeds=3)
     started(page, "long")
     panel = page.locator("[class*=st-key-run-]").filter(has_text="Study “long”")
-    panel.get_by_text("of 165").wait_for(timeout=60_000)
+    panel.get_by_text("of 165").wait_for(timeout=120_000)
     panel.get_by_role("button", name="Cancel").click()
-    page.get_by_text("was cancelled").wait_for(timeout=60_000)
+    page.get_by_text("was cancelled").wait_for(timeout=120_000)
     assert state_of(server, "long") == "cancelled"
     page.get_by_role("button", name="Resume").click()
-    panel.get_by_role("button", name="Cancel").wait_for(timeout=60_000)
+    panel.get_by_role("button", name="Cancel").wait_for(timeout=120_000)
     expect(page.get_by_text("was cancelled")).to_have_count(0)
     panel.get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="Resume").wait_for(timeout=60_000)
+    page.get_by_role("button", name="Resume").wait_for(timeout=120_000)
     settle(page, "Study")
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("button", name="Delete it").click()

@@ -249,7 +249,7 @@ def test_one_row_for_every_image():
     [
         (0.9, 0.1, "The most relevant inputs matter more to the network than the least relevant ones: +80.0 points"),
         (0.1, 0.9, "The least relevant inputs matter more to the network than the most relevant ones: -80.0 points"),
-        (0.5, 0.5, "can be told from chance: +0.0 points"),
+        (0.5, 0.5, "can be told apart from chance: +0.0 points"),
     ],
 )
 def test_the_finding_in_words(kept, lost, words):

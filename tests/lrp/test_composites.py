@@ -1,4 +1,4 @@
-"""Composites: which rule which layer gets, in which order, and one's own rules."""
+"""Composites: which rule which layer gets, in which order, and your own rules."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ class TestAssignments:
 
 @dataclass(frozen=True)
 class Absolute(Rule):
-    """A rule of one's own: in proportion to a_j |w_jk|."""
+    """A rule of your own: in proportion to a_j |w_jk|."""
 
     def prepare(self, layer: Affine) -> Sequence[Contributions]:
         return [Weighted(layer.without_bias().map(torch.abs))]

@@ -34,7 +34,7 @@ class Stage:
     def open(self, page: str, **query: str) -> AppTest:
         """Run a page as a visitor would open it."""
         [file] = PAGES.glob(f"*_{page.replace(' ', '_')}.py")
-        app = AppTest.from_file(str(file), default_timeout=60)
+        app = AppTest.from_file(str(file), default_timeout=120)
         for key, value in query.items():
             app.query_params[key] = value
         return app.run()

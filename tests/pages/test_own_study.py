@@ -1,4 +1,4 @@
-"""Everything of one's own goes from numbers to a prediction from outside, and the dashboard shows it by its names."""
+"""Everything of your own goes from numbers to a prediction from outside, and the dashboard shows it by its names."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, replace
 
 import pytest
@@ -12,6 +11,7 @@ from lrp_core.study import Study, results, run_study
 from lrp_core.views.ranking import Rankings
 from lrp_core.views.study import study_trials
 from pages._ui import jobs, state
+from tests.support import rerun_until
 
 from .conftest import SMALL, Stage
 from .test_pages import metrics, stop, texts
@@ -97,13 +97,13 @@ def test_the_measured_points_have_their_paired_difference(small):
 
 def test_one_seed_has_no_intervals_and_says_why(single):
     app = single.open("Pruning", margin="20.0")
-    assert "one seed's word" in app.info[0].value
+    assert "result of one seed" in app.info[0].value
     assert "one seed gives no interval" in texts(app)
     assert "No intervals: the study has one seed." in texts(app)
     [table] = [t for t in app.dataframe if "difference" in t.value]
     assert not {"low", "high", "difference_low", "difference_high"} & set(table.proto.column_order)
     overview = single.open("Overview", margin="20.0")
-    assert "one seed's word" in texts(overview)
+    assert "result of one seed" in texts(overview)
     assert "one network's each" in texts(overview)
 
 
@@ -157,11 +157,7 @@ def test_a_ranking_that_left_the_cache_can_be_had_again(small, monkeypatch):
         assert "is no longer in the cache" in texts(app)
         [again] = [button for button in app.button if button.label == "Rank again"]
         again.click().run()
-        for _ in range(100):
-            if metrics(app):
-                break
-            time.sleep(0.1)
-            app.run()
+        rerun_until(app, lambda: metrics(app), "the ranking")
         assert metrics(app)["Pixels kept"] == "157"
         assert Stage(small.ledger, MANY).opened.rankings.is_ready("w2", 157, 1)
     finally:

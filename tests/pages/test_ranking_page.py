@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +14,7 @@ from lrp_core.study import plan
 from lrp_core.study.stages import base_network
 from lrp_core.views import ranking as views_ranking
 from pages._ui import charts_ranking, jobs
+from tests.support import rerun_until
 
 from .conftest import SMALL, Stage
 from .test_pages import texts
@@ -30,12 +29,7 @@ def no_idling(monkeypatch):
 
 def settled(app):
     """Run the page until nothing is being measured."""
-    for _ in range(300):
-        if not app.get("progress"):
-            return app
-        time.sleep(0.1)
-        app.run()
-    pytest.fail("the measurement did not end")
+    return rerun_until(app, lambda: not app.get("progress"), "the end of what is measured")
 
 
 def with_file(stage, content: bytes, name: str = "mine.safetensors"):
@@ -81,7 +75,7 @@ def test_the_order_as_a_table_is_the_study_s(small):
 
 def test_a_control_has_nothing_to_settle(small):
     app = small.open(PAGE, method="random")
-    assert "nothing that more of them would settle" in texts(app)
+    assert "more images would change nothing" in texts(app)
     assert not app.get("progress")
 
 

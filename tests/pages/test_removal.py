@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import threading
-import time
 from io import BytesIO
 
 import numpy as np
@@ -18,6 +17,7 @@ from lrp_core.data import load_dataset
 from lrp_core.errors import Cancelled
 from lrp_core.evaluation import Removal, removal_criteria
 from pages._ui import charts_removal, drawing, jobs, removal
+from tests.support import rerun_until, wait_until
 
 from .test_pages import texts
 
@@ -31,12 +31,7 @@ def no_idling(monkeypatch):
 
 def settled(app):
     """Run the page until nothing is being measured."""
-    for _ in range(300):
-        if not app.get("progress"):
-            return app
-        time.sleep(0.1)
-        app.run()
-    pytest.fail("the measurements did not end")
+    return rerun_until(app, lambda: not app.get("progress"), "the end of what is measured")
 
 
 def source(app, name: str):
@@ -143,7 +138,7 @@ def test_what_is_no_picture_is_refused_and_the_page_goes_on(small):
     app.file_uploader[0].upload("two.png", b"this is no picture").run()
     assert not app.exception
     assert [error.value for error in app.error] == [
-        "Two.png is no image that can be read, or damaged: give a PNG or JPEG file."
+        "Two.png is damaged, or no image that can be read: give a PNG or JPEG file."
     ]
     settled(app)
     assert "Without the least relevant" in texts(app)
@@ -176,8 +171,7 @@ def test_a_drawing_comes_back():
 
 
 def finished(job: jobs.Job) -> jobs.Job:
-    while not job.is_over:
-        time.sleep(0.01)
+    wait_until(lambda: job.is_over, "the end of the job")
     return job
 
 
@@ -190,8 +184,7 @@ def test_a_job_reports_and_returns():
         return 42
 
     job = jobs.Job("slot", "key", work)
-    while job.part == 0:
-        time.sleep(0.01)
+    wait_until(lambda: job.part, "the first report")
     assert (job.part, job.doing, job.result) == (0.5, "half", None)
     go_on.set()
     assert finished(job).result == 42

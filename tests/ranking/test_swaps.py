@@ -251,6 +251,10 @@ class TestRefusals:
         with pytest.raises(InputError, match=f"{name} of an exchange must be at least 1, not 0"):
             Exchange(**changes)
 
+    def test_rounds_that_cannot_be(self) -> None:
+        with pytest.raises(InputError, match="rounds of an exchange must be at least 0, not -1"):
+            Exchange(rounds=-1)
+
 
 @pytest.mark.slow
 def test_on_mnist_nearest_neighbours_do_better_with_the_exchanged_pixels(mnist: Dataset) -> None:

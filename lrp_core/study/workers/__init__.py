@@ -89,8 +89,8 @@ def claimed(
     while left:
         free = (item for item in list(left.items()) if item[0] in left and ledger.claim(item[0], holder))
         with closing(run(function, free)) as steps:
-            for found in steps:
-                yield found and (found[0][0], found[1])
+            for step in steps:
+                yield step and (step[0][0], step[1])
         if left:
             time.sleep(POLL_SECONDS)
             yield None

@@ -28,7 +28,7 @@ from ...data import Dataset, provide, withdraw
 from ...errors import LrpError, StorageError
 from ...version import __version__
 from ..cache import NotStored, Result, collecting, keep, only_stored
-from ..describe import STAGE_VERSION
+from ..trials import STAGE_VERSION
 from .pool import Item, Pool, Steps
 
 ANSWER_SECONDS = 10
@@ -128,21 +128,21 @@ class Cluster(Pool):
         results: dict[str, Result] = {}
         for item in items:
             try:
-                with only_stored(), collecting() as found:
+                with only_stored(), collecting() as collected:
                     value = function(item[1])
             except NotStored:
                 missing.append(item)
             else:
-                results |= {result.key: result for result in found}
+                results |= {result.key: result for result in collected}
                 yield item, value
         with closing(self.run(partial(_collected, function), missing)) as steps:
             for done in steps:
                 if done is None:
                     yield None
                     continue
-                item, (value, found) = done
-                keep(found)
-                results |= {result.key: result for result in found}
+                item, (value, collected) = done
+                keep(collected)
+                results |= {result.key: result for result in collected}
                 yield item, value
         if results:
             self._send(results=list(results.values()))
@@ -209,17 +209,17 @@ def _on_worker(token: str, function: Callable[[T], Any], value: T) -> Any:
 
 def _collected(function: Callable[[T], Any], value: T) -> tuple[Any, list[Result]]:
     """What a function gives, and the results of all stages that it asked for."""
-    with collecting() as found:
+    with collecting() as collected:
         result = function(value)
-    return result, list({one.key: one for one in found}.values())
+    return result, list({one.key: one for one in collected}.values())
 
 
 def _check_workers(client: Client) -> None:
     try:
-        found = client.run(_describe)
+        descriptions = client.run(_describe)
     except (ImportError, AttributeError) as error:
         raise LrpError(f"a worker has another version of this project ({error}): install the same on all") from error
-    for address, (threads, theirs) in found.items():
+    for address, (threads, theirs) in descriptions.items():
         _check_worker(address, threads, theirs, versions())
 
 

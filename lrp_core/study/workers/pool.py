@@ -62,11 +62,11 @@ class Pool:
             calls = self._calls(function, source, in_flight, numbers, stopped)
             try:
                 with closing(self._results(calls, stopped)) as results:
-                    for found in results:
-                        if found is None:
+                    for finished in results:
+                        if finished is None:
                             yield None
                         else:
-                            number, value = found
+                            number, value = finished
                             losses = 0
                             yield in_flight.pop(number), value
                 return
@@ -74,7 +74,7 @@ class Pool:
                 losses += 1
                 if losses == LOSSES:
                     raise LrpError(
-                        f"worker processes were killed {LOSSES} times in a row, perhaps for want of memory: "
+                        f"worker processes were killed {LOSSES} times in a row, perhaps because memory ran out: "
                         f"go on with fewer jobs than {self.jobs}"
                     ) from error
 
@@ -159,7 +159,7 @@ class Pool:
 
 
 def _follow(coordinator: int) -> None:
-    """Have this process end with its coordinator, also if that is killed: loky's would wait for work for ever."""
+    """Have this process end with its coordinator, also if that is killed: loky's would wait for work forever."""
 
     def watch() -> None:
         while os.getppid() == coordinator:

@@ -1,4 +1,4 @@
-"""Data of one's own: inputs of any shape, bytes or numbers, labels as people have them, kept for every process."""
+"""Data of your own: inputs of any shape, bytes or numbers, labels as people have them, kept for every process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lrp_core.ranking.refinement import refine
 from lrp_core.study import Ledger
 from lrp_core.study.export import predict
 
-from .support import NEED_NETWORK
+from ..support import NEED_NETWORK
 
 SHAPES = st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple)
 
@@ -314,7 +314,7 @@ def test_a_data_set_is_registered_and_loads_by_its_name() -> None:
         assert not set(data.train.indices.tolist()) & set(data.validation.indices.tolist())
         assert data.validation.labels.bincount().tolist() in ([7, 7, 6], [7, 6, 7], [6, 7, 7])
         assert not torch.equal(data.validation.indices, load_dataset("own-sensors", split_seed=1).validation.indices)
-        with pytest.raises(InputError, match="reads itself"):
+        with pytest.raises(InputError, match="read by its own read"):
             load_dataset("own-sensors", root="/tmp")
         register_dataset("own-sensors", SimpleNamespace(read=lambda: (1, 2)))
         with pytest.raises(InputError, match="must give Raw"):

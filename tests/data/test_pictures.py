@@ -18,7 +18,7 @@ from lrp_core.data import Dataset
 from lrp_core.data.pictures import LARGEST, FittedImage, fit_image
 from lrp_core.errors import InputError
 
-from .support import check_sentence
+from ..support import check_sentence
 
 
 def file_of(pixels: np.ndarray, kind: str = "PNG", **options: Any) -> bytes:
@@ -42,13 +42,13 @@ def alike(one: np.ndarray, other: np.ndarray) -> float:
 def test_an_image_of_the_right_size_stays_as_it_is(mnist: Dataset) -> None:
     found = fitted(digit(mnist))
     assert np.array_equal(found.pixels, digit(mnist).astype(np.float32) / 255)
-    assert found.said == ()
+    assert found.notes == ()
 
 
 def test_dark_ink_on_light_ground_is_inverted(mnist: Dataset) -> None:
     found = fitted(255 - digit(mnist))
     assert found.pixels == pytest.approx(digit(mnist) / 255, abs=1e-6)
-    assert found.said == ("inverted, because its ground is light",)
+    assert found.notes == ("inverted, because its ground is light",)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP"])
@@ -61,13 +61,13 @@ def test_a_digit_comes_back_from_a_large_sheet(mnist: Dataset, kind: str, index:
     assert alike(found.pixels, digit(mnist, index)) > 0.9
     assert found.pixels.min() == 0
     assert found.pixels.max() == 1
-    assert "500 x 700 pixels" in found.said[-1]
+    assert "500 x 700 pixels" in found.notes[-1]
 
 
 def test_a_large_picture_is_shrunk_and_its_own_size_named(mnist: Dataset) -> None:
     found = fitted(np.array(Image.fromarray(digit(mnist)).resize((1680, 2240))))
     assert alike(found.pixels, fitted(np.array(Image.fromarray(digit(mnist)).resize((420, 560)))).pixels) > 0.99
-    assert found.said == ("its ink scaled and centred: it came with 1,680 x 2,240 pixels",)
+    assert found.notes == ("its ink scaled and centred: it came with 1,680 x 2,240 pixels",)
 
 
 def test_what_is_transparent_is_ground(mnist: Dataset) -> None:
@@ -94,7 +94,7 @@ def test_of_an_animation_the_first_picture_is_taken(mnist: Dataset, kind: str) -
     frames = [Image.fromarray(digit(mnist, index)) for index in (4, 0)]
     options: dict[str, Any] = {"save_all": True, "append_images": frames[1:]}
     found = fitted(digit(mnist), kind, **options, **({"lossless": True} if kind == "WEBP" else {}))
-    assert found.said == ("the first picture of an animation",)
+    assert found.notes == ("the first picture of an animation",)
     assert alike(found.pixels, digit(mnist)) > 0.99
 
 
@@ -102,7 +102,7 @@ def test_a_blank_picture_is_blank() -> None:
     for grey in (0, 100, 255):
         found = fitted(np.full((60, 40), grey, np.uint8))
         assert not found.pixels.any()
-        assert "nothing stands out" in found.said[-1]
+        assert "nothing stands out" in found.notes[-1]
 
 
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=70)))
