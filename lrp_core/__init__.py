@@ -18,8 +18,10 @@ from .version import __version__ as __version__
 
 _HOMES = {
     "Dataset": "data",
+    "InputGroup": "data",
     "Split": "data",
     "load_dataset": "data",
+    "read_data": "data",
     "register_dataset": "data",
     "Network": "models",
     "build_model": "models",
@@ -71,6 +73,7 @@ __all__ = [
     "Criterion",
     "Dataset",
     "Explainer",
+    "InputGroup",
     "Ledger",
     "LrpError",
     "Network",
@@ -101,6 +104,7 @@ __all__ = [
     "preset",
     "prune_inputs",
     "rank",
+    "read_data",
     "recommend",
     "register",
     "register_criterion",
@@ -115,7 +119,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .data import Dataset, Split, load_dataset, register_dataset
+    from .data import Dataset, InputGroup, Split, load_dataset, read_data, register_dataset
     from .errors import LrpError
     from .evaluation import Removal, attribute_images, measure_cost, perturbation_curves, remove_features
     from .loading import open_network

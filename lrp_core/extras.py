@@ -9,6 +9,7 @@ from .errors import MissingExtra
 
 EXTRAS: dict[str, str] = {
     **dict.fromkeys(["filelock", "joblib", "pandas", "scipy", "sklearn", "torchvision", "tqdm"], "study"),
+    "pyarrow": "parquet",
     **dict.fromkeys(["plotly", "streamlit"], "app"),
     **dict.fromkeys(["dask", "distributed"], "cluster"),
 }

@@ -128,8 +128,8 @@ def test_rank_by_a_strategy_and_by_a_class(capsys: pytest.CaptureFixture[str]) -
     assert eliminated["criterion"] == "lrp-0, elimination"
     assert sorted(eliminated["order"]) == sorted(exchanged["order"]) == list(range(784))
     assert eliminated["order"] != one_shot["order"]
-    assert ask(capsys, "rank", *few, "--label", "3")["order"] != one_shot["order"]
-    assert "leave label 3 out" in refusal(capsys, "rank", *few, "--label", "3", "--strategy", "elimination")
+    assert ask(capsys, "rank", *few, "--for-class", "3")["order"] != one_shot["order"]
+    assert "leave label 3 out" in refusal(capsys, "rank", *few, "--for-class", "3", "--strategy", "elimination")
     assert "--keep is the number of inputs" in refusal(capsys, "rank", *few, "--strategy", "exchange")
     assert "explains no image" in refusal(capsys, "rank", *few, "--criterion", "random", "--strategy", "stability")
 

@@ -21,7 +21,7 @@ from .support import PATIENCE, ROOT, check_sentence, readme_blocks
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
-BLOCKED = ("streamlit", "plotly", "pandas", "joblib", "scipy", "sklearn", "torchvision", "filelock", "tqdm")
+BLOCKED = ("streamlit", "plotly", "pandas", "pyarrow", "joblib", "scipy", "sklearn", "torchvision", "filelock", "tqdm")
 
 WITHOUT_EXTRAS = f"""
 from importlib.machinery import PathFinder
@@ -50,7 +50,12 @@ def test_the_package_asks_for_what_the_requirement_files_say():
         "jaxtyping",
         "safetensors",
     }
-    assert lines("requirements.txt") == {*PROJECT["dependencies"], *extra("study"), *extra("app")}
+    assert lines("requirements.txt") == {
+        *PROJECT["dependencies"],
+        *extra("study"),
+        *extra("parquet"),
+        *extra("app"),
+    }
     assert lines("requirements-dask.txt") == extra("cluster")
     assert lines("requirements-dev.txt") == extra("dev")
 

@@ -31,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LrpError as error:
         print(f"{arguments.command}: {error}", file=sys.stderr)
         return 2
+    for note in getattr(arguments, "notes", ()):
+        print(f"{arguments.command}: {note}", file=sys.stderr)
     try:
         print(json.dumps(answer.values, indent=2) if arguments.json is True else answer.text, flush=True)
     except BrokenPipeError:  # the reader, `head` for one, has seen enough

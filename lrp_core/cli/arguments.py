@@ -67,8 +67,49 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _data_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--dataset", default="mnist", metavar="NAME", help="data set, by name")
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--dataset", default="mnist", metavar="NAME", help="data set, by name")
+    _own_data_arguments(command, which)
     _source_arguments(command)
+
+
+def _own_data_arguments(command: argparse.ArgumentParser, which: argparse._MutuallyExclusiveGroup) -> None:
+    which.add_argument(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="your own data: a table (.csv, .tsv, .parquet), arrays (.npz, .mat), IDX files, or folders of pictures",
+    )
+    own = command.add_argument_group("how to read --data")
+    own.add_argument("--label", metavar="NAME", help="column, or array, of labels; default: the one that looks like it")
+    own.add_argument("--inputs", metavar="NAME", help="array, or column of images, of inputs; default: by its name")
+    own.add_argument(
+        "--groups-column",
+        metavar="NAME",
+        help="column, or array, whose equal values stay in one split: patients, devices",
+    )
+    own.add_argument("--drop", nargs="+", default=[], metavar="NAME", help="columns to leave out")
+    own.add_argument(
+        "--image-size", type=_size, metavar="HxW", help="rows are images, or pictures become so large: 28x28 or 3x32x32"
+    )
+    own.add_argument("--series", type=_size, metavar="CxL", help="rows are series, channels by samples: 3x100")
+    own.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="whether the first line of a text table names the columns; default: by its look",
+    )
+    own.add_argument("--impute", metavar="NAME", help="median: take the place of missing numbers; default: refuse them")
+    own.add_argument(
+        "--standardise",
+        metavar="NAME",
+        help="inputs, channels or no; default: inputs for tables, channels for series, no for pixels",
+    )
+    own.add_argument("--split-seed", type=int, default=0, metavar="N", help="of the split, where there is none yet")
+
+
+def _size(text: str) -> tuple[int, ...]:
+    """28x28 as (28, 28)."""
+    return tuple(int(side) for side in text.lower().split("x"))
 
 
 def _source_arguments(command: argparse.ArgumentParser) -> None:
@@ -146,7 +187,7 @@ def _rank_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--keep", type=int, metavar="N", help="number of inputs whose set the strategy exchange improves"
     )
-    command.add_argument("--label", type=int, metavar="N", help="rank by the images of this class alone (one-shot)")
+    command.add_argument("--for-class", type=int, metavar="N", help="rank by the images of this class alone (one-shot)")
     command.add_argument("--top", type=int, default=10, metavar="N", help="how many inputs to print")
     command.add_argument(
         "--output",
@@ -303,6 +344,8 @@ def _predict_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "images", type=Path, nargs="*", metavar="IMAGE", help="images (.png, .npy; bytes or values in [0, 1])"
     )
-    command.add_argument("--dataset", metavar="NAME", help="classify test images of a data set instead")
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--dataset", metavar="NAME", help="classify test images of a data set instead")
+    _own_data_arguments(command, which)
     command.add_argument("--limit", type=int, default=10_000, metavar="N", help="how many of them")
     _source_arguments(command)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..errors import InputError, StorageError
-from .shared import Answer, asked_data, asked_root, progress_bar, single_study, stopped_by_sigterm
+from .shared import Answer, asked_data, asked_root, asked_words, progress_bar, single_study, stopped_by_sigterm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -211,12 +211,13 @@ def export(arguments: argparse.Namespace) -> Answer:
         trial = trial_at(study, data, method=method, keep=keep, mode=arguments.mode, seed=arguments.seed)
         made = export_trial(trial, arguments.output, ledger, overwrite=arguments.overwrite)
     accuracy, cost = made.card["accuracy"], made.card["cost"]
+    words = f"--dataset {accuracy['dataset']}" if arguments.resume else asked_words(arguments)
     low, high = accuracy["interval_95"]
     text = (
         f"{made.folder}: {', '.join(f'{name} ({size:,} bytes)' for name, size in made.files.items())}\n"
         f"  {len(made.card['input']['kept_pixels'])} inputs, {cost['macs']:,} MACs, {cost['parameters']:,} parameters\n"
         f"  test accuracy {accuracy['value']:.2%} ({low:.2%} to {high:.2%}), read back and measured again\n"
-        f"  try it: python -m lrp_core predict {made.folder} --dataset {accuracy['dataset']} --limit 10{_own_network()}"
+        f"  try it: python -m lrp_core predict {shlex.quote(str(made.folder))} {words} --limit 10{_own_network()}"
     )
     return Answer({"folder": str(made.folder), "files": made.files, "card": made.card}, text)
 
@@ -258,18 +259,19 @@ def predict(arguments: argparse.Namespace) -> Answer:
 
     names: list[str] = []
     labels: list[str] = []
-    if arguments.dataset is not None:
-        data = asked_data(arguments)
+    if arguments.dataset is not None or arguments.data is not None:
+        data = asked_data(arguments, standardise="no")  # the export does it, as its card says
         if arguments.limit < 1:
             raise InputError(f"--limit must be at least 1, not {arguments.limit}")
         part = data.test.take(torch.arange(min(arguments.limit, len(data.test))))
         images: Tensor = part.images
-        names = [f"{data.name} test image {i}" for i in range(len(part))]
+        kind = "image" if len(data.shape) == 3 else "row"
+        names = [f"{data.name} test {kind} {i}" for i in range(len(part))]
         labels = [data.classes[i] for i in part.labels.tolist()]
     elif arguments.images:
         names, images = read_images(arguments.images)
     else:
-        raise InputError("name image files (.png, .npy), or a data set with --dataset")
+        raise InputError("name image files (.png, .npy), a data set with --dataset, or your own with --data")
     classes, confidence = classify(arguments.export, images)
     rows = [
         {"image": name, "class": predicted, "confidence": float(p)} | ({"label": labels[i]} if labels else {})
@@ -290,7 +292,7 @@ def info(arguments: argparse.Namespace) -> Answer:
     from importlib.metadata import version
 
     from .. import __version__
-    from ..data import DATASETS
+    from ..data import DATASETS, READERS
     from ..evaluation import FILLS, RANKINGS, SCOPES
     from ..lrp import COMPOSITES, STARTS
     from ..models import ARCHITECTURES
@@ -308,6 +310,7 @@ def info(arguments: argparse.Namespace) -> Answer:
         "cores": os.cpu_count(),
         "cache": {"folder": str(cache), "bytes": sum(f.stat().st_size for f in cache.rglob("*") if f.is_file())},
         "data sets": list(DATASETS),
+        "files": {name: reader.says for name, reader in READERS.items()},
         "models": list(ARCHITECTURES),
         "composites": list(COMPOSITES),
         "starts": list(STARTS),

@@ -61,7 +61,7 @@ def rank(arguments: argparse.Namespace) -> Answer:
             strategy=method.strategy,
             statistic=arguments.statistic,
             start=arguments.start,
-            label=arguments.label,
+            label=arguments.for_class,
             images=spec.rank_images and min(spec.rank_images, len(split)),
             keep=spec.keep,
             seed=arguments.seed,

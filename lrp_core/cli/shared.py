@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 import threading
@@ -26,10 +27,57 @@ class Answer:
     text: str
 
 
-def asked_data(arguments: argparse.Namespace) -> Dataset:
-    from ..data import load_dataset
+_OWN_DATA = ("label", "inputs", "groups_column", "drop", "image_size", "series", "header", "impute", "standardise")
+"""The options that say how `--data` is read; they are the words of `read_data`."""
 
-    return load_dataset(arguments.dataset, asked_root(arguments), download=arguments.download)
+
+def asked_data(arguments: argparse.Namespace, *, standardise: str | None = None) -> Dataset:
+    """The data set that was asked for; `standardise` takes the place of the option."""
+    from ..data import load_dataset, read_data
+
+    how = {name: getattr(arguments, name) for name in _OWN_DATA}
+    if arguments.data is None:
+        if given := [option for name, option in zip(_OWN_DATA, _options(), strict=True) if how[name] not in (None, [])]:
+            hint = "; the class to rank by is --for-class" if "--label" in given and "for_class" in arguments else ""
+            raise InputError(
+                f"{', '.join(given)} says how --data is read: give --data PATH, too, or leave it out{hint}"
+            )
+        return load_dataset(arguments.dataset, asked_root(arguments), download=arguments.download)
+    if arguments.data_root is not None or arguments.download:
+        raise InputError("--data-root and --download are for a data set by name: leave them out beside --data")
+    if standardise is not None:
+        how["standardise"] = standardise
+    data = read_data(arguments.data, split_seed=arguments.split_seed, **how)
+    arguments.notes = data.notes
+    return data
+
+
+def asked_words(arguments: argparse.Namespace) -> str:
+    """The words that ask for the same data set once more."""
+    words: list[str] = []
+    if arguments.data is None:
+        words += ["--dataset", arguments.dataset]
+        if (root := asked_root(arguments)) is not None:
+            words += ["--data-root", root]
+        return shlex.join(words)
+    words += ["--data", str(arguments.data)]
+    for name, option in zip(_OWN_DATA, _options(), strict=True):
+        value = getattr(arguments, name)
+        if isinstance(value, bool):
+            words.append(option if value else f"--no-{option[2:]}")
+        elif isinstance(value, tuple):
+            words += [option, "x".join(map(str, value))]
+        elif isinstance(value, list):
+            words += [option, *value] if value else []
+        elif value is not None and name != "standardise":
+            words += [option, value]
+    if arguments.split_seed:
+        words += ["--split-seed", str(arguments.split_seed)]
+    return shlex.join(words)
+
+
+def _options() -> list[str]:
+    return ["--" + name.replace("_", "-") for name in _OWN_DATA]
 
 
 def asked_root(arguments: argparse.Namespace) -> str | None:

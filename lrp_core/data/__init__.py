@@ -21,19 +21,24 @@ from ..registry import Registry
 from ..storage import cache_dir
 from . import prepared
 from .archives import ARCHIVES, Raw, Source
-from .splits import Dataset, Scaler, Split, to_images, to_inputs
+from .files import READERS, Reader, read_data
+from .splits import Dataset, InputGroup, Scaler, Split, to_images, to_inputs
 
 __all__ = [
     "DATASETS",
+    "READERS",
     "DataSource",
     "Dataset",
+    "InputGroup",
     "Raw",
+    "Reader",
     "Scaler",
     "Split",
     "load_dataset",
     "open_data",
     "provide",
     "provided",
+    "read_data",
     "register_dataset",
     "store",
     "to_images",
@@ -77,8 +82,12 @@ def load_dataset(
     `cache/data`, and the finished splits kept there: from then on all processes share one copy in memory. The last two
     data sets asked for stay loaded. A data set of your own is read each time, and has no `root`.
 
+    A path in place of a name, one with a folder in it, is what `read_data` makes of it.
+
     Raises `InputError` for an unknown name and `StorageError` for a missing, truncated or altered file.
     """
+    if root is None and len(Path(name).parts) > 1:
+        return read_data(name, split_seed=split_seed)
     source = DATASETS.find(name)
     if not isinstance(source, Source):
         if root is not None:

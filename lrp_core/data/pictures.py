@@ -20,7 +20,7 @@ LARGEST = 40_000_000
 """Pixels that a picture may have: what a telephone takes, and decoded in a second."""
 
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP")
-_UNREADABLE = (
+UNREADABLE = (
     UnidentifiedImageError,
     Image.DecompressionBombError,
     OSError,
@@ -129,7 +129,7 @@ def _read_grey(content: bytes, name: str) -> tuple[np.ndarray, list[str], tuple[
                 notes = ["the first picture of an animation"] if getattr(image, "is_animated", False) else []
                 upright = ImageOps.exif_transpose(image)
                 return _grey(upright), notes, upright.size
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InputError(f"{name} is damaged, or no image that can be read: give a PNG or JPEG file") from error
     raise InputError(
         f"{name} has {columns:,} x {rows:,} pixels: give an image of at most {LARGEST // 1_000_000} million"

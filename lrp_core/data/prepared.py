@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import LrpError
 from ..storage import cache_dir, write_atomic
-from .splits import Dataset, Scaler, Split
+from .splits import Dataset, InputGroup, Scaler, Split
 
 VERSION = 1
 """Of the file format and of how splits are drawn."""
@@ -74,6 +74,9 @@ def read_own(digest: str) -> Dataset | None:
                 test,
                 input_names=None if names is None else tuple(names),
                 scaler=None if scaler is None else Scaler(*map(tuple, scaler)),
+                groups=tuple(InputGroup(name, tuple(indices), cost) for name, indices, cost in meta.get("groups", ())),
+                imputed=tuple((position, value) for position, value in meta.get("imputed", ())),
+                notes=tuple(meta.get("notes", ())),
             )
     except (SafetensorError, LrpError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
@@ -86,7 +89,15 @@ def write_own(data: Dataset) -> None:
     if path.is_file() and read_own(data.digest) is not None:
         return
     scaler = None if data.scaler is None else [data.scaler.mean, data.scaler.scale]
-    meta = {"name": data.name, "classes": data.classes, "input_names": data.input_names, "scaler": scaler}
+    meta = {
+        "name": data.name,
+        "classes": data.classes,
+        "input_names": data.input_names,
+        "scaler": scaler,
+        "groups": [[group.name, group.indices, group.cost] for group in data.groups],
+        "imputed": data.imputed,
+        "notes": data.notes,
+    }
     write_atomic(path, save(_tensors(data), metadata={"data": json.dumps(meta)}))
 
 

@@ -70,14 +70,14 @@ class Split:
 
     def take(self, positions: Int64[Tensor, " m"]) -> Split:
         """The rows at `positions`, in that order."""
-        return self._rows(self.raw[positions], self.labels[positions], self.indices[positions])
+        return self.checked(self.raw[positions], self.labels[positions], self.indices[positions])
 
     def with_raw(self, raw: Shaped[Tensor, "n *other"]) -> Split:
         """The same rows with other inputs, which are not checked again."""
-        return self._rows(raw, self.labels, self.indices)
+        return self.checked(raw, self.labels, self.indices)
 
     @staticmethod
-    def _rows(raw: Tensor, labels: Tensor, indices: Tensor) -> Split:
+    def checked(raw: Tensor, labels: Tensor, indices: Tensor) -> Split:
         """A split of rows that were checked when they came in."""
         split = object.__new__(Split)
         for name, value in (("raw", raw), ("labels", labels), ("indices", indices)):
@@ -209,16 +209,46 @@ class Scaler:
         mean, scale = (torch.tensor(v, dtype=torch.float64).view(own) for v in (self.mean, self.scale))
         return torch.cat([((part.double() - mean) / scale).float() for part in torch.split(inputs, 1000)])
 
+    def apply_in_place(self, inputs: Float[Tensor, "n *shape"]) -> None:
+        """The same, in the place of the inputs."""
+        for part in torch.split(inputs, 1000):
+            part.copy_(self.apply(part))
+
+
+@dataclass(frozen=True)
+class InputGroup:
+    """Inputs that are one thing to a person: the samples of a sensor, the indicators of a column of words.
+
+    `indices` are positions in the flattened input, `cost` is what one has to spend on the group, in any unit. Raises
+    `InputError` for a group without a name or inputs, an input that is named twice, or a cost below 0.
+    """
+
+    name: str
+    indices: tuple[int, ...]
+    cost: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name.strip() or not self.indices:
+            raise InputError(
+                f"a group of inputs needs a name and at least one input, not {self.name!r}, {self.indices}"
+            )
+        if min(self.indices) < 0 or len(set(self.indices)) < len(self.indices):
+            raise InputError(f"the group {self.name!r} must name each of its inputs once, by a position from 0 on")
+        if self.cost is not None and not (math.isfinite(self.cost) and self.cost >= 0):
+            raise InputError(f"the group {self.name!r} needs a finite cost of at least 0, not {self.cost:g}")
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A named data set: `shape` is that of one input, `classes` the name of each class.
 
     `input_names` are those of the inputs, flat, where they have some (the columns of a table). `scaler` says what the
-    inputs were standardised by, so that an input removed, 0, is its mean. `is_named` says that this very object came
+    inputs were standardised by, so that an input removed, 0, is its mean. `groups` are inputs that belong together;
+    an input is in one of them at most. `imputed` are the inputs of which values were missing, by position, and what
+    took their place. `notes` are sentences on how the data were read. `is_named` says that this very object came
     from the project's own files by `load_dataset`: what `replace` makes of it is data of your own.
     `digest` identifies the exact values and split, for cache keys. The test split is for final figures only. Raises
-    `InputError` for splits of different shapes, a class without a name, or names that do not fit.
+    `InputError` for splits of different shapes, a class without a name, or names or groups that do not fit.
     """
 
     name: str
@@ -228,6 +258,9 @@ class Dataset:
     test: Split
     input_names: tuple[str, ...] | None = None
     scaler: Scaler | None = None
+    groups: tuple[InputGroup, ...] = ()
+    imputed: tuple[tuple[int, float], ...] = ()
+    notes: tuple[str, ...] = ()
     is_named: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -249,6 +282,20 @@ class Dataset:
             raise InputError(
                 f"the scaler is for {len(self.scaler.mean)} inputs or channels, not for shape {self.shape}"
             )
+        self._check_groups()
+
+    def _check_groups(self) -> None:
+        owner: dict[int, str] = {}
+        for group in self.groups:
+            if max(group.indices) >= self.n_inputs:
+                raise InputError(f"the group {group.name!r} has input {max(group.indices)} of {self.n_inputs}")
+            for position in group.indices:
+                if position in owner:
+                    raise InputError(f"input {position} is in the groups {owner[position]!r} and {group.name!r}")
+                owner[position] = group.name
+        names = [group.name for group in self.groups]
+        if len(set(names)) < len(names):
+            raise InputError(f"groups of inputs need different names, not {', '.join(names)}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -285,6 +332,8 @@ class Dataset:
         if not self.train.is_bytes or self.input_names is not None or self.scaler is not None:
             types = tuple(str(part.raw.dtype) for part in (self.train, self.validation, self.test))
             described += (types, self.input_names, self.scaler)
+        if self.groups or self.imputed:
+            described += (self.groups, self.imputed)
         state = hashlib.blake2b(repr(described).encode(), digest_size=16)
         for split in (self.train, self.validation, self.test):
             for tensor in (split.raw, split.labels, split.indices):

@@ -162,7 +162,7 @@ def preset(name: str, data: Dataset, **changes: Any) -> Study:
     values |= {key: value for key, value in changes.items() if value is not None}
     if values.get("n_train") is not None:
         values["n_train"] = min(values["n_train"], len(data.train))
-    if "rank_images" not in changes and values.get("rank_images") is not None:
+    if changes.get("rank_images") is None and values.get("rank_images") is not None:
         values["rank_images"] = min(values["rank_images"], len(data.train))
     return Study(**values)
 

@@ -152,7 +152,10 @@ def make_card(network: nn.Module, data: Dataset, checksum: str, provenance: dict
             "kept_pixels": kept,
             "order": "positions in the flattened image, row by row; the network takes these pixels, in this order",
             "normalisation": _normalisation(data),
+            **({"groups": [asdict(group) for group in data.groups]} if data.groups else {}),
+            **({"imputed": {str(position): value for position, value in data.imputed}} if data.imputed else {}),
         },
+        **({"data": {"name": data.name, "notes": list(data.notes)}} if data.notes else {}),
         "accuracy": {
             "dataset": data.name,
             "split": "test",

@@ -1,0 +1,299 @@
+"""Arrays with names: `.npz` as Keras and scikit-learn's users write it, `.mat`, and what lies in memory in Python."""
+
+from __future__ import annotations
+
+import math
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError, StorageError, check_choice, storage_errors
+from ...extras import from_extra
+from .found import PARTS, Asked, Found, Part, check_size
+from .tables import as_bytes, channel_groups
+
+_INPUTS = ("x", "data", "images", "image", "inputs", "input", "features", "pixels", "samples", "spectra", "fea")
+_LABELS = ("y", "label", "labels", "target", "targets", "class", "classes", "gnd")
+_INPUT_NAMES = ("feature_names", "input_names", "columns", "names")
+_CLASS_NAMES = ("class_names", "target_names", "classes")
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """Arrays by name, each with its shape and type, and read when it is asked for."""
+
+    source: str
+    shapes: dict[str, tuple[tuple[int, ...], str]]
+    read: Callable[[str], np.ndarray]
+
+
+def read_npz(path: Path, asked: Asked) -> Found:
+    """The arrays in a `.npz` file, nothing unpickled. Raises `StorageError` or `InputError` that names the array."""
+    with storage_errors("read", path):
+        try:
+            shapes = _npz_shapes(path)
+        except (zipfile.BadZipFile, ValueError, EOFError, KeyError, zlib.error, NotImplementedError) as error:
+            raise StorageError(f"{path} is truncated, damaged or no .npz file") from error
+
+    def read(name: str) -> np.ndarray:
+        shape, kind = shapes[name]
+        _check_plain(path, name, kind)
+        check_size(f"{path}, array {name!r}", math.prod(shape) * np.dtype(kind).itemsize)
+        with storage_errors("read", path):
+            try:
+                with np.load(path, allow_pickle=False) as file:
+                    values: np.ndarray = file[name]
+            except (zipfile.BadZipFile, ValueError, EOFError, KeyError, zlib.error, NotImplementedError) as error:
+                raise StorageError(f"{path}, array {name!r} is truncated or damaged") from error
+        return values
+
+    return read_named(Named(str(path), shapes, read), asked)
+
+
+def _npz_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.filename.endswith(".npy"):
+                with archive.open(entry) as file:
+                    version = np.lib.format.read_magic(file)
+                    read = (
+                        np.lib.format.read_array_header_1_0
+                        if version == (1, 0)
+                        else np.lib.format.read_array_header_2_0
+                    )
+                    shape, _, dtype = read(file)
+                found[entry.filename.removesuffix(".npy")] = tuple(shape), dtype.str if not dtype.hasobject else "O"
+    return found
+
+
+def read_mat(path: Path, asked: Asked) -> Found:
+    """The arrays in a MATLAB file up to version 7. Raises `StorageError` or `InputError` that names the array."""
+    with from_extra():
+        from scipy import io
+
+    with storage_errors("read", path):
+        try:
+            listing = io.whosmat(str(path))
+        except NotImplementedError as error:
+            raise InputError(f"{path} is a MATLAB 7.3 file: save it with save(..., '-v7')") from error
+        except Exception as error:  # scipy raises whatever a damaged file leads it to
+            if isinstance(error, OSError) and error.errno:
+                raise
+            raise StorageError(f"{path} is truncated, damaged or no .mat file") from error
+    shapes = {name: (tuple(shape), _MAT_TYPES.get(kind, "O")) for name, shape, kind in listing}
+
+    def read(name: str) -> np.ndarray:
+        shape, kind = shapes[name]
+        _check_plain(path, name, kind)
+        check_size(f"{path}, array {name!r}", math.prod(shape) * 8)
+        with storage_errors("read", path):
+            try:
+                values = io.loadmat(str(path), variable_names=[name])[name]
+            except Exception as error:
+                raise StorageError(f"{path}, array {name!r} is truncated or damaged") from error
+        if not isinstance(values, np.ndarray):
+            raise InputError(f"{path}, array {name!r} is sparse: save it as a full one")
+        return np.char.rstrip(values) if values.dtype.kind == "U" else values
+
+    return read_named(Named(str(path), shapes, read), asked)
+
+
+_MAT_TYPES = {
+    **{f"{sign}int{bits}": f"<{sign[:1] or 'i'}{bits // 8}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    "double": "<f8",
+    "single": "<f4",
+    "logical": "|b1",
+    "char": "<U1",
+    "sparse": "<f8",
+}
+
+
+def arrays_in_memory(arrays: Mapping[str, Any], asked: Asked, source: str) -> Found:
+    """Arrays or tensors in Python, which are copied and never changed."""
+    own = {name: _array(name, values) for name, values in arrays.items()}
+    shapes = {
+        name: (values.shape, values.dtype.str if values.dtype.kind != "O" else "O") for name, values in own.items()
+    }
+    return read_named(Named(source, shapes, lambda name: own[name].copy()), asked)
+
+
+def _array(name: str, values: Any) -> np.ndarray:
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        values = values.float() if str(values.dtype) == "torch.bfloat16" else values
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{name!r} must be one array, with rows of one length: {error}") from error
+    if array.dtype.kind == "O" and array.ndim == 1 and all(isinstance(v, str) for v in array.tolist()):
+        return array.astype(str)
+    return array
+
+
+def _check_plain(source: str | Path, name: str, kind: str) -> None:
+    if kind == "O" or np.dtype(kind).kind not in "buifUS":
+        raise InputError(
+            f"{source}, array {name!r} holds objects, cells or structures, which are never unpickled: save it as plain "
+            "numbers"
+        )
+
+
+def read_named(named: Named, asked: Asked) -> Found:
+    """Inputs and labels by the names of arrays."""
+    asked.refuse(named.source, "drop", "header")
+    pairs = _pairs(named, asked)
+    parts: dict[str, Part] = {}
+    for which, (inputs, labels) in pairs.items():
+        values, found = named.read(inputs), named.read(labels)
+        if values.dtype.kind not in "buif":
+            raise InputError(f"{named.source}, array {inputs!r} holds {values.dtype}, not numbers")
+        parts[which] = Part(_rows_first(values, found, f"{named.source}, array {inputs!r}"), found)
+    if asked.groups_column is not None:
+        check_choice(f"array of {named.source}", asked.groups_column, named.shapes)
+        source = "all" if "all" in parts else "train"
+        belongs = np.ravel(named.read(asked.groups_column))
+        parts[source].belongs = belongs
+        if len(belongs) != len(parts[source].inputs):
+            raise InputError(f"{named.source}, array {asked.groups_column!r} needs a group for each row")
+    places = {which: f"{named.source}, array {inputs!r}" for which, (inputs, _) in pairs.items()}
+    found_all = Found(named.source, parts, lambda which, i: f"{places[which]}, row {i:,} (counted from 0)")
+    found_all.notes.append(
+        "read from the arrays " + ", ".join(f"{inputs!r} and {labels!r}" for inputs, labels in pairs.values())
+    )
+    taken = {name for pair in pairs.values() for name in pair}
+    found_all.classes = _names(named, _CLASS_NAMES, taken, None)
+    shaped(found_all, asked)
+    n = math.prod(next(iter(found_all.parts.values())).inputs.shape[1:])
+    found_all.input_names = _names(named, _INPUT_NAMES, taken, n)
+    return found_all
+
+
+def _pairs(named: Named, asked: Asked) -> dict[str, tuple[str, str]]:
+    """The arrays of inputs and labels of each part."""
+    if not named.shapes:
+        raise InputError(f"{named.source} holds no arrays")
+    for name in (asked.inputs, asked.label):
+        if name is not None:
+            check_choice(f"array of {named.source}", name, named.shapes)
+    roles: dict[str, dict[str, str]] = {}
+    for name in named.shapes:
+        which, role = _role(name)
+        if role is not None:
+            roles.setdefault(which, {}).setdefault(role, name)
+    if asked.inputs is not None or asked.label is not None:
+        guessed = roles.get("all", {})
+        pair = (asked.inputs or guessed.get("inputs"), asked.label or guessed.get("labels"))
+        if pair[0] is not None and pair[1] is not None:
+            return {"all": (pair[0], pair[1])}
+    pairs = {which: (r["inputs"], r["labels"]) for which, r in roles.items() if {"inputs", "labels"} <= set(r)}
+    if "train" in pairs:
+        return {which: pairs[which] for which in ("train", "validation", "test") if which in pairs}
+    if "all" in pairs:
+        return {"all": pairs["all"]}
+    known = ", ".join(f"{name!r} {shape}" for name, (shape, _) in list(named.shapes.items())[:8])
+    raise InputError(
+        f"{named.source} holds the arrays {known}, and none are called as inputs and labels are (X and y, x_train "
+        "and y_train): name them (inputs=, label=; --inputs, --label)"
+    )
+
+
+def _role(name: str) -> tuple[str, str | None]:
+    """The part and the role of an array by its name: 'x_train', 'train_images' and 'XTrain' are inputs to train on."""
+    words = re.sub(r"([a-z0-9])([A-Z])|([A-Z])([A-Z][a-z])", r"\1\3_\2\4", name).lower()
+    tokens = [token for token in re.split(r"[^a-z0-9]+", words) if token]
+    which = next((PARTS[token] for token in tokens if token in PARTS), "all")
+    rest = [token for token in tokens if token not in PARTS]
+    role = {"inputs": _INPUTS, "labels": _LABELS}
+    return which, next((r for r, names in role.items() if len(rest) == 1 and rest[0] in names), None)
+
+
+def _rows_first(values: np.ndarray, labels: np.ndarray, where: str) -> np.ndarray:
+    """The inputs with a row for each label; MATLAB's users put the rows last."""
+    n = len(labels) if labels.ndim != 2 or labels.shape[0] != 1 else labels.shape[1]
+    if values.ndim < 2:
+        raise InputError(f"{where} has shape {values.shape}: a row for each example is needed, [n, ...]")
+    if len(values) != n and values.shape[-1] == n:
+        values = np.moveaxis(values, -1, 0)
+    if len(values) != n:
+        raise InputError(f"{where} has {len(values):,} rows, and there are {n:,} labels: one is needed for each row")
+    return values
+
+
+def _names(named: Named, known: tuple[str, ...], taken: set[str], n: int | None) -> tuple[str, ...] | None:
+    """Names that lie beside the arrays, if there are as many as needed."""
+    for name in known:
+        if name in named.shapes and name not in taken and named.shapes[name][1].lstrip("<>|=")[:1] in ("U", "S"):
+            values = [
+                v.decode() if isinstance(v, bytes) else str(v).strip() for v in np.ravel(named.read(name)).tolist()
+            ]
+            if n is None or len(values) == n:
+                return tuple(values)
+    return None
+
+
+def shaped(found: Found, asked: Asked) -> Found:
+    """Inputs [n, columns], [n, channels, length] or [n, channels, height, width]: bytes for pixels, else float32."""
+    for which, part in found.parts.items():
+        if part.inputs.dtype.kind not in "buif":
+            raise InputError(f"{found.source} holds {part.inputs.dtype}, not numbers")
+        part.inputs = _layout(part.inputs, asked, found.source)
+        first = next(iter(found.parts.values())).inputs
+        if part.inputs.shape[1:] != first.shape[1:]:
+            raise InputError(
+                f"the {which} part of {found.source} has rows of shape {part.inputs.shape[1:]}, not {first.shape[1:]}"
+            )
+    parts = list(found.parts.values())
+    shape = parts[0].inputs.shape[1:]
+    pixels = len(shape) == 3 or asked.image_size is not None
+    for part in parts:
+        kept = pixels and part.inputs.dtype == np.uint8
+        with np.errstate(over="ignore"):
+            part.inputs = np.require(part.inputs, np.uint8 if kept else np.float32, ["C", "W"])
+    if pixels:
+        as_bytes(found)
+    elif len(shape) == 2:
+        found.groups = channel_groups((shape[0], shape[1]), None)
+    return found
+
+
+def _layout(values: np.ndarray, asked: Asked, source: str) -> np.ndarray:
+    """Rows in the shape that networks take them in."""
+    shape = values.shape[1:]
+    wanted = asked.picture or asked.series
+    if wanted is not None:
+        if (
+            asked.image_size is not None
+            and len(shape) == 3
+            and (*shape[:2], shape[2]) == (*wanted[1:], wanted[0]) != wanted
+        ):
+            return np.moveaxis(values, -1, 1)
+        if asked.image_size is not None and len(asked.image_size) == 2 and len(shape) == 3:
+            values = _channels_first(values)
+            wanted = (values.shape[1], *asked.image_size)
+        if math.prod(values.shape[1:]) != math.prod(wanted):
+            raise InputError(
+                f"{source} has rows of shape {shape}, which are not {'x'.join(map(str, wanted))} = "
+                f"{math.prod(wanted):,} inputs"
+            )
+        return values.reshape(len(values), *wanted)
+    if len(shape) == 2 and (values.dtype == np.uint8 or shape[0] == shape[1]):
+        return values[:, None]
+    if len(shape) == 3:
+        return _channels_first(values)
+    if not 1 <= len(shape) <= 3:
+        raise InputError(f"{source} has rows of shape {shape}: columns, series or images are taken")
+    return values
+
+
+def _channels_first(values: np.ndarray) -> np.ndarray:
+    """Images [n, channels, height, width], which may have come with the channels last."""
+    if values.shape[3] in (1, 3, 4) and values.shape[1] not in (1, 3):
+        return np.moveaxis(values, -1, 1)
+    return values

@@ -1,0 +1,187 @@
+"""Columns on disk: `.parquet`, `.arrow` and `.feather`, tables as well as Hugging Face's tables of images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ...errors import InputError, StorageError, storage_errors
+from ...extras import from_extra
+from .found import Asked, Found, Part
+from .images import Pictures
+from .tables import Sheet, chunk_rows, label_column, read_tables
+
+SUFFIXES = (".parquet", ".arrow", ".feather")
+
+
+class _Columns:
+    """One file: its schema, its number of rows, and its rows some at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _readable(path):
+            if path.suffix.lower() == ".parquet":
+                from pyarrow import parquet
+
+                with parquet.ParquetFile(path) as file:
+                    self.schema, self.n = file.schema_arrow, file.metadata.num_rows
+            else:
+                with self._open() as file:
+                    self.schema = file.schema
+                    self.n = sum(batch.num_rows for batch in _batches(file))
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        """An Arrow file, or the stream of batches that Hugging Face's `datasets` writes under the same name."""
+        import pyarrow
+
+        with pyarrow.memory_map(str(self.path)) as source:
+            try:
+                yield pyarrow.ipc.open_file(source)
+            except pyarrow.ArrowInvalid:
+                source.seek(0)
+                yield pyarrow.ipc.open_stream(source)
+
+    def batches(self, columns: Sequence[str], rows: int) -> Iterator[Any]:
+        with _readable(self.path):
+            if self.path.suffix.lower() == ".parquet":
+                from pyarrow import parquet
+
+                with parquet.ParquetFile(self.path) as file:
+                    yield from file.iter_batches(batch_size=rows, columns=list(columns))
+            else:
+                with self._open() as file:
+                    for batch in _batches(file):
+                        chosen = batch.select(list(columns))
+                        for start in range(0, chosen.num_rows, rows):
+                            yield chosen.slice(start, rows)
+
+    def classes(self) -> dict[str, tuple[str, ...]]:
+        """Names of the labels 0, 1, ... that Hugging Face's `datasets` keeps beside the columns."""
+        try:
+            features = json.loads((self.schema.metadata or {})[b"huggingface"])["info"]["features"]
+            return {name: tuple(map(str, f["names"])) for name, f in features.items() if f.get("_type") == "ClassLabel"}
+        except (KeyError, ValueError, TypeError, AttributeError):
+            return {}
+
+
+def _batches(file: Any) -> Iterator[Any]:
+    if hasattr(file, "num_record_batches"):
+        return (file.get_batch(i) for i in range(file.num_record_batches))
+    return iter(file)
+
+
+def read_arrow(files: Mapping[str, Sequence[Path]], asked: Asked) -> Found:
+    """The rows of the files of each part. Raises `StorageError` for files that cannot be read, `InputError` else."""
+    with from_extra():
+        import pyarrow  # noqa: F401
+
+    opened = {which: [_Columns(path) for path in paths] for which, paths in files.items()}
+    first = next(iter(opened.values()))[0]
+    pictures = [field.name for field in first.schema if _holds_pictures(field)]
+    if asked.inputs is not None and asked.inputs not in pictures:
+        raise InputError(
+            f"{first.path} has no column {asked.inputs!r} of images"
+            + (f": choose of {', '.join(pictures)}" if pictures else "; inputs= names one")
+        )
+    if pictures:
+        return _pictures(opened, asked.inputs or pictures[0], asked)
+    for field in first.schema:
+        if _is_nested(field) and field.name not in asked.drop:
+            raise InputError(
+                f"{first.path}, column {field.name!r} holds {field.type}, and one number or word a row is needed: "
+                "leave it out (drop, --drop)"
+            )
+    return read_tables({which: [_sheet(one) for one in part] for which, part in opened.items()}, asked)
+
+
+def _sheet(columns: _Columns) -> Sheet:
+    names = tuple(map(str, columns.schema.names))
+
+    def read(chosen: Sequence[str], as_words: bool, plain: Sequence[str]) -> Iterator[pd.DataFrame]:
+        for batch in columns.batches(chosen, chunk_rows(len(names))):
+            frame = batch.to_pandas()[list(chosen)]
+            yield frame.map(str, na_action="ignore") if as_words else frame
+
+    def row(position: int) -> str:
+        return f"{columns.path}, row {position:,} (counted from 0)"
+
+    return Sheet(str(columns.path), names, columns.n, read, row, classes=columns.classes())
+
+
+def _holds_pictures(field: Any) -> bool:
+    """Whether a column holds the bytes of files, alone or as `datasets` keeps images: with a path beside them."""
+    from pyarrow import types
+
+    if types.is_struct(field.type):
+        return bool(field.type.get_field_index("bytes") >= 0)
+    return bool(types.is_binary(field.type) or types.is_large_binary(field.type))
+
+
+def _is_nested(field: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_nested(field.type) or types.is_binary(field.type) or types.is_large_binary(field.type))
+
+
+def _pictures(opened: Mapping[str, Sequence[_Columns]], name: str, asked: Asked) -> Found:
+    asked.refuse(str(next(iter(opened.values()))[0].path), "drop", "series")
+    first = next(iter(opened.values()))[0]
+    sheet = _sheet(first)
+    plain = [column for column in sheet.columns if not _is_nested(first.schema.field(column))]
+    if not plain:
+        raise InputError(f"{first.path} has no column of labels beside the images")
+    label = label_column(
+        Sheet(sheet.source, tuple(plain), sheet.most, sheet.read, sheet.row, classes=sheet.classes), asked
+    )
+    kept = [label] if asked.groups_column is None else [label, asked.groups_column]
+    pictures = Pictures(asked)
+    parts: dict[str, tuple[list[pd.DataFrame], int]] = {}
+    for which, files in opened.items():
+        tables, n = [], 0
+        for file in files:
+            if lacking := {name, *kept} - set(file.schema.names):
+                raise InputError(f"{file.path} lacks the column {min(lacking)!r}")
+            for batch in file.batches([name, *kept], 500):
+                for position, value in enumerate(batch.column(name).to_pylist(), n):
+                    content = value.get("bytes") if isinstance(value, dict) else value
+                    if content is None:
+                        raise InputError(f"{file.path}, row {position:,} (counted from 0) holds no image in {name!r}")
+                    pictures.add(content, f"{file.path}, row {position:,} (counted from 0)")
+                tables.append(batch.select(kept).to_pandas())
+                n += batch.num_rows
+        parts[which] = tables, n
+    values = pictures.finished(str(first.path))
+    found: dict[str, Part] = {}
+    start = 0
+    for which, (tables, n) in parts.items():
+        table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=kept)
+        belongs = None if asked.groups_column is None else table[asked.groups_column].to_numpy()
+        found[which] = Part(values[start : start + n], table[label].to_numpy(), belongs)
+        start += n
+    notes = [f"images: column {name!r}; labels: column {label!r}", *pictures.notes]
+    return Found(
+        str(first.path),
+        found,
+        lambda which, position: f"{opened[which][0].path}, row {position:,} (counted from 0)",
+        classes=first.classes().get(label),
+        notes=notes,
+    )
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    import pyarrow
+
+    try:
+        with storage_errors("read", path):
+            yield
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+        if isinstance(error, UnicodeDecodeError) or "UTF8" in str(error):
+            raise StorageError(f"{path} holds words that are not UTF-8: write them as UTF-8") from error
+        raise StorageError(f"{path} is truncated, damaged or no {path.suffix[1:].capitalize()} file") from error

@@ -1,0 +1,291 @@
+"""From what a reader found to a data set: classes, splits, missing values and scale, without copying the inputs."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ...errors import InputError, check_choice
+from ..splits import Dataset, Scaler, Split
+from .found import Found, Part, check_inputs, listed
+from .labels import check_enough, classes_of
+
+IMPUTE: tuple[str, ...] = ("median",)
+"""What can take the place of a missing number: the median of its column over the training split."""
+
+STANDARDISE: tuple[str, ...] = ("inputs", "channels", "no")
+
+_SHARE, _SHARE_OF_TRAINING = 0.15, 1 / 6
+"""Of the rows, each for validation and test, where there is no split; of the training rows, where one part lacks."""
+
+_COLUMNS = 64
+"""Columns of inputs that are put in order at a time: what is needed beside the inputs stays small."""
+
+
+def assemble(found: Found, name: str, split_seed: int, impute: str | None, standardise: str | None) -> Dataset:
+    """The data set. The arrays in `found` are put in order, filled and scaled in their place.
+
+    Parts that the source has are kept. Raises `InputError` for labels, values or classes that nothing can be made of.
+    """
+    if impute is not None:
+        check_choice("way to impute", impute, IMPUTE)
+    if standardise is not None:
+        check_choice("way to standardise", standardise, STANDARDISE)
+    for part in found.parts.values():
+        check_inputs(found.source, part.inputs.shape[1:])
+    _check_values(found, impute)
+    codes, classes = _classes(found)
+    _check_classes(found, codes, classes)
+    splits = _splits(found, codes, classes, split_seed)
+    imputed = _impute(found, splits) if impute is not None else ()
+    data = Dataset(
+        name,
+        classes,
+        splits["train"],
+        splits["validation"],
+        splits["test"],
+        input_names=found.input_names,
+        groups=found.groups,
+        imputed=imputed,
+        notes=tuple(found.notes),
+    )
+    return _standardised(data, standardise)
+
+
+def _check_values(found: Found, impute: str | None) -> None:
+    """Raise `InputError` for infinity anywhere, and for missing values unless they are to be imputed."""
+    missing = dict(found.missing)
+    for which, part in found.parts.items():
+        if part.inputs.dtype.kind != "f":
+            continue
+        flat = part.inputs.reshape(len(part.inputs), -1)
+        for start in range(0, flat.shape[1], _COLUMNS):
+            block = flat[:, start : start + _COLUMNS]
+            if np.isinf(block).any():
+                row, column = map(int, np.argwhere(np.isinf(block))[0])
+                raise InputError(
+                    f"{found.row(which, row)}, {found.column(start + column)} holds infinity or more than float32 can "
+                    "hold: clean it first"
+                )
+            empty = np.isnan(block).sum(0)
+            for column in np.flatnonzero(empty).tolist():
+                called = found.column(start + column)
+                missing[called] = missing.get(called, 0) + int(empty[column])
+    if missing and impute is None:
+        said = [f"{called} ({n:,} row{'s' * (n != 1)})" for called, n in list(missing.items())[:5]]
+        more = f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
+        raise InputError(
+            f"{found.source} misses values in {', '.join(said)}{more}: fill them in, leave these columns out "
+            "(drop, --drop), or say impute='median' (--impute median)"
+        )
+
+
+def _classes(found: Found) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The classes of the rows of each part, and their names."""
+    sizes = {which: len(part.labels) for which, part in found.parts.items()}
+    starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
+    for which, part in found.parts.items():
+        if len(part.inputs) != len(part.labels):
+            raise InputError(
+                f"{found.source} has {len(part.inputs):,} rows of inputs and {len(part.labels):,} labels"
+                + (f" in its {which} part" if which != "all" else "")
+            )
+
+    def row(position: int) -> str:
+        which = next(w for w in reversed(starts) if starts[w] <= position)
+        return found.row(which, position - starts[which])
+
+    if not sum(sizes.values()):
+        raise InputError(f"{found.source} holds no rows")
+    every = [part.labels for part in found.parts.values()]
+    joined = every[0] if len(every) == 1 else np.concatenate([np.asarray(one) for one in every])
+    codes, classes = classes_of(joined, found.source, row, found.classes)
+    return {which: codes[starts[which] : starts[which] + n] for which, n in sizes.items()}, classes
+
+
+def _check_classes(found: Found, codes: dict[str, np.ndarray], classes: tuple[str, ...]) -> None:
+    source = found.source
+    if set(codes) == {"all"}:
+        check_enough(codes["all"], classes, source, 3, "for a training, a validation and a test row")
+        return
+    if "train" not in codes:
+        raise InputError(f"{source} has {listed(codes)} and no training part")
+    lacking = 2 - (("validation" in codes) + ("test" in codes))
+    check_enough(codes["train"], classes, f"the training part of {source}", 1 + lacking, "there")
+    for which, found_codes in codes.items():
+        if not len(found_codes):
+            raise InputError(f"the {which} part of {source} holds no rows")
+
+
+def _splits(found: Found, codes: dict[str, np.ndarray], classes: tuple[str, ...], split_seed: int) -> dict[str, Split]:
+    """The three splits; those that the source lacks are drawn from its training rows, or from all of them."""
+    own = {which: codes[which] for which in ("validation", "test") if which in codes}
+    source = "all" if "all" in codes else "train"
+    part, labels = found.parts[source], codes[source]
+    drawn = [which for which in ("test", "validation") if which not in own]
+    share = _SHARE if len(drawn) == 2 else _SHARE_OF_TRAINING
+    if drawn:
+        draw = _draw_rows if part.belongs is None else _draw_groups
+        places = draw(found, part, labels, classes, drawn, share, split_seed)
+        _note_split(found, places, drawn, split_seed, part.belongs is not None)
+    else:
+        places = {"train": np.arange(len(labels))}
+    order = np.concatenate(list(places.values()))
+    _reorder(part.inputs, order)
+    inputs, splits, start = torch.from_numpy(part.inputs), {}, 0
+    for which, positions in places.items():
+        rows = inputs[start : start + len(positions)]
+        splits[which] = Split.checked(rows, torch.from_numpy(labels[positions]), torch.from_numpy(positions))
+        start += len(positions)
+    for which, classes_of_rows in own.items():
+        rows = torch.from_numpy(found.parts[which].inputs)
+        splits[which] = Split.checked(rows, torch.from_numpy(classes_of_rows), torch.arange(len(rows)))
+    if own:
+        found.notes.append(f"the source's own parts were kept: training, {', '.join(own)}")
+    return {which: splits[which] for which in ("train", "validation", "test")}
+
+
+def _draw_rows(
+    found: Found,
+    part: Part,
+    labels: np.ndarray,
+    classes: tuple[str, ...],
+    drawn: list[str],
+    share: float,
+    split_seed: int,
+) -> dict[str, np.ndarray]:
+    """Positions of the rows of each split, every class in its own proportion."""
+    from sklearn.model_selection import train_test_split
+
+    rest, places = np.arange(len(labels)), {}
+    n = max(round(len(labels) * share), len(classes))
+    for which in drawn:
+        try:
+            rest, held_out = train_test_split(rest, test_size=n, stratify=labels[rest], random_state=split_seed)
+        except ValueError as error:
+            raise InputError(
+                f"{found.source} has {len(labels):,} rows, too few to split {len(classes)} classes into training, "
+                "validation and test: add rows, or leave classes out"
+            ) from error
+        places[which] = np.sort(held_out)
+    return {"train": np.sort(rest)} | places
+
+
+def _draw_groups(
+    found: Found,
+    part: Part,
+    labels: np.ndarray,
+    classes: tuple[str, ...],
+    drawn: list[str],
+    share: float,
+    split_seed: int,
+) -> dict[str, np.ndarray]:
+    """The same with all rows of a group (a patient, a device) in one split."""
+    import pandas as pd
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    belongs, names = pd.factorize(pd.Series(part.belongs).astype(object), use_na_sentinel=True)
+    if (belongs < 0).any():
+        raise InputError(
+            f"{found.row('all' if 'all' in found.parts else 'train', int((belongs < 0).argmax()))} is in no group"
+        )
+    if len(names) <= len(drawn):
+        raise InputError(
+            f"{found.source} has {len(names)} different groups of rows, and each split needs one of its own: at least "
+            f"{len(drawn) + 1} are needed"
+        )
+    rest, places = np.arange(len(labels)), {}
+    for which in drawn:
+        later = len(drawn) - 1 - drawn.index(which)
+        folds = round(len(rest) / (share * len(labels)))
+        folds = max(2, min(folds, len(np.unique(belongs[rest])) - later, int(np.bincount(labels[rest]).max())))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # classes of fewer rows than folds are looked at below
+            parts = StratifiedGroupKFold(folds, shuffle=True, random_state=split_seed).split(
+                rest, labels[rest], belongs[rest]
+            )
+            _, held_out = next(iter(parts))
+        places[which] = rest[held_out]
+        rest = np.setdiff1d(rest, places[which])
+    for code in np.setdiff1d(labels, labels[rest]).tolist():
+        raise InputError(
+            f"{found.source} has class {classes[code]!r} in so few groups of rows that none is left to train on: add "
+            "groups, choose another split_seed (--split-seed), or leave the class out"
+        )
+    return {"train": rest} | places
+
+
+def _note_split(
+    found: Found, places: dict[str, np.ndarray], drawn: list[str], split_seed: int, by_groups: bool
+) -> None:
+    n = sum(map(len, places.values()))
+    shares = ", ".join(f"{len(places[which]) / n:.0%} {which}" for which in ("train", *reversed(drawn)))
+    kind = "with no group of rows in two parts" if by_groups else "stratified"
+    found.notes.append(f"split here: {shares}, {kind}, seed {split_seed}")
+
+
+def _reorder(inputs: np.ndarray, order: np.ndarray) -> None:
+    """Put the rows of an array in order in its place."""
+    flat = inputs.reshape(len(inputs), -1)
+    assert np.shares_memory(flat, inputs) or not inputs.size, "a copy would be put in order"
+    for start in range(0, flat.shape[1], _COLUMNS):
+        flat[:, start : start + _COLUMNS] = flat[order, start : start + _COLUMNS]
+
+
+def _impute(found: Found, splits: dict[str, Split]) -> tuple[tuple[int, float], ...]:
+    """Put the median of its column over the training split in the place of each missing number."""
+    train = splits["train"].raw
+    if not train.is_floating_point():
+        return ()
+    arrays = {which: split.raw.numpy().reshape(len(split), -1) for which, split in splits.items()}
+    imputed: list[tuple[int, float]] = []
+    for column in range(arrays["train"].shape[1]):
+        holes = {which: np.isnan(values[:, column]) for which, values in arrays.items()}
+        if not any(hole.any() for hole in holes.values()):
+            continue
+        if holes["train"].all():
+            raise InputError(f"{found.source} has no value in {found.column(column)} to impute from: leave it out")
+        median = float(np.median(arrays["train"][~holes["train"], column]))
+        for which, hole in holes.items():
+            arrays[which][hole, column] = median
+        imputed.append((column, median))
+    if imputed:
+        found.notes.append(
+            f"missing values became the training median in {listed(found.column(c) for c, _ in imputed)}".replace(
+                '"', ""
+            )
+        )
+    return tuple(imputed)
+
+
+def _standardised(data: Dataset, how: str | None) -> Dataset:
+    """The data set with its scaler, its splits scaled in place."""
+    if how is None:
+        how = _default_scale(data)
+    if how == "no":
+        return data
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    if data.train.is_bytes:
+        return data.standardised(per_channel=how == "channels")
+    scaler = Scaler.fit(data.train, per_channel=how == "channels")
+    for split in splits.values():
+        scaler.apply_in_place(split.raw)
+    what = "input" if how == "inputs" else "channel"
+    note = f"every {what} was standardised by its mean and standard deviation over the training rows"
+    return replace(data, scaler=scaler, notes=(*data.notes, note))
+
+
+def _default_scale(data: Dataset) -> str:
+    """Tables by input, series by channel; pictures and floats in [0, 1] that look like pictures stay as they are."""
+    if data.train.is_bytes:
+        return "no"
+    if len(data.shape) == 1:
+        return "inputs"
+    if len(data.shape) == 3 and all(
+        float(p.raw.min()) >= 0 and float(p.raw.max()) <= 1 for p in (data.train, data.test)
+    ):
+        return "no"
+    return "channels"

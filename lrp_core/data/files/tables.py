@@ -1,0 +1,410 @@
+"""Tables: columns of numbers, of words, and one of labels, read in chunks into one array of float32."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...errors import InputError, check_choice
+from ..splits import InputGroup
+from .found import Asked, Found, Part, check_inputs, check_size, listed
+from .labels import look_like_classes
+
+LABEL_NAMES = ("label", "class", "target", "y")
+"""Columns that are taken for the labels if nobody names one, whatever their case."""
+
+MOST_COLUMNS = 2**16
+"""Columns of a table: what gene expression has, and a tenth of a second for pandas to name."""
+
+MOST_WORDS = 100
+"""Different words in a column that become indicators; more are names or free text."""
+
+CHUNK = 2**21
+"""Cells that are read at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """One file or frame: `most` rows at most, in `columns`.
+
+    `read(columns, as_words, plain)` gives frames of some rows each, with these columns, as words or as what they are,
+    and `plain` ones as they are written; `row` says where a row is, `check` refuses rows that are cut short, and
+    `classes` are the names of the labels 0, 1, ... in a column.
+    """
+
+    source: str
+    columns: tuple[str, ...]
+    most: int
+    read: Callable[[Sequence[str], bool, Sequence[str]], Iterator[pd.DataFrame]]
+    row: Callable[[int], str]
+    check: Callable[[], None] = lambda: None
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def chunk_rows(n_columns: int) -> int:
+    """Rows to read at a time."""
+    return max(1, CHUNK // max(1, n_columns))
+
+
+def read_tables(sheets: Mapping[str, Sequence[Sheet]], asked: Asked) -> Found:
+    """The rows of the sheets of each part. Raises `InputError` that names file, column or row."""
+    first = next(iter(sheets.values()))[0]
+    asked.refuse(first.source, "inputs")
+    label = label_column(first, asked)
+    sheets, notes = _labelled(sheets, label)
+    chosen = _input_columns(first, label, asked)
+    for sheet in (sheet for part in sheets.values() for sheet in part):
+        if lacking := set(first.columns) - set(sheet.columns):
+            raise InputError(f"{sheet.source} lacks the columns {listed(sorted(lacking))} of {first.source}")
+    side = _side(chosen)
+    try:
+        numbers = _Numbers.read(sheets, chosen, label, asked, np.uint8 if side else np.float32)
+    except _NoBytes:
+        side = side if chosen[0] != "column 2" else None  # nothing but its values said that it is a picture
+        numbers = _Numbers.read(sheets, chosen, label, asked, np.float32)
+    found = numbers.found(sheets, asked)
+    found.classes = first.classes.get(label)
+    found.notes[:0] = [*notes, f"labels: column {label!r}"]
+    _shape(found, asked, side)
+    return found
+
+
+def frame_sheet(frame: pd.DataFrame, source: str) -> Sheet:
+    """A pandas frame as a table, some rows at a time."""
+    own = frame.reset_index(drop=True)
+    own.columns = pd.Index([str(name) for name in frame.columns])
+    step = chunk_rows(own.shape[1])
+
+    def read(chosen: Sequence[str], as_words: bool, plain: Sequence[str]) -> Iterator[pd.DataFrame]:
+        for start in range(0, len(own), step):
+            rows = own.iloc[start : start + step][list(chosen)]
+            yield rows.map(str, na_action="ignore") if as_words else rows
+
+    return Sheet(source, tuple(own.columns), len(own), read, lambda i: f"{source}, row {i:,} (counted from 0)")
+
+
+def frame_of(inputs: pd.DataFrame, labels: Any, label: str) -> pd.DataFrame:
+    """A frame of inputs with a column of labels beside them. Raises `InputError` for lengths that differ."""
+    values = np.asarray(labels)
+    if len(values) != len(inputs):
+        raise InputError(f"there are {len(inputs):,} rows of inputs and {len(values):,} labels: give one for each")
+    return inputs.assign(**{label: values.ravel() if values.ndim == 2 and 1 in values.shape else values})
+
+
+def label_column(sheet: Sheet, asked: Asked) -> str:
+    """The column of labels: the one asked for, or that looks like it. Raises `InputError`."""
+    if asked.label is not None:
+        return check_choice(f"column of {sheet.source}", asked.label, sheet.columns)
+    free = [name for name in sheet.columns if name != asked.groups_column and name not in asked.drop]
+    if not free:
+        raise InputError(f"{sheet.source} has no columns but those that are left out")
+    lower = {name.lower(): name for name in reversed(free)}
+    for name in LABEL_NAMES:
+        if name in lower:
+            return lower[name]
+    peek = next(sheet.read(list(dict.fromkeys([free[0], free[-1]])), False, ()), None)
+    if peek is None or not len(peek):
+        raise InputError(f"{sheet.source} holds no rows")
+    if _are_pixels(free, sheet) and look_like_classes(peek[free[0]]):
+        return free[0]
+    if look_like_classes(peek[free[-1]]):
+        return free[-1]
+    raise InputError(
+        f"{sheet.source} does not say which column holds the labels: name it (label=, --label), one of "
+        f"{listed(sheet.columns)}"
+    )
+
+
+def _are_pixels(columns: Sequence[str], sheet: Sheet) -> bool:
+    """Whether a table without a header is a label and a square picture in each row, as MNIST is passed around."""
+    side = math.isqrt(len(columns) - 1)
+    if not (columns[0] == "column 1" and side >= 8 and side * side == len(columns) - 1):
+        return False
+    peek = next(sheet.read(columns, False, ()))
+    numbers = peek.select_dtypes("number")
+    return numbers.shape == peek.shape and bool(((numbers >= 0) & (numbers <= 255)).all(axis=None))
+
+
+def _labelled(sheets: Mapping[str, Sequence[Sheet]], label: str) -> tuple[dict[str, Sequence[Sheet]], list[str]]:
+    """The parts that have labels; a test part without them, as competitions give it, is left out."""
+    kept, notes = {}, []
+    for which, part in sheets.items():
+        if which == "test" and any(label not in sheet.columns for sheet in part):
+            notes.append(f"{part[0].source} has no column {label!r} and was left out")
+        else:
+            kept[which] = part
+    return kept, notes
+
+
+def _input_columns(sheet: Sheet, label: str, asked: Asked) -> list[str]:
+    if len(set(sheet.columns)) < len(sheet.columns):
+        twice = sorted({name for name in sheet.columns if sheet.columns.count(name) > 1})
+        raise InputError(f"{sheet.source} has several columns called {listed(twice)}: rename them")
+    for name in (*asked.drop, *([asked.groups_column] if asked.groups_column is not None else [])):
+        check_choice(f"column of {sheet.source}", name, sheet.columns)
+    other = {label, asked.groups_column, *asked.drop}
+    chosen = [name for name in sheet.columns if name not in other]
+    if not chosen:
+        raise InputError(f"{sheet.source} has no columns of inputs beside {listed(n for n in other if n)}")
+    check_inputs(sheet.source, (len(chosen),), MOST_COLUMNS)
+    return chosen
+
+
+def _side(columns: Sequence[str]) -> int | None:
+    """The side of the square picture that columns called pixel0, pixel1, ... or 1x1, 1x2, ... hold."""
+    side = math.isqrt(len(columns))
+    if side < 4 or side * side != len(columns):
+        return None
+    count = [re.fullmatch(r"(?:pixel|px)[ _]?(\d+)", name, re.IGNORECASE) for name in columns]
+    if all(count):
+        places = [int(match[1]) for match in count if match]
+        return side if places == list(range(places[0], places[0] + len(places))) else None
+    if list(columns) == [f"{row}x{column}" for row in range(1, side + 1) for column in range(1, side + 1)]:
+        return side
+    return side if side >= 8 and columns[0] == "column 2" else None
+
+
+class _NoBytes(Exception):
+    """Columns that were taken for pixels hold something else."""
+
+
+@dataclass(eq=False)
+class _Numbers:
+    """All rows of all parts: `values` [n, columns], where columns of words are NaN, and what those hold."""
+
+    columns: list[str]
+    values: np.ndarray
+    labels: pd.Series
+    belongs: pd.Series | None
+    sizes: dict[str, int]
+    words: dict[str, pd.Series]
+
+    @classmethod
+    def read(
+        cls, sheets: Mapping[str, Sequence[Sheet]], columns: list[str], label: str, asked: Asked, dtype: Any
+    ) -> _Numbers:
+        every = [sheet for part in sheets.values() for sheet in part]
+        most = sum(sheet.most for sheet in every)
+        check_size(every[0].source, most * len(columns) * np.dtype(dtype).itemsize)
+        values = np.empty((most, len(columns)), dtype)
+        at, sizes, aside, worded = 0, {}, [], set[str]()
+        kept = [label] if asked.groups_column is None else [label, asked.groups_column]
+        needed = [name for name in every[0].columns if name in {*columns, *kept}]
+        for which, part in sheets.items():
+            sizes[which] = -at
+            for sheet in part:
+                gaps = False
+                for frame in sheet.read([*needed, *({sheet.columns[-1]} - {*needed})], False, kept):
+                    worded |= _fill(values[at : at + len(frame)], frame, columns)
+                    aside.append(frame[kept])
+                    at += len(frame)
+                    gaps |= bool(frame[sheet.columns[-1]].isna().any())
+                if gaps:  # as rows that are cut short leave them
+                    sheet.check()
+            sizes[which] += at
+        if not at:
+            raise InputError(f"{every[0].source} holds no rows")
+        rest = pd.concat(aside, ignore_index=True)
+        found = [name for name in columns if name in worded]
+        frames = [frame for sheet in every for frame in sheet.read(found, True, ())] if found else []
+        words = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        return cls(
+            columns,
+            values[:at],
+            rest[label],
+            rest[asked.groups_column] if asked.groups_column is not None else None,
+            sizes,
+            {name: words[name] for name in found},
+        )
+
+    def found(self, sheets: Mapping[str, Sequence[Sheet]], asked: Asked) -> Found:
+        """The inputs with indicators in the place of words."""
+        source = next(iter(sheets.values()))[0].source
+        row = _rows_of(sheets)
+        starts = dict(zip(self.sizes, np.cumsum([0, *self.sizes.values()]).tolist(), strict=False))
+
+        def row_of_all(position: int) -> str:
+            which = next(w for w in reversed(starts) if starts[w] <= position)
+            return row(which, position - starts[which])
+
+        notes: list[str] = []
+        self._leave_out_index(notes)
+        names, blocks = list(self.columns), self.values
+        groups: tuple[InputGroup, ...] = ()
+        missing: dict[str, int] = {}
+        if self.words:
+            names, groups, missing, blocks = self._with_indicators(source, row_of_all)
+            notes.append(f"columns of words became indicators: {listed(self.words)}")
+        parts = {
+            which: Part(
+                blocks[starts[which] : starts[which] + n],
+                self.labels.iloc[starts[which] : starts[which] + n].to_numpy(),
+                None if self.belongs is None else self.belongs.iloc[starts[which] : starts[which] + n].to_numpy(),
+            )
+            for which, n in self.sizes.items()
+        }
+        return Found(source, parts, row, tuple(names), groups, missing=missing, notes=notes)
+
+    def _leave_out_index(self, notes: list[str]) -> None:
+        """A nameless first column that counts the rows is what pandas wrote beside a table."""
+        nameless = self.columns[0] in ("column 1", "Unnamed: 0", "__index_level_0__")
+        if (
+            nameless
+            and self.columns[1:2] != ["column 2"]
+            and len(self.columns) > 1
+            and self.columns[0] not in self.words
+        ):
+            counted = self.values[:, 0]
+            if len(counted) > 2 and (counted == np.arange(len(counted)) + counted[0]).all():
+                self.columns, self.values = self.columns[1:], np.ascontiguousarray(self.values[:, 1:])
+                notes.append("the nameless column that counts the rows was left out")
+
+    def _with_indicators(
+        self, source: str, row: Callable[[int], str]
+    ) -> tuple[list[str], tuple[InputGroup, ...], dict[str, int], np.ndarray]:
+        kinds: dict[str, tuple[np.ndarray, list[str]]] = {}
+        missing: dict[str, int] = {}
+        for position, name in enumerate(self.columns):
+            if name not in self.words:
+                continue
+            words = self.words[name].map(lambda value: str(value).strip(), na_action="ignore")
+            numbers = pd.to_numeric(words, errors="coerce")
+            absent, numeric = words.isna().to_numpy(), numbers.notna().to_numpy()
+            if numeric.sum() == (~absent).sum():
+                self.values[:, position] = numbers.to_numpy(dtype=np.float32, na_value=np.nan)
+                continue
+            if numeric.sum() * 2 >= (~absent).sum():
+                odd = int((~absent & ~numeric).argmax())
+                raise InputError(
+                    f"{row(odd)}, column {name!r} holds {str(words.iloc[odd])[:40]!r} where most rows hold a number: "
+                    "correct it, or leave the column out (drop, --drop)"
+                )
+            codes, found = pd.factorize(words, sort=True)
+            if len(found) > min(MOST_WORDS, max(2, len(words) // 2)):
+                raise InputError(
+                    f"{source}, column {name!r} holds {len(found):,} different words in {len(words):,} rows, too many "
+                    "for kinds of something: leave it out (drop, --drop)"
+                )
+            if absent.any():
+                missing[f"column {name!r}"] = int(absent.sum())
+            kinds[name] = codes, [*map(str, found), *(["(missing)"] if absent.any() else [])]
+        names, groups, places = [], [], []
+        for position, name in enumerate(self.columns):
+            if name not in kinds:
+                names.append(name)
+                places.append((position, -1))
+                continue
+            _, words_of = kinds[name]
+            groups.append(InputGroup(name, tuple(range(len(names), len(names) + len(words_of)))))
+            names += [f"{name}={word}" for word in words_of]
+            places += [(position, code) for code in range(len(words_of))]
+        check_inputs(source, (len(names),), MOST_COLUMNS)
+        values = np.empty((len(self.values), len(names)), np.float32)
+        for column, (position, code) in enumerate(places):
+            if code < 0:
+                values[:, column] = self.values[:, position]
+            else:
+                codes, words_of = kinds[self.columns[position]]
+                values[:, column] = np.where(codes < 0, len(words_of) - 1, codes) == code
+        return names, tuple(groups), missing, values
+
+
+def _fill(into: np.ndarray, frame: pd.DataFrame, columns: Sequence[str]) -> set[str]:
+    """Put the numbers of some rows in their place; gives the columns that hold none."""
+    inputs = frame[list(columns)]
+    numeric = np.array([getattr(dtype, "kind", "O") in "buif" for dtype in inputs.dtypes])
+    empty = np.array([not done and bool(inputs.iloc[:, i].isna().all()) for i, done in enumerate(numeric)])
+    if into.dtype == np.uint8:
+        if not numeric.all() or len(frame) == 0:
+            raise _NoBytes
+        numbers = inputs.to_numpy(dtype=np.float32, na_value=np.nan)
+        if not ((numbers >= 0) & (numbers <= 255) & (numbers == np.floor(numbers))).all():
+            raise _NoBytes
+        into[:] = numbers
+        return set()
+    with np.errstate(over="ignore"):
+        if numeric.all():
+            into[:] = inputs.to_numpy(dtype=np.float32, na_value=np.nan)
+        else:
+            into[:, ~numeric] = np.nan
+            into[:, numeric] = inputs.loc[:, numeric].to_numpy(dtype=np.float32, na_value=np.nan)
+    return {name for name, done, hollow in zip(columns, numeric, empty, strict=True) if not done and not hollow}
+
+
+def _rows_of(sheets: Mapping[str, Sequence[Sheet]]) -> Callable[[str, int], str]:
+    """Where a row of a part is; of several files of one part, how many rows come before is not known."""
+
+    def row(which: str, position: int) -> str:
+        part = sheets[which]
+        if len(part) == 1:
+            return part[0].row(position)
+        return f"{part[0].source} and the files beside it, row {position:,} (counted from 0)"
+
+    return row
+
+
+def _shape(found: Found, asked: Asked, side: int | None) -> None:
+    """Give the rows the shape of pictures or series, if that is what they are."""
+    size = asked.picture or ((1, side, side) if side else None)
+    shape = size or asked.series
+    if shape is None:
+        return
+    n = next(iter(found.parts.values())).inputs.shape[1]
+    if math.prod(shape) != n:
+        what = "x".join(map(str, shape))
+        raise InputError(f"{found.source} has {n:,} inputs in a row, which are not {what} = {math.prod(shape):,}")
+    if found.groups:
+        raise InputError(
+            f"{found.source} has columns of words ({listed(g.name for g in found.groups)}), which are no samples"
+        )
+    for part in found.parts.values():
+        part.inputs = part.inputs.reshape(len(part.inputs), *shape)
+    if size is not None:
+        found.input_names = None
+        found.notes.append(f"rows are images of {' x '.join(map(str, shape[1:] if shape[0] == 1 else shape))}")
+        as_bytes(found)
+    elif asked.series is not None:
+        found.groups = channel_groups(asked.series, found.input_names)
+
+
+def as_bytes(found: Found) -> None:
+    """Keep images whose values are all whole and within 0..255 as bytes, if they are not all 0 or 1."""
+    parts = list(found.parts.values())
+    if any(part.inputs.dtype == np.uint8 for part in parts):
+        return
+    largest = 0.0
+    for part in parts:
+        for row in np.array_split(part.inputs, max(1, part.inputs.size // CHUNK)):
+            if row.size and not ((row >= 0) & (row <= 255) & (row == np.floor(row))).all():
+                return
+            largest = max(largest, float(row.max())) if row.size else largest
+    if largest > 1:
+        for part in parts:
+            part.inputs = part.inputs.astype(np.uint8)
+
+
+def channel_groups(shape: tuple[int, int], names: Sequence[str] | None) -> tuple[InputGroup, ...]:
+    """One group for the samples of each channel, by what the names of its samples have in common."""
+    channels, length = shape
+    if channels == 1:
+        return ()
+    places = [tuple(range(c * length, (c + 1) * length)) for c in range(channels)]
+    called = [f"channel {c}" for c in range(channels)]
+    if names is not None:
+        common = [_common([names[i] for i in place]) for place in places]
+        if all(common) and len(set(common)) == channels:
+            called = common
+    return tuple(map(InputGroup, called, places))
+
+
+def _common(names: Sequence[str]) -> str:
+    """What names begin with alike, without the number that follows."""
+    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(min(names), max(names), strict=False))
+    return "".join(first for first, _ in pairs).rstrip(" _-.:[(0123456789")
