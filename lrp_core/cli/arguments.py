@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import NoReturn
 
+from ..errors import InputError
 from . import commands, ranking, removal
 
 
@@ -63,6 +65,24 @@ def make_parser() -> argparse.ArgumentParser:
             group(command)
         if name != "remove":  # its --json takes a file as well
             command.add_argument("--json", action="store_true", help="print the result as JSON, for machines")
+    return parser
+
+
+class _Refusing(argparse.ArgumentParser):
+    """A parser that raises where others end the program."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"the dashboard was started with what it does not know: {message}")
+
+
+def make_dashboard_parser() -> argparse.ArgumentParser:
+    """What the dashboard takes behind `--`."""
+    parser = _Refusing(prog="streamlit run app.py --", add_help=False, allow_abbrev=False)
+    _data_arguments(parser)
+    parser.add_argument("--model", metavar="NAME")
+    _network_arguments(parser)
+    parser.add_argument("--epochs", type=int, metavar="N")
+    parser.set_defaults(command="dashboard")
     return parser
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "read_data",
     "register_dataset",
     "store",
+    "stored_data",
     "to_images",
     "to_inputs",
     "withdraw",
@@ -184,6 +185,11 @@ def store(data: Dataset) -> str:
     """Keep data of your own under the cache folder, for all processes; gives the digest that `open_data` takes."""
     prepared.write_own(data)
     return data.digest
+
+
+def stored_data() -> list[prepared.Kept]:
+    """What `store` has kept under this cache folder, the newest first."""
+    return prepared.kept_data()
 
 
 @lru_cache(maxsize=4)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -99,6 +100,34 @@ def write_own(data: Dataset) -> None:
         "notes": data.notes,
     }
     write_atomic(path, save(_tensors(data), metadata={"data": json.dumps(meta)}))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Data of your own that lie in the cache: their digest, name, rows in all parts, shape of an input, and classes."""
+
+    digest: str
+    name: str
+    rows: int
+    shape: tuple[int, ...]
+    classes: tuple[str, ...]
+
+
+def kept_data() -> list[Kept]:
+    """All data of your own in the cache, the newest first; files that cannot be read are left out."""
+    files = sorted(cache_dir("data").glob("own-*.safetensors"), key=lambda file: -file.stat().st_mtime)
+    kept = []
+    for path in files:
+        try:
+            with safe_open(path, framework="pt") as file:
+                meta = json.loads(file.metadata()["data"])
+                sizes = [file.get_slice(f"{split}.pixels").get_shape() for split in _SPLITS]
+            digest = path.stem.removeprefix("own-")
+            shape, rows = tuple(sizes[0][1:]), sum(size[0] for size in sizes)
+            kept.append(Kept(digest, str(meta["name"]), rows, shape, tuple(map(str, meta["classes"]))))
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            continue
+    return kept
 
 
 def _tensors(data: Dataset) -> dict[str, Tensor]:

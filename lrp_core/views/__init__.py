@@ -13,16 +13,22 @@ _HOMES = (
     | dict.fromkeys(["MAX_FILE_BYTES", "ENOUGH"], "ranking")
     | dict.fromkeys(["Picture", "Removal"], "removal")
     | dict.fromkeys(["draft_study", "preset_study", "write_shares", "read_shares", "read_seeds", "name_study"], "draft")
-    | dict.fromkeys(["outlook", "measured_timings", "offers"], "draft")
+    | dict.fromkeys(["outlook", "measured_timings", "offers", "choice_of_data", "data_of_choice"], "draft")
+    | dict.fromkeys(["MAX_UPLOAD", "UPLOADS", "columns_of", "own_study", "picture_of_data", "read_upload"], "own")
 )
 
 __all__ = [
     "ENOUGH",
     "MAX_FILE_BYTES",
+    "MAX_UPLOAD",
+    "UPLOADS",
     "OpenedStudy",
     "Picture",
     "Removal",
     "agreement",
+    "choice_of_data",
+    "columns_of",
+    "data_of_choice",
     "draft_study",
     "kept_by",
     "measured_timings",
@@ -30,18 +36,23 @@ __all__ = [
     "offers",
     "open_study",
     "outlook",
+    "own_study",
+    "picture_of_data",
     "picture_of_ranking",
     "preset_study",
     "ranking_bytes",
     "ranking_of_file",
     "read_seeds",
     "read_shares",
+    "read_upload",
     "study_trials",
     "write_shares",
 ]
 
 if TYPE_CHECKING:
     from .draft import (
+        choice_of_data,
+        data_of_choice,
         draft_study,
         measured_timings,
         name_study,
@@ -52,6 +63,7 @@ if TYPE_CHECKING:
         read_shares,
         write_shares,
     )
+    from .own import MAX_UPLOAD, UPLOADS, columns_of, own_study, picture_of_data, read_upload
     from .ranking import ENOUGH, MAX_FILE_BYTES, agreement, kept_by, picture_of_ranking, ranking_bytes, ranking_of_file
     from .removal import Picture, Removal
     from .study import OpenedStudy, open_study, study_trials

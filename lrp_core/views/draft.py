@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..data import DATASETS
+from ..data import DATASETS, stored_data
 from ..errors import InputError, LrpError
 from ..evaluation import RANKINGS, removal_criteria
 from ..lrp import COMPOSITES, STARTS
@@ -48,9 +48,17 @@ def draft_study(shares: Sequence[float], **values: Any) -> Study:
     return study
 
 
-def preset_study(name: str) -> Study:
-    """A preset, for MNIST. Raises `InputError` for an unknown name."""
-    return preset(name, Study(keeps=(1,)).data())
+def preset_study(name: str, like: Study | None = None) -> Study:
+    """A preset, for the data and the network of another study, or else for MNIST.
+
+    Raises `InputError` for an unknown name.
+    """
+    if like is None:
+        return preset(name, Study(keeps=(1,)).data())
+    changes: dict[str, Any] = {"root": like.root, "architecture": like.architecture}
+    if like.epochs == 0:  # a network that has learned
+        changes |= {"epochs": 0, "modes": tuple(mode for mode in like.modes if mode != "scratch") or ("fine-tune",)}
+    return preset(name, like.data(), **changes)
 
 
 def write_shares(study: Study) -> str:
@@ -123,7 +131,8 @@ class Offers:
     `controls` are the criteria that are no rules of LRP.
     """
 
-    datasets: tuple[str, ...]
+    datasets: dict[str, str]
+    named: tuple[str, ...]
     architectures: tuple[str, ...]
     presets: tuple[str, ...]
     criteria: dict[str, str]
@@ -137,10 +146,36 @@ class Offers:
     removal_rankings: tuple[str, ...]
 
 
+OWN = "own:"
+"""What stands before the digest of data of your own, where a data set is chosen."""
+
+
+def choice_of_data(study: Study) -> str:
+    """How the data of a study are called among `Offers.datasets`."""
+    return OWN + study.digest if study.digest else study.dataset
+
+
+def data_of_choice(choice: str) -> dict[str, str]:
+    """The fields of a study for a choice among `Offers.datasets`. Raises `InputError` for data that are gone."""
+    if not choice.startswith(OWN):
+        return {"dataset": choice}
+    digest = choice.removeprefix(OWN)
+    name = next((kept.name for kept in stored_data() if kept.digest == digest), None)
+    if name is None:
+        raise InputError("these data are no longer kept here: give them again")
+    return {"dataset": name, "digest": digest}
+
+
+def _label(kept: Any) -> str:
+    size = " x ".join(map(str, kept.shape)) + (" inputs" if len(kept.shape) == 1 else "")
+    return f"{kept.name} · yours, {kept.rows:,} rows of {size}"
+
+
 def offers() -> Offers:
     """What can be chosen in this process, your own criteria, strategies and networks among it."""
     return Offers(
-        datasets=tuple(DATASETS),
+        datasets={name: name for name in DATASETS} | {OWN + kept.digest: _label(kept) for kept in stored_data()},
+        named=tuple(DATASETS),
         architectures=tuple(ARCHITECTURES),
         presets=tuple(PRESETS),
         criteria={name: criterion.says for name, criterion in CRITERIA.items()},

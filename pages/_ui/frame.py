@@ -14,7 +14,7 @@ from lrp_core.errors import LrpError
 from lrp_core.study import launch
 from lrp_core.study.ledger import Ledger, Run
 
-from . import data, jobs, runs, state
+from . import data, given, jobs, runs, state
 from .registry import ICON, pages
 
 if TYPE_CHECKING:
@@ -69,12 +69,12 @@ def _paint(title: str, subtitle: str) -> tuple[Ledger, list[Run], list[Run]]:
         known = ledger.runs("study")
         if not data.is_warm():
             with st.spinner("Loading the libraries: a few seconds, once after the server starts", show_time=True):
-                if not known:
+                if not known and not given.is_any():
                     _start_quick_study(ledger)
                 data.warm_up()
-        elif not known:
+        elif not known and not given.is_any():
             _start_quick_study(ledger)
-        known = known or ledger.runs("study")
+        known = _with_given(known, ledger) or ledger.runs("study")
         active = [run for run in (*known, *ledger.runs("export")) if run.is_active]
     except LrpError as error:
         refuse(error)
@@ -88,6 +88,19 @@ def _paint(title: str, subtitle: str) -> tuple[Ledger, list[Run], list[Run]]:
 def _start_quick_study(ledger: Ledger) -> None:
     """Start the study that a first visitor finds; nothing happens if it is running already."""
     launch.start_study(views.preset_study("quick"), ledger, name="quick")
+
+
+def _with_given(known: list[Run], ledger: Ledger) -> list[Run]:
+    """The studies with that of the data and network which the dashboard was started with; each session begins there."""
+    study = given.study()
+    if study is None:
+        return known
+    if study.key not in {run.id for run in known}:
+        launch.start_study(study, ledger, name=f"quick, {study.dataset}")
+        known = ledger.runs("study")
+    if "study" not in st.session_state and "study" not in st.query_params:
+        st.session_state["study"] = study.key
+    return known
 
 
 def _open(run: Run, ledger: Ledger, title: str) -> OpenedStudy | None:

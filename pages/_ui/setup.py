@@ -14,7 +14,7 @@ from lrp_core.errors import InputError, LrpError
 from lrp_core.study import launch
 from lrp_core.study.ledger import Ledger, Run
 
-from . import state, studies
+from . import given, own_data, state, studies
 from .fields import field
 from .formats import duration
 
@@ -35,7 +35,7 @@ TERMS = {
 def fill(study: Study) -> None:
     """Have the form say what a study is."""
     held = st.session_state
-    held["new-dataset"], held["new-root"] = study.dataset, study.root or ""
+    held["new-dataset"], held["new-root"] = views.choice_of_data(study), study.root or ""
     held["new-architecture"] = study.architecture
     held["new-criteria"], held["new-strategies"] = list(study.criteria), list(study.strategies)
     held["new-shares"], held["new-modes"] = views.write_shares(study), list(study.modes)
@@ -62,12 +62,13 @@ def form(chosen: Study | None, run: Run, known: list[Run], ledger: Ledger) -> No
         names["chosen"] = f"as “{run.name}”, the chosen study"
     if st.session_state.get("new-from") not in names:
         st.session_state["new-from"] = next(iter(names))
-        fill(views.preset_study(st.session_state["new-from"]))
+        fill(views.preset_study(st.session_state["new-from"], given.study()))
 
     def start_over() -> None:
         name = st.session_state["new-from"]
-        fill(chosen if name == "chosen" and chosen is not None else views.preset_study(name))
+        fill(chosen if name == "chosen" and chosen is not None else views.preset_study(name, given.study()))
 
+    own_data.drop(use)
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             field(
@@ -87,10 +88,13 @@ def form(chosen: Study | None, run: Run, known: list[Run], ledger: Ledger) -> No
 def _what(offers: Offers) -> None:
     """Data, network, methods, shares."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        dataset = field(st.selectbox, "Data set", offers.datasets, key="new-dataset", width=200,
-                        help="MNIST is there. The others are read from a folder with their original files."
+        if st.session_state.get("new-dataset") not in offers.datasets:
+            st.session_state["new-dataset"] = "mnist"
+        dataset = field(st.selectbox, "Data set", list(offers.datasets), key="new-dataset", width=260,
+                        format_func=offers.datasets.get, help="MNIST is there. Your own are those that were given "
+                        "above, or by --data. The others are read from a folder with their original files."
                         )  # fmt: skip
-        if dataset != "mnist":
+        if dataset in offers.named and dataset != "mnist":
             field(st.text_input, "Folder with its files", key="new-root", width=300, max_chars=1000,
                   placeholder="/home/me/data", help="On the machine that this app runs on. Leave it empty if the files "
                   "were downloaded with the command line's --download.")  # fmt: skip
@@ -158,11 +162,12 @@ def _advanced(offers: Offers) -> None:
 def _draft() -> Study:
     """The study that the form describes. Raises `LrpError` for what cannot be run."""
     chosen: Any = {name: st.session_state[f"new-{name}"] for name in (
-        "architecture", "dataset", "n_train", "rank_images", "statistic", "start", "epochs", "retrain_epochs",
+        "architecture", "n_train", "rank_images", "statistic", "start", "epochs", "retrain_epochs",
         "precision",
     )}  # fmt: skip
+    chosen |= views.data_of_choice(st.session_state["new-dataset"])
     root = st.session_state.get("new-root", "").strip()
-    chosen["root"] = root if root and chosen["dataset"] != "mnist" else None
+    chosen["root"] = root if root and chosen["dataset"] != "mnist" and "digest" not in chosen else None
     for name, what in (("criteria", "criterion"), ("strategies", "strategy"), ("modes", "kind of smaller network")):
         chosen[name] = tuple(st.session_state[f"new-{name}"])
         if not chosen[name]:

@@ -1,0 +1,32 @@
+"""What the dashboard is started with: `streamlit run app.py -- --data wine.csv --label quality`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .arguments import make_dashboard_parser
+from .shared import asked_data, asked_root, take_network
+
+if TYPE_CHECKING:
+    from ..study import Study
+
+
+def given_study(words: Sequence[str]) -> Study | None:
+    """The quick study of the data and the network that were named; None if neither was.
+
+    Raises `InputError` for words that say nothing, and as reading the data and the network does.
+    """
+    from ..study import preset
+
+    arguments = make_dashboard_parser().parse_args(words)
+    if arguments.data is None and arguments.network is None and arguments.dataset == "mnist":
+        return None
+    take_network(arguments)
+    return preset(
+        "quick",
+        asked_data(arguments),
+        root=asked_root(arguments),
+        architecture=arguments.model,
+        epochs=arguments.epochs,
+    )
