@@ -16,6 +16,7 @@ import numpy as np
 from ...errors import InputError, StorageError, check_choice, storage_errors
 from ...extras import from_extra
 from .found import PARTS, Asked, Found, Part, check_size
+from .labels import one_each
 from .tables import as_bytes, channel_groups
 
 _INPUTS = ("x", "data", "images", "image", "inputs", "input", "features", "pixels", "samples", "spectra", "fea")
@@ -154,7 +155,8 @@ def read_named(named: Named, asked: Asked) -> Found:
         values, found = named.read(inputs), named.read(labels)
         if values.dtype.kind not in "buif":
             raise InputError(f"{named.source}, array {inputs!r} holds {values.dtype}, not numbers")
-        parts[which] = Part(_rows_first(values, found, f"{named.source}, array {inputs!r}"), found)
+        found = one_each(found, f"{named.source}, array {labels!r}")
+        parts[which] = Part(_rows_first(values, len(found), f"{named.source}, array {inputs!r}"), found)
     if asked.groups_column is not None:
         check_choice(f"array of {named.source}", asked.groups_column, named.shapes)
         source = "all" if "all" in parts else "train"
@@ -214,9 +216,8 @@ def _role(name: str) -> tuple[str, str | None]:
     return which, next((r for r, names in role.items() if len(rest) == 1 and rest[0] in names), None)
 
 
-def _rows_first(values: np.ndarray, labels: np.ndarray, where: str) -> np.ndarray:
+def _rows_first(values: np.ndarray, n: int, where: str) -> np.ndarray:
     """The inputs with a row for each label; MATLAB's users put the rows last."""
-    n = len(labels) if labels.ndim != 2 or labels.shape[0] != 1 else labels.shape[1]
     if values.ndim < 2:
         raise InputError(f"{where} has shape {values.shape}: a row for each example is needed, [n, ...]")
     if len(values) != n and values.shape[-1] == n:

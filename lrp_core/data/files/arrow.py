@@ -14,7 +14,7 @@ from ...errors import InputError, StorageError, storage_errors
 from ...extras import from_extra
 from .found import Asked, Found, Part
 from .images import Pictures
-from .tables import Sheet, chunk_rows, label_column, read_tables
+from .tables import CHUNK, Sheet, label_column, read_tables
 
 SUFFIXES = (".parquet", ".arrow", ".feather")
 
@@ -47,19 +47,42 @@ class _Columns:
                 source.seek(0)
                 yield pyarrow.ipc.open_stream(source)
 
-    def batches(self, columns: Sequence[str], rows: int) -> Iterator[Any]:
+    def tables(self, columns: Sequence[str], cells: int) -> Iterator[tuple[int, Any]]:
+        """About so many cells at a time: the position of their first row, and some rows and columns."""
         with _readable(self.path):
             if self.path.suffix.lower() == ".parquet":
-                from pyarrow import parquet
+                yield from self._blocks(columns, cells)
+                return
+            with self._open() as file:
+                start, rows = 0, max(1, cells // max(1, len(columns)))
+                for batch in _batches(file):
+                    chosen = batch.select(list(columns))
+                    for first in range(0, chosen.num_rows, rows):
+                        yield start + first, chosen.slice(first, rows)
+                    start += batch.num_rows
 
-                with parquet.ParquetFile(self.path) as file:
-                    yield from file.iter_batches(batch_size=rows, columns=list(columns))
-            else:
-                with self._open() as file:
-                    for batch in _batches(file):
-                        chosen = batch.select(list(columns))
-                        for start in range(0, chosen.num_rows, rows):
-                            yield chosen.slice(start, rows)
+    def _blocks(self, columns: Sequence[str], cells: int) -> Iterator[tuple[int, Any]]:
+        """A Parquet file keeps its columns apart: some of them at a time take little memory, however many rows."""
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(self.path, pre_buffer=False) as file:
+            start = 0
+            for group in range(file.num_row_groups):
+                n = file.metadata.row_group(group).num_rows
+                step = max(2, cells // max(1, n))
+                for first in range(0, len(columns), step):
+                    yield start, file.read_row_group(group, columns=list(columns[first : first + step]))
+                start += n
+
+    def rows(self, columns: Sequence[str], most: int) -> Iterator[Any]:
+        """At most so many rows at a time, with all of these columns."""
+        if self.path.suffix.lower() != ".parquet":
+            yield from (table for _, table in self.tables(columns, most * len(columns)))
+            return
+        from pyarrow import parquet
+
+        with _readable(self.path), parquet.ParquetFile(self.path, pre_buffer=False) as file:
+            yield from file.iter_batches(batch_size=most, columns=list(columns))
 
     def classes(self) -> dict[str, tuple[str, ...]]:
         """Names of the labels 0, 1, ... that Hugging Face's `datasets` keeps beside the columns."""
@@ -103,10 +126,10 @@ def read_arrow(files: Mapping[str, Sequence[Path]], asked: Asked) -> Found:
 def _sheet(columns: _Columns) -> Sheet:
     names = tuple(map(str, columns.schema.names))
 
-    def read(chosen: Sequence[str], as_words: bool, plain: Sequence[str]) -> Iterator[pd.DataFrame]:
-        for batch in columns.batches(chosen, chunk_rows(len(names))):
-            frame = batch.to_pandas()[list(chosen)]
-            yield frame.map(str, na_action="ignore") if as_words else frame
+    def read(chosen: Sequence[str], as_words: bool, plain: Sequence[str]) -> Iterator[tuple[int, pd.DataFrame]]:
+        for start, table in columns.tables(chosen, CHUNK):
+            frame = table.to_pandas()[table.schema.names]  # an index of pandas is a column, too
+            yield start, frame.map(str, na_action="ignore") if as_words else frame
 
     def row(position: int) -> str:
         return f"{columns.path}, row {position:,} (counted from 0)"
@@ -147,7 +170,7 @@ def _pictures(opened: Mapping[str, Sequence[_Columns]], name: str, asked: Asked)
         for file in files:
             if lacking := {name, *kept} - set(file.schema.names):
                 raise InputError(f"{file.path} lacks the column {min(lacking)!r}")
-            for batch in file.batches([name, *kept], 500):
+            for batch in file.rows([name, *kept], 500):
                 for position, value in enumerate(batch.column(name).to_pylist(), n):
                     content = value.get("bytes") if isinstance(value, dict) else value
                     if content is None:

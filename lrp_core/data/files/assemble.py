@@ -185,37 +185,45 @@ def _draw_groups(
 ) -> dict[str, np.ndarray]:
     """The same with all rows of a group (a patient, a device) in one split."""
     import pandas as pd
-    from sklearn.model_selection import StratifiedGroupKFold
 
     belongs, names = pd.factorize(pd.Series(part.belongs).astype(object), use_na_sentinel=True)
     if (belongs < 0).any():
         raise InputError(
             f"{found.row('all' if 'all' in found.parts else 'train', int((belongs < 0).argmax()))} is in no group"
         )
-    if len(names) <= len(drawn):
-        raise InputError(
-            f"{found.source} has {len(names)} different groups of rows, and each split needs one of its own: at least "
-            f"{len(drawn) + 1} are needed"
-        )
-    rest, places = np.arange(len(labels)), {}
-    for which in drawn:
-        later = len(drawn) - 1 - drawn.index(which)
-        folds = round(len(rest) / (share * len(labels)))
-        folds = max(2, min(folds, len(np.unique(belongs[rest])) - later, int(np.bincount(labels[rest]).max())))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # classes of fewer rows than folds are looked at below
-            parts = StratifiedGroupKFold(folds, shuffle=True, random_state=split_seed).split(
-                rest, labels[rest], belongs[rest]
+    rest, places = np.arange(len(labels)), dict[str, np.ndarray]()
+    for later in reversed(range(len(drawn))):
+        folds = _folds(rest, labels, belongs, share * len(labels), split_seed)
+        # What is held out leaves groups for the parts that are still to be drawn, and rows of every class to train on.
+        left = [np.setdiff1d(rest, fold) for fold in folds]
+        enough = [len(fold) > 0 and len(np.unique(belongs[r])) > later for fold, r in zip(folds, left, strict=True)]
+        if not any(enough):
+            raise InputError(
+                f"{found.source} has {len(names)} different groups of rows, and training, validation and test need one "
+                "of their own each: add groups"
             )
-            _, held_out = next(iter(parts))
-        places[which] = rest[held_out]
-        rest = np.setdiff1d(rest, places[which])
+        whole = [ok and len(np.unique(labels[r])) == len(classes) for ok, r in zip(enough, left, strict=True)]
+        chosen = (whole if any(whole) else enough).index(True)
+        places[drawn[len(drawn) - 1 - later]], rest = folds[chosen], left[chosen]
     for code in np.setdiff1d(labels, labels[rest]).tolist():
         raise InputError(
             f"{found.source} has class {classes[code]!r} in so few groups of rows that none is left to train on: add "
             "groups, choose another split_seed (--split-seed), or leave the class out"
         )
     return {"train": rest} | places
+
+
+def _folds(rest: np.ndarray, labels: np.ndarray, belongs: np.ndarray, size: float, split_seed: int) -> list[np.ndarray]:
+    """The rows in folds of about `size`, with no group in two of them; none if there are too few groups."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    n = min(round(len(rest) / size), len(np.unique(belongs[rest])), int(np.bincount(labels[rest]).max()))
+    if n < 2:
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that classes have fewer rows than there are folds
+        parts = StratifiedGroupKFold(n, shuffle=True, random_state=split_seed).split(rest, labels[rest], belongs[rest])
+        return [rest[held_out] for _, held_out in parts]
 
 
 def _note_split(

@@ -23,7 +23,7 @@ def classes_of(
     Whole numbers, also as words or floats, are classes in their order, words in that of the alphabet. `names` are those
     of the numbers 0, 1, ... Raises `InputError` for a label that is missing, a single class, or quantities.
     """
-    values = pd.Series(_flat(labels, source))
+    values = pd.Series(one_each(labels, source))
     if not isinstance(values.dtype, np.dtype) or values.dtype.kind not in "buif":
         values = values.astype(object).where(values.notna(), None)
         values = values.map(lambda value: _word(value) or None, na_action="ignore")
@@ -79,7 +79,7 @@ def _numbers(values: pd.Series) -> np.ndarray | None:
     return numbers if np.isfinite(numbers).all() else None
 
 
-def _flat(labels: Any, source: str) -> Any:
+def one_each(labels: Any, source: str) -> Any:
     """One label a row, of a column, a row, or indicators [n, classes]. Raises `InputError`."""
     if isinstance(labels, pd.Series):
         return labels.reset_index(drop=True)

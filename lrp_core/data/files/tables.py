@@ -34,18 +34,23 @@ CHUNK = 2**21
 class Sheet:
     """One file or frame: `most` rows at most, in `columns`.
 
-    `read(columns, as_words, plain)` gives frames of some rows each, with these columns, as words or as what they are,
-    and `plain` ones as they are written; `row` says where a row is, `check` refuses rows that are cut short, and
-    `classes` are the names of the labels 0, 1, ... in a column.
+    `read(columns, as_words, plain)` gives the position of a row and a frame of some rows from there on, with all or
+    some of these columns, as words or as what they are, and `plain` ones as they are written. `row` says where a row
+    is, `check` refuses rows that are cut short, and `classes` are the names of the labels 0, 1, ... in a column.
     """
 
     source: str
     columns: tuple[str, ...]
     most: int
-    read: Callable[[Sequence[str], bool, Sequence[str]], Iterator[pd.DataFrame]]
+    read: Callable[[Sequence[str], bool, Sequence[str]], Iterator[tuple[int, pd.DataFrame]]]
     row: Callable[[int], str]
     check: Callable[[], None] = lambda: None
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(set(self.columns)) < len(self.columns):
+            twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
+            raise InputError(f"{self.source} has several columns called {listed(twice)}: rename them")
 
 
 def chunk_rows(n_columns: int) -> int:
@@ -82,10 +87,10 @@ def frame_sheet(frame: pd.DataFrame, source: str) -> Sheet:
     own.columns = pd.Index([str(name) for name in frame.columns])
     step = chunk_rows(own.shape[1])
 
-    def read(chosen: Sequence[str], as_words: bool, plain: Sequence[str]) -> Iterator[pd.DataFrame]:
+    def read(chosen: Sequence[str], as_words: bool, plain: Sequence[str]) -> Iterator[tuple[int, pd.DataFrame]]:
         for start in range(0, len(own), step):
             rows = own.iloc[start : start + step][list(chosen)]
-            yield rows.map(str, na_action="ignore") if as_words else rows
+            yield start, rows.map(str, na_action="ignore") if as_words else rows
 
     return Sheet(source, tuple(own.columns), len(own), read, lambda i: f"{source}, row {i:,} (counted from 0)")
 
@@ -109,8 +114,8 @@ def label_column(sheet: Sheet, asked: Asked) -> str:
     for name in LABEL_NAMES:
         if name in lower:
             return lower[name]
-    peek = next(sheet.read(list(dict.fromkeys([free[0], free[-1]])), False, ()), None)
-    if peek is None or not len(peek):
+    _, peek = next(sheet.read(list(dict.fromkeys([free[0], free[-1]])), False, ()), (0, pd.DataFrame()))
+    if not len(peek):
         raise InputError(f"{sheet.source} holds no rows")
     if _are_pixels(free, sheet) and look_like_classes(peek[free[0]]):
         return free[0]
@@ -127,7 +132,7 @@ def _are_pixels(columns: Sequence[str], sheet: Sheet) -> bool:
     side = math.isqrt(len(columns) - 1)
     if not (columns[0] == "column 1" and side >= 8 and side * side == len(columns) - 1):
         return False
-    peek = next(sheet.read(columns, False, ()))
+    _, peek = next(sheet.read(columns, False, ()))
     numbers = peek.select_dtypes("number")
     return numbers.shape == peek.shape and bool(((numbers >= 0) & (numbers <= 255)).all(axis=None))
 
@@ -144,9 +149,6 @@ def _labelled(sheets: Mapping[str, Sequence[Sheet]], label: str) -> tuple[dict[s
 
 
 def _input_columns(sheet: Sheet, label: str, asked: Asked) -> list[str]:
-    if len(set(sheet.columns)) < len(sheet.columns):
-        twice = sorted({name for name in sheet.columns if sheet.columns.count(name) > 1})
-        raise InputError(f"{sheet.source} has several columns called {listed(twice)}: rename them")
     for name in (*asked.drop, *([asked.groups_column] if asked.groups_column is not None else [])):
         check_choice(f"column of {sheet.source}", name, sheet.columns)
     other = {label, asked.groups_column, *asked.drop}
@@ -194,34 +196,43 @@ class _Numbers:
         most = sum(sheet.most for sheet in every)
         check_size(every[0].source, most * len(columns) * np.dtype(dtype).itemsize)
         values = np.empty((most, len(columns)), dtype)
-        at, sizes, aside, worded = 0, {}, [], set[str]()
+        place = {name: position for position, name in enumerate(columns)}
         kept = [label] if asked.groups_column is None else [label, asked.groups_column]
-        needed = [name for name in every[0].columns if name in {*columns, *kept}]
+        at, sizes, worded = 0, dict[str, int](), set[str]()
+        aside: dict[str, list[pd.Series]] = {name: [] for name in kept}
         for which, part in sheets.items():
-            sizes[which] = -at
+            start = at
             for sheet in part:
-                gaps = False
-                for frame in sheet.read([*needed, *({sheet.columns[-1]} - {*needed})], False, kept):
-                    worded |= _fill(values[at : at + len(frame)], frame, columns)
-                    aside.append(frame[kept])
-                    at += len(frame)
-                    gaps |= bool(frame[sheet.columns[-1]].isna().any())
+                needed = [name for name in sheet.columns if name in place or name in kept or name == sheet.columns[-1]]
+                gaps, end = False, at
+                for first, frame in sheet.read(needed, False, kept):
+                    end = at + first + len(frame)
+                    inputs = frame[[name for name in frame.columns if name in place]]
+                    worded |= _fill(values[at + first : end], inputs, [place[name] for name in inputs.columns])
+                    for name in (name for name in kept if name in frame.columns):
+                        aside[name].append(frame[name])
+                    if sheet.columns[-1] in frame.columns:
+                        gaps |= bool(frame[sheet.columns[-1]].isna().any())
                 if gaps:  # as rows that are cut short leave them
                     sheet.check()
-            sizes[which] += at
+                at = end
+            sizes[which] = at - start
         if not at:
             raise InputError(f"{every[0].source} holds no rows")
-        rest = pd.concat(aside, ignore_index=True)
-        found = [name for name in columns if name in worded]
-        frames = [frame for sheet in every for frame in sheet.read(found, True, ())] if found else []
-        words = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        rest = {name: pd.concat(several, ignore_index=True) for name, several in aside.items()}
+        found: dict[str, list[pd.Series]] = {name: [] for name in columns if name in worded}
+        for sheet in every if found else ():
+            for _, frame in sheet.read(list(found), True, ()):
+                for name in frame.columns:
+                    found[name].append(frame[name])
+        words = {name: pd.concat(several, ignore_index=True) for name, several in found.items()}
         return cls(
             columns,
             values[:at],
             rest[label],
             rest[asked.groups_column] if asked.groups_column is not None else None,
             sizes,
-            {name: words[name] for name in found},
+            words,
         )
 
     def found(self, sheets: Mapping[str, Sequence[Sheet]], asked: Asked) -> Found:
@@ -316,26 +327,22 @@ class _Numbers:
         return names, tuple(groups), missing, values
 
 
-def _fill(into: np.ndarray, frame: pd.DataFrame, columns: Sequence[str]) -> set[str]:
-    """Put the numbers of some rows in their place; gives the columns that hold none."""
-    inputs = frame[list(columns)]
-    numeric = np.array([getattr(dtype, "kind", "O") in "buif" for dtype in inputs.dtypes])
-    empty = np.array([not done and bool(inputs.iloc[:, i].isna().all()) for i, done in enumerate(numeric)])
-    if into.dtype == np.uint8:
-        if not numeric.all() or len(frame) == 0:
-            raise _NoBytes
-        numbers = inputs.to_numpy(dtype=np.float32, na_value=np.nan)
-        if not ((numbers >= 0) & (numbers <= 255) & (numbers == np.floor(numbers))).all():
-            raise _NoBytes
-        into[:] = numbers
+def _fill(into: np.ndarray, frame: pd.DataFrame, places: Sequence[int]) -> set[str]:
+    """Put the numbers of some rows in their places; gives the columns that hold none."""
+    if not places:
         return set()
+    numeric = np.array([getattr(dtype, "kind", "O") in "buif" for dtype in frame.dtypes])
+    others = frame.loc[:, ~numeric]
+    worded = set(others.columns[others.notna().any().to_numpy(dtype=bool)])
+    if into.dtype == np.uint8 and worded:
+        raise _NoBytes
+    numbers = np.full(frame.shape, np.nan, np.float32)
     with np.errstate(over="ignore"):
-        if numeric.all():
-            into[:] = inputs.to_numpy(dtype=np.float32, na_value=np.nan)
-        else:
-            into[:, ~numeric] = np.nan
-            into[:, numeric] = inputs.loc[:, numeric].to_numpy(dtype=np.float32, na_value=np.nan)
-    return {name for name, done, hollow in zip(columns, numeric, empty, strict=True) if not done and not hollow}
+        numbers[:, numeric] = frame.loc[:, numeric].to_numpy(dtype=np.float32, na_value=np.nan)
+    if into.dtype == np.uint8 and not ((numbers >= 0) & (numbers <= 255) & (numbers == np.floor(numbers))).all():
+        raise _NoBytes
+    into[:, places] = numbers
+    return worded
 
 
 def _rows_of(sheets: Mapping[str, Sequence[Sheet]]) -> Callable[[str, int], str]:

@@ -57,7 +57,7 @@ def _read(
     columns: Sequence[str],
     as_words: bool,
     plain: Sequence[str],
-) -> Iterator[pd.DataFrame]:
+) -> Iterator[tuple[int, pd.DataFrame]]:
     """Some rows at a time. Classes and groups of rows are `plain`: 01 is not 1, and NA may be a country."""
     few = as_words or len(columns) <= 2  # with some columns alone, pandas does not see that a row is too long
     with warnings.catch_warnings():
@@ -80,8 +80,10 @@ def _read(
                     chunksize=chunk_rows(len(names)),
                 )
                 with frames:
+                    start = 0
                     for frame in frames:
-                        yield frame[list(columns)]
+                        yield start, frame[list(columns)]
+                        start += len(frame)
             except UnicodeDecodeError as error:
                 raise _not_utf8(path) from error
             except pd.errors.EmptyDataError as error:
