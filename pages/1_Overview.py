@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages._ui import charts, charts_methods, frame, registry, state
+from pages._ui import charts, charts_methods, frame, masks, registry, state
 from pages._ui.formats import change, count, interval, percent, points, size
 
 CONTROLS = {"random", "variance"}
@@ -11,11 +11,12 @@ opened, run = frame.open_page(
     "Overview", "Which inputs does a neural network need, and what does it save to drop the rest?", live=True
 )
 study = opened.study
+pixels, images, _ = opened.words
 
 st.markdown(
-    "Layer-wise relevance propagation traces each answer of a trained network back to the pixels it came from. "
-    "Averaged over the training images, that ranks the pixels; the least relevant ones can be removed, and the network "
-    "becomes smaller and cheaper. Every accuracy here was measured on images the network was not trained on."
+    "Layer-wise relevance propagation traces each answer of a trained network back to the inputs it came from. "
+    "Averaged over the training data, that ranks the inputs; the least relevant ones can be removed, and the network "
+    "becomes smaller and cheaper. Every accuracy here was measured on data that the network was not trained on."
 )
 
 with frame.refusals():
@@ -37,20 +38,21 @@ with frame.refusals():
     elif headline is not None:
         row, base = headline.row, headline.baseline
         st.subheader(
-            f"{percent(row['removed'], 0)} of the pixels can go: {count(row['keep'])} of {n_inputs} are enough",
+            f"{percent(row['removed'], 0)} of the {pixels} can go: {count(row['keep'])} of {n_inputs} are enough",
             anchor=False,
         )
         st.markdown(
-            f"On the test images the smaller network is right in **{percent(row['accuracy'])}** of all cases, the "
+            f"On the test {images} the smaller network is right in **{percent(row['accuracy'])}** of all cases, the "
             f"full one in **{percent(base['accuracy'])}**. It takes "
             f"**{percent(1 - row['macs'] / base['macs'], 0)} fewer** multiplications and "
             f"**{percent(1 - row['bytes'] / base['bytes'], 0)} less** memory for its weights. "
-            f"Pixels ranked by {headline.recommendation.method}, smaller network: {headline.recommendation.mode}."
+            f"{pixels.capitalize()} ranked by {headline.recommendation.method}, smaller network: "
+            f"{headline.recommendation.mode}."
         )
-        st.markdown(f"Chosen on validation images: {headline.recommendation.reason}")
+        st.markdown(f"Chosen on validation {images}: {headline.recommendation.reason}")
         with st.container(horizontal=True):
             st.metric(
-                "Pixels removed",
+                f"{pixels.capitalize()} removed",
                 percent(row["removed"], 0),
                 f"{count(n_inputs - row['keep'])} of {n_inputs}",
                 delta_color="off",
@@ -89,7 +91,7 @@ with frame.refusals():
                 if row["seeds"] > 1
                 else "The test accuracies are one network's each: without a second seed there is no interval. "
             )
-            + "The share was chosen on validation images; the test images only measured it."
+            + f"The share was chosen on validation {images}; the test {images} only measured it."
             + (
                 " Fine-tuning trains the smaller network longer than the full one."
                 if headline.recommendation.mode == "fine-tune"
@@ -101,22 +103,18 @@ with frame.refusals():
         left, right = st.columns([2, 3], gap="medium")
         seed = study.seeds[0]
         with left:
-            st.markdown("**Which pixels stay**")
+            st.markdown(f"**Which {pixels} stay**")
             slot = st.container()
             keep = int(headline.row["keep"]) if headline else opened.keep_for(state.REMOVED)
             if opened.rankings.is_ready(method, keep, seed):
-                slot.plotly_chart(
-                    charts.mask(opened.rankings.kept(method, keep, seed), opened.images.mean(), 330),
-                    config=charts.CONFIG,
-                    key="mask",
-                    alt=f"The mean digit: {keep} pixels that stay in colour, the others dimmed",
-                )
-                st.caption(f"Mean training image, {keep} pixels kept in colour; the mask of seed "
+                with slot:
+                    masks.draw(opened, method, keep, seed)
+                st.caption(f"{masks.says(opened, keep)} Mask of seed "
                            f"{opened.rankings.seed_of(seed)}.")  # fmt: skip
             else:
-                st.caption(f"The mask shows when the pixels are ranked by {method}.")
+                st.caption(f"The mask shows when the {pixels} are ranked by {method}.")
         with right:
-            st.markdown("**Accuracy as pixels go** (validation images)")
+            st.markdown(f"**Accuracy as {pixels} go** (validation {images})")
             mode = headline.recommendation.mode if headline else study.modes[0]
             st.plotly_chart(
                 charts_methods.accuracy_curves(
@@ -128,7 +126,7 @@ with frame.refusals():
                 ),
                 config=charts.CONFIG,
                 key="curve",
-                alt="Validation accuracy against the share of pixels removed, for the ranking and its controls",
+                alt="Validation accuracy against the share of inputs removed, for the ranking and its controls",
             )
             others = len(study.methods) - 1
             st.caption(

@@ -1,16 +1,16 @@
-"""One test image: which pixels the answer came from, and what each layer did with the relevance."""
+"""One test image or row: which inputs the answer came from, and what each layer did with the relevance."""
 
 import streamlit as st
 
 from lrp_core import views
-from pages._ui import charts, frame, picker, state, tables
+from pages._ui import charts, charts_inputs, frame, picker, state, tables
 from pages._ui.data import ask
 from pages._ui.fields import field
 from pages._ui.formats import percent
 
 opened, _ = frame.open_page(
     "Relevance",
-    "One test image explained: which pixels speak for a class, and which against it.",
+    "One answer explained: which inputs speak for a class, and which against it.",
 )
 
 with frame.refusals():
@@ -26,7 +26,7 @@ with frame.refusals():
                           "log-odds; one-hot starts with a relevance of 1, whatever the logit is.")  # fmt: skip
             target = field(st.selectbox, "Explained class", [None, *range(len(classes))], key="target", width=170,
                            format_func=lambda i: "the predicted one" if i is None else classes[i],
-                           help="Red pixels speak for this class, blue ones against it.")  # fmt: skip
+                           help="Red inputs speak for this class, blue ones against it.")  # fmt: skip
             seed = state.seed(opened)
         st.caption(f"{composite}: {offers.composites[composite]}.")
 
@@ -42,23 +42,31 @@ with frame.refusals():
         f"The network reads **{classes[predicted]}** ({confidence}), {verdict}. "
         f"Explained is class **{classes[explanation.target]}**."
     )
-    picture, heat, bars = st.columns(3, gap="medium")
-    with picture:
-        st.markdown("**Image**")
-        st.plotly_chart(
-            charts.digit(explanation.image),
-            config=charts.CONFIG,
-            key="digit",
-            alt=f"Test image {index}, a {explanation.label}",
-        )
+    if opened.are_images:
+        picture, heat, bars = st.columns(3, gap="medium")
+        with picture:
+            st.markdown("**Image**")
+            st.plotly_chart(
+                charts.digit(explanation.image),
+                config=charts.CONFIG,
+                key="digit",
+                alt=f"Test image {index}, a {explanation.label}",
+            )
+    else:
+        heat, bars = st.columns(2, gap="medium")
     with heat:
-        st.markdown("**Relevance of each pixel**")
+        st.markdown(f"**Relevance of each {opened.words[0].removesuffix('s')}**")
+        names = opened.input_names()
         st.plotly_chart(
-            charts.relevance(explanation.relevance),
+            charts.relevance(explanation.relevance)
+            if opened.are_images
+            else charts_inputs.signed(names, explanation.relevance[0], explanation.image[0]),
             config=charts.CONFIG,
             key="heat",
-            alt=f"Relevance of each pixel for class {classes[explanation.target]}: red for it, blue against it",
+            alt=f"Relevance of each input for class {classes[explanation.target]}: red for it, blue against it",
         )
+        if len(names) > charts_inputs.MOST and not opened.are_images:
+            st.caption(f"The {charts_inputs.MOST} of {len(names):,} inputs with the most relevance.")
     with bars:
         st.markdown("**What the network answers**")
         st.plotly_chart(
@@ -90,7 +98,7 @@ with frame.refusals():
     st.markdown(
         "Relevance is neither made nor lost on its way back, except for what biases and the stabiliser epsilon absorb. "
         f"It starts with **{arrived:.4g}** at the output; **{absorbed:.4g}** is absorbed on the way, and "
-        f"**{float(explanation.relevance.sum()):.4g}** reaches the pixels."
+        f"**{float(explanation.relevance.sum()):.4g}** reaches the {opened.words[0]}."
     )
     st.plotly_chart(
         charts.conservation(balance),

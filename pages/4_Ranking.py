@@ -7,64 +7,45 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from lrp_core import views
-from pages._ui import charts, charts_ranking, frame, jobs, state
+from pages._ui import charts, charts_ranking, frame, jobs, masks, state
 from pages._ui.fields import field
 
 if TYPE_CHECKING:
     from lrp_core.ranking import Ranking
+    from lrp_core.views.ranking import RankingPicture
 
-opened, run = frame.open_page("Ranking", "The order of the pixels: how sure is it, and does another one agree?")
+opened, run = frame.open_page("Ranking", "The order of the inputs: how sure is it, and does another one agree?")
+pixels, images, _ = opened.words
 study, rankings = opened.study, opened.rankings
+MOST_NAMES = 15
 
 
 def draw(ranking: Ranking, method: str, seed: int, keep: int) -> None:
     """The ranking as a picture, as scores in order, as a table and as files."""
     shown = views.picture_of_ranking(ranking)
+    order = shown.table
+    if not opened.are_images:
+        names = opened.input_names()
+        order = order.drop(columns=["channel", "row"]).rename(columns={"column": "input"})
+        order["input"] = [names[i] for i in order["input"]]
     left, right = st.columns([2, 3], gap="medium")
     with left:
-        kinds = ["Place", "Score"] + (["Standard error"] if shown.has_errors else [])
-        if st.session_state.get("map") not in kinds:
-            st.session_state["map"] = "Place"
-        kind = st.segmented_control("Each pixel's", kinds, key="map", required=True, persist_state="session",
-                                    help="Standard errors are known where images were averaged over.")  # fmt: skip
-        if kind == "Place":
-            figure, text = charts_ranking.places(shown.place), "Strong colour: most important."
-        elif kind == "Score":
-            figure = charts_ranking.scores(shown.score, spans_decades=shown.spans_decades)
-            text = "Powers of ten; pixels without a score are blank." if shown.spans_decades else "Zero is blank."
+        if opened.are_images:
+            maps(shown, method)
         else:
-            figure = charts_ranking.errors(shown.relative_error)
-            text = "As a share of the score; above 100 % the score may just as well be zero."
-        st.plotly_chart(figure, config=charts.CONFIG, key="ranking", alt=f"{kind} of each pixel by {method}")
-        st.caption(text)
-    ties = int((shown.table["score"] == 0).sum())
+            st.markdown("**The inputs that come first**")
+            masks.draw(opened, method, keep, seed)
+            st.caption(masks.says(opened, keep))
     with right:
-        st.markdown("**Scores in order**")
-        st.plotly_chart(
-            charts_ranking.in_order(shown.table, spans_decades=shown.spans_decades, marker=keep, height=390),
-            config=charts.CONFIG,
-            key="scores",
-            alt="Score of each pixel from the most to the least important; the line marks how many are kept",
-        )
-        st.caption(
-            f"The line: {keep} pixels are kept. "
-            + (
-                (
-                    "Band: two standard errors on either side"
-                    + (", cut at a tenth of the score." if shown.spans_decades else ".")
-                )
-                if shown.has_errors
-                else ""
-            )
-            + (f" {ties} pixels have a score of zero: chance drew their order." if ties > 1 else "")
-        )
+        scores_in_order(shown, keep)
     with st.expander("The order as a table", icon=":material/format_list_numbered:"):
         column = st.column_config.NumberColumn
         st.dataframe(
-            shown.table.drop(columns=[] if shown.table["channel"].any() else ["channel"]),
+            order.drop(columns=[] if shown.table["channel"].any() else ["channel"], errors="ignore"),
             hide_index=True,
             column_config={
                 "place": column("Place", help="1 is the most important", pinned=True),
+                "input": st.column_config.TextColumn("Input"),
                 "channel": column("Channel"),
                 "row": column("Row", help="From the top, from 0"),
                 "column": column("Column", help="From the left, from 0"),
@@ -73,7 +54,7 @@ def draw(ranking: Ranking, method: str, seed: int, keep: int) -> None:
             },
             placeholder="–",
             key="order",
-            alt="Every pixel from the most to the least important, with its score and standard error",
+            alt="Every input from the most to the least important, with its score and standard error",
         )
     name = f"{study.dataset}-{study.architecture}-{method.replace(', ', '-')}-seed-{seed}"
     with st.container(horizontal=True):
@@ -83,10 +64,53 @@ def draw(ranking: Ranking, method: str, seed: int, keep: int) -> None:
             help="A .safetensors file that this page and Ranking.load read back.",
         )  # fmt: skip
         st.download_button(
-            "Save as CSV", data=lambda: shown.table.to_csv(index=False).encode(), file_name=f"{name}.csv",
+            "Save as CSV", data=lambda: order.to_csv(index=False).encode(), file_name=f"{name}.csv",
             mime="text/csv", icon=":material/download:", on_click="ignore",
-            help="Place, channel, row, column, score and standard error of every pixel.",
+            help="Place, name or position, score and standard error of every input.",
         )  # fmt: skip
+
+
+def maps(shown: RankingPicture, method: str) -> None:
+    """Place, score or standard error of each pixel, as a map."""
+    kinds = ["Place", "Score"] + (["Standard error"] if shown.has_errors else [])
+    if st.session_state.get("map") not in kinds:
+        st.session_state["map"] = "Place"
+    kind = st.segmented_control("Each pixel's", kinds, key="map", required=True, persist_state="session",
+                                help="Standard errors are known where images were averaged over.")  # fmt: skip
+    if kind == "Place":
+        figure, text = charts_ranking.places(shown.place), "Strong colour: most important."
+    elif kind == "Score":
+        figure = charts_ranking.scores(shown.score, spans_decades=shown.spans_decades)
+        text = "Powers of ten; pixels without a score are blank." if shown.spans_decades else "Zero is blank."
+    else:
+        figure = charts_ranking.errors(shown.relative_error)
+        text = "As a share of the score; above 100 % the score may just as well be zero."
+    st.plotly_chart(figure, config=charts.CONFIG, key="ranking", alt=f"{kind} of each pixel by {method}")
+    st.caption(text)
+
+
+def scores_in_order(shown: RankingPicture, keep: int) -> None:
+    """Scores from the most to the least important input."""
+    ties = int((shown.table["score"] == 0).sum())
+    st.markdown("**Scores in order**")
+    st.plotly_chart(
+        charts_ranking.in_order(shown.table, spans_decades=shown.spans_decades, marker=keep, height=390),
+        config=charts.CONFIG,
+        key="scores",
+        alt="Score of each input from the most to the least important; the line marks how many are kept",
+    )
+    st.caption(
+        f"The line: {keep} {pixels} are kept. "
+        + (
+            (
+                "Band: two standard errors on either side"
+                + (", cut at a tenth of the score." if shown.spans_decades else ".")
+            )
+            if shown.has_errors
+            else ""
+        )
+        + (f" {ties} {pixels} have a score of zero: chance drew their order." if ties > 1 else "")
+    )
 
 
 def settle(method: str, seed: int) -> None:
@@ -95,7 +119,7 @@ def settle(method: str, seed: int) -> None:
     criterion, _, strategy = method.partition(", ")
     if not rankings.can_settle(method):
         st.info(
-            f"{criterion} is not averaged over explanations of images, so more images would change nothing.",
+            f"{criterion} is not averaged over explanations of {images}, so more of them would change nothing.",
             icon=":material/info:",
         )
         return
@@ -119,8 +143,8 @@ def settle(method: str, seed: int) -> None:
     keep = st.session_state["settled-keep"]
     box = st.success if settling.suffices(settling.judged, keep) else st.warning
     box(settling.finding(keep), icon=":material/rule:")
-    field(st.selectbox, "Pixels kept", keeps, key="settled-keep", width=170,
-          help="Count the overlap of this many pixels; the choices are the study's.")  # fmt: skip
+    field(st.selectbox, f"{pixels.capitalize()} kept", keeps, key="settled-keep", width=170,
+          help=f"Count the overlap of this many {pixels}; the choices are the study's.")  # fmt: skip
     left, right = st.columns(2, gap="medium")
     with left:
         st.plotly_chart(
@@ -140,7 +164,7 @@ def settle(method: str, seed: int) -> None:
             key="errors",
             alt="Median standard error of the scores against the number of images",
         )
-        st.caption("Half of the pixels that have a score have a smaller standard error. It halves with four times "
+        st.caption(f"Half of the {pixels} that have a score have a smaller standard error. It halves with four times "
                    "the images.")  # fmt: skip
 
 
@@ -180,18 +204,28 @@ def compare(first: Ranking, method: str, seed: int, keep: int) -> None:
     both = int((who == 3).sum())
     st.markdown(
         f"**{method}, seed {seed}** and **{name}** correlate with **{agreement.spearman:.3f}** (Spearman) and "
-        f"**{agreement.kendall:.3f}** (Kendall); 1 is the same order, 0 no relation. Of the {keep} pixels that each "
+        f"**{agreement.kendall:.3f}** (Kendall); 1 is the same order, 0 no relation. Of the {keep} {pixels} that each "
         f"keeps, **{both}** are the same."
     )
-    curve, mask, shift = st.columns(3, gap="medium")
+    curve, mask, shift = st.columns(3, gap="medium") if opened.are_images else st.columns([2, 1, 1], gap="medium")
     with curve:
-        st.markdown("**Pixels in common**")
+        st.markdown(f"**{pixels.capitalize()} in common**")
         st.plotly_chart(
             charts_ranking.overlap(agreement.overlap, marker=1 - keep / first.n_inputs),
             config=charts.CONFIG,
             key="overlap",
-            alt="Share of the kept pixels that both rankings have in common, against the share removed",
+            alt="Share of the kept inputs that both rankings have in common, against the share removed",
         )
+    if not opened.are_images:
+        names = opened.input_names()
+        for place, (number, title) in zip((mask, shift), ((1, f"Only {method}"), (2, f"Only {name}")), strict=True):
+            with place:
+                st.markdown(f"**{title}**")
+                ones = [names[i] for i in (who.ravel() == number).nonzero()[0]]
+                st.markdown("  \n".join(ones[:MOST_NAMES]) or "none")
+                if len(ones) > MOST_NAMES:
+                    st.caption(f"and {len(ones) - MOST_NAMES:,} more")
+        return
     with mask:
         st.markdown("**Who keeps which**")
         st.plotly_chart(
@@ -217,7 +251,7 @@ with frame.refusals():
         with st.container(horizontal=True, vertical_alignment="bottom"):
             chosen_method = state.method(opened)
             chosen_seed = state.seed(opened)
-        n_kept = opened.keep_for(state.removed())
+        n_kept = opened.keep_for(state.removed(opened))
     if not frame.has_ranking(opened, run, chosen_method, n_kept, chosen_seed):
         st.stop()
     shown_ranking = rankings.of(chosen_method, n_kept, chosen_seed)

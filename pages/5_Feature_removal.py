@@ -260,4 +260,11 @@ def explore() -> None:
 
 
 with frame.refusals():
-    explore()
+    if opened.are_images:
+        explore()
+    else:
+        st.info(
+            "This page takes pixels of images away, and these data are no images. The command line takes inputs of any "
+            "kind away: python -m lrp_core remove.",
+            icon=":material/info:",
+        )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from pages._ui import charts, charts_methods, frame, state, tables
+from pages._ui import charts, charts_methods, frame, masks, state, tables
 from pages._ui.data import ask
 from pages._ui.formats import change, count, interval, p_value, percent, points, size
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 opened, run = frame.open_page(
     "Pruning",
-    "Move the threshold: the least relevant pixels go first, and the numbers follow at once.",
+    "Move the threshold: the least relevant inputs go first, and the numbers follow at once.",
     live=True,
 )
 study = opened.study
+pixels, images, image = opened.words
 # More methods than these are not all drawn unless someone asks for it.
 MANY = 8
 
@@ -38,19 +39,13 @@ def explore() -> None:
         metrics(opened.threshold(method=method, mode=mode, keep=keep, seed=seed))
     left, right = st.columns([2, 3], gap="medium")
     with left:
-        st.markdown("**Which pixels stay**")
-        st.plotly_chart(
-            charts.mask(opened.rankings.kept(method, keep, seed), opened.images.mean(), 330),
-            config=charts.CONFIG,
-            key="mask",
-            alt=f"The mean digit: {keep} pixels that stay in colour, the others dimmed",
-        )
+        st.markdown(f"**Which {pixels} stay**")
+        masks.draw(opened, method, keep, seed)
         st.caption(
-            "Mean training image; kept pixels in colour, removed ones grey. Mask of seed "
-            f"{opened.rankings.seed_of(seed)}.{between_measured(method, keep)}"
+            f"{masks.says(opened, keep)} Mask of seed {opened.rankings.seed_of(seed)}.{between_measured(method, keep)}"
         )
     with right:
-        st.markdown("**Accuracy as pixels go** (validation images)")
+        st.markdown(f"**Accuracy as {pixels} go** (validation {images})")
         slot = st.container()
         drawn = pick_drawn(method)
         curves = opened.curves(drawn, mode)
@@ -65,7 +60,7 @@ def explore() -> None:
             ),
             config=charts.CONFIG,
             key="curve",
-            alt="Validation accuracy against the share of pixels removed; the line marks the slider, the ring the "
+            alt="Validation accuracy against the share of inputs removed; the line marks the slider, the ring the "
             "recommended threshold",
         )
         st.caption(f"Points are measured, lines between them interpolated. {bands(curves)}")
@@ -98,7 +93,7 @@ def recommend(recommendation: Recommendation, removed: int) -> None:
             icon=":material/move_down:",
             on_click=move,
             disabled=removed == there,
-            help=f"To {there} %: {int(recommendation.row['keep'])} of {opened.n_inputs} pixels stay."
+            help=f"To {there} %: {int(recommendation.row['keep'])} of {opened.n_inputs} {pixels} stay."
             if removed != there
             else "The slider stands there.",
         )
@@ -109,13 +104,13 @@ def metrics(threshold: Threshold) -> None:
     small, full = threshold.cost, threshold.full_cost
     with st.container(horizontal=True):
         st.metric(
-            "Pixels kept",
+            f"{pixels.capitalize()} kept",
             count(threshold.keep),
             f"of {threshold.n_inputs}",
             delta_color="off",
             delta_arrow="off",
             border=True,
-            help="The pixels that the smaller network reads.",
+            help=f"The {pixels} that the smaller network reads.",
         )
         expected, baseline = threshold.accuracy, threshold.baseline
         st.metric(
@@ -123,11 +118,11 @@ def metrics(threshold: Threshold) -> None:
             percent(expected.estimate) if expected else "not measured",
             points(expected.estimate - baseline.estimate) if expected and baseline else None,
             border=True,
-            help="On validation images, interpolated between the measured points of the curve. "
+            help=f"On validation {images}, interpolated between the measured points of the curve. "
             + (interval(expected.low, expected.high) if expected else "The study has no network this small."),
         )
         st.metric("MACs", count(small.macs), change(small.macs, full.macs), delta_color="inverse", border=True,
-                  help=f"Multiply-accumulates for one image; the full network: {count(full.macs)}.")  # fmt: skip
+                  help=f"Multiply-accumulates for one {image}; the full network: {count(full.macs)}.")  # fmt: skip
         st.metric("Parameters", count(small.parameters), change(small.parameters, full.parameters),
                   delta_color="inverse", border=True,
                   help=f"Weights and biases; the full network: {count(full.parameters)}.")  # fmt: skip
@@ -135,7 +130,7 @@ def metrics(threshold: Threshold) -> None:
                   help=f"Bytes as float32; the full network: {size(full.bytes)}.")  # fmt: skip
         st.metric("One input", size(small.input_bytes), change(small.input_bytes, full.input_bytes),
                   delta_color="inverse", border=True,
-                  help=f"Bytes of one image as float32; the full network: {size(full.input_bytes)}.")  # fmt: skip
+                  help=f"Bytes of one {image} as float32; the full network: {size(full.input_bytes)}.")  # fmt: skip
 
 
 def pick_drawn(method: str) -> tuple[str, ...]:
@@ -170,7 +165,7 @@ def between_measured(method: str, keep: int) -> str:
     if not method.endswith(", exchange") or keep in study.keeps:
         return ""
     near = min(study.keeps, key=lambda k: abs(k - keep))
-    return f" exchange optimises measured numbers of pixels only: this mask follows its ranking for {near}."
+    return f" exchange optimises measured numbers of inputs only: this mask follows its ranking for {near}."
 
 
 def tests(method: str, mode: str, keep: int, seed: int) -> None:
@@ -180,18 +175,18 @@ def tests(method: str, mode: str, keep: int, seed: int) -> None:
         return
     test = ask(opened, "against_baseline", method=method, mode=mode, keep=near, seed=seed)
     if test is not None:
-        place = f"{near} pixels" if near == keep else f"{near} pixels, the measured number nearest to the slider's"
+        place = f"{near} {pixels}" if near == keep else f"{near} {pixels}, the measured number nearest to the slider's"
         st.markdown(
-            f"**Seed {seed}, {place}:** of {count(test.n)} validation images {count(test.only_first)} are right only "
-            f"with all pixels, {count(test.only_second)} only with the smaller network. If both were equally good, "
+            f"**Seed {seed}, {place}:** of {count(test.n)} validation {images} {count(test.only_first)} are right only "
+            f"with all {pixels}, {count(test.only_second)} only with the smaller network. If both were equally good, "
             f"chance alone would make them differ at least as much with p\u00a0{p_value(test.p_value)}.",
-            help="McNemar's exact test of these two networks on the same images; it says nothing about other seeds.",
+            help="McNemar's exact test of these two networks on the same data; it says nothing about other seeds.",
         )
     parts = ask(opened, "scatter", method=method, mode=mode, keep=near)
     if parts is not None:
         st.markdown(
             f"**Where scatter comes from:** each of {len(study.mask_seeds)} masks was tried with each of "
-            f"{len(study.seeds)} seeds. At {near} pixels the accuracy scatters by {100 * parts.masks:.2f} points "
+            f"{len(study.seeds)} seeds. At {near} {pixels} the accuracy scatters by {100 * parts.masks:.2f} points "
             f"through the mask, by {100 * parts.seeds:.2f} points through training, and by {100 * parts.rest:.2f} "
             "points through neither alone.",
             help="Standard deviations of a single network's accuracy, from the two-way random-effects model.",
@@ -201,7 +196,7 @@ def tests(method: str, mode: str, keep: int, seed: int) -> None:
 with frame.refusals():
     explore()
     st.caption(
-        "This is accuracy on validation images, which is for choosing. Final figures on test images are on the "
+        f"This is accuracy on validation {images}, which is for choosing. Final figures on test {images} are on the "
         "overview and in the card of every export."
     )
     measured = opened.curve()

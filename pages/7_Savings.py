@@ -11,6 +11,7 @@ opened, run = frame.open_page(
     live=True,
 )
 study = opened.study
+pixels, images, image = opened.words
 
 with frame.refusals():
     seed = state.value("seed")
@@ -18,35 +19,35 @@ with frame.refusals():
         with st.container(horizontal=True, vertical_alignment="bottom"):
             method = state.method(opened)
             mode = state.mode(opened)
-        removed = state.removed()
+        removed = state.removed(opened)
     keep = opened.keep_for(removed)
     if not frame.has_ranking(opened, run, method, keep, seed):
         st.stop()
     threshold = opened.threshold(method=method, mode=mode, keep=keep, seed=seed)
     small, full = threshold.cost, threshold.full_cost
     st.markdown(
-        f"With **{keep}** of {opened.n_inputs} pixels the network does **{count(small.macs)}** instead of "
-        f"{count(full.macs)} multiply-accumulates for one image ({percent(1 - small.macs / full.macs, 0)} fewer), "
+        f"With **{keep}** of {opened.n_inputs} {pixels} the network does **{count(small.macs)}** instead of "
+        f"{count(full.macs)} multiply-accumulates for one {image} ({percent(1 - small.macs / full.macs, 0)} fewer), "
         f"its weights take "
-        f"**{size(small.bytes)}** instead of {size(full.bytes)}, and one image **{size(small.input_bytes)}** "
+        f"**{size(small.bytes)}** instead of {size(full.bytes)}, and one {image} **{size(small.input_bytes)}** "
         f"instead of {size(full.input_bytes)}."
     )
     curves = opened.curves(study.methods, mode)
     left, right = st.columns(2, gap="medium")
     with left:
-        st.markdown("**Cost as pixels go**")
+        st.markdown(f"**Cost as {pixels} go**")
         if method in curves and len(curves[method]) > 1:
             st.plotly_chart(
                 charts_methods.cost_curves(curves[method], marker=threshold.removed),
                 config=charts.CONFIG,
                 key="costs",
-                alt="Each cost as a share of the full network's, against the share of pixels removed",
+                alt="Each cost as a share of the full network's, against the share of inputs removed",
             )
             st.caption("Counted layer by layer for every measured point. The table below shows which layers shrink.")
         else:
             st.info("The first points appear as networks are finished.", icon=":material/hourglass_top:")
     with right:
-        st.markdown("**What accuracy a budget buys** (validation images)")
+        st.markdown(f"**What accuracy a budget buys** (validation {images})")
         budget = st.session_state.get("budget", "macs")
         st.plotly_chart(
             charts_methods.accuracy_by_cost(curves, study.methods, budget, chosen=method),

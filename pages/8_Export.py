@@ -19,7 +19,7 @@ with frame.refusals():
     export = opened.export(method=method, keep=keep, mode=mode, seed=seed)
     folder, run = export.folder, ledger.run(export.run)
     st.markdown(
-        f"Network **{study.architecture}** on **{study.dataset}**, reading **{keep}** of {n_inputs} pixels "
+        f"Network **{study.architecture}** on **{study.dataset}**, reading **{keep}** of {n_inputs} {opened.words[0]} "
         f"({percent(keep / n_inputs, 0)}), ranked by **{method}**, smaller network **{mode}**, seed **{seed}**."
     )
     is_there = (folder / "card.json").exists() and not (run and run.is_active)

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from ..data import Dataset
 from ..errors import InputError
@@ -45,6 +46,16 @@ class Images(Part):
         """Mean of the training images, [height, width]; of inputs that are no images, [1, inputs]."""
         return _mean(self.data)
 
+    def means(self) -> dict[str, list[list[float]]]:
+        """Mean of the training rows of each class, by its name: a list for each channel."""
+        train = self.data.train
+        values, length = train.inputs.flatten(2 if len(self.data.shape) > 1 else 1), self.data.shape[-1]
+        return {
+            name: values[train.labels == label].float().mean(0).reshape(-1, length).tolist()
+            for label, name in enumerate(self.data.classes)
+            if bool((train.labels == label).any())
+        }
+
     def indices(self, label: int | None = None) -> list[int]:
         """Positions of the test images, all of them or those of one class."""
         labels = self.data.test.labels
@@ -68,15 +79,20 @@ class Images(Part):
         balance = pd.DataFrame(rows, columns=list(columns))
         balance["absorbed"] = balance["arrived"] - balance["left"]
         return ImageExplanation(
-            image=part.images[0].sum(0).numpy(),
+            image=_drawn(part.images[0]),
             label=int(part.labels[0]),
             target=int(explanation.target[0]),
             probabilities=explanation.logits[0].softmax(0).numpy(),
             logits=explanation.logits[0].numpy(),
-            relevance=explanation.relevance[0].sum(0).numpy(),
+            relevance=_drawn(explanation.relevance[0]),
             layers={name: r[0].numpy() for name, r in explanation.layers.items()},
             balance=balance,
         )
+
+
+def _drawn(values: Tensor) -> np.ndarray:
+    """Values of one input as [height, width], summed over channels; of no image [1, inputs]."""
+    return np.asarray(values.sum(0) if values.ndim == 3 else values.reshape(1, -1))
 
 
 @lru_cache(maxsize=2)

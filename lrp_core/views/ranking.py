@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..data import Split
+from ..data import Dataset, Split
 from ..errors import InputError, StorageError
 from ..ranking import CRITERIA, Method, Ranking, compare, settling
 from ..study.stages import base_network, is_cached, ranking_of, training_split
@@ -53,18 +53,17 @@ class RankingPicture:
 
 
 def picture_of_ranking(ranking: Ranking) -> RankingPicture:
-    """A ranking as arrays and a table. Raises `InputError` for inputs that are no images."""
-    if len(ranking.shape) != 3:
-        raise InputError(f"only rankings of images can be drawn, not of inputs of shape {ranking.shape}")
-    place = 1 + ranking.rank.numpy().reshape(ranking.shape)
-    score = ranking.scores.numpy().reshape(ranking.shape)
-    error = ranking.standard_error.numpy().reshape(ranking.shape)
+    """A ranking as arrays and a table; inputs that are no images are one row of pixels."""
+    shape = ranking.shape if len(ranking.shape) == 3 else (1, 1, ranking.n_inputs)
+    place = 1 + ranking.rank.numpy().reshape(shape)
+    score = ranking.scores.numpy().reshape(shape)
+    error = ranking.standard_error.numpy().reshape(shape)
     best = place.argmin(0, keepdims=True)
     picked = [np.take_along_axis(values, best, 0)[0] for values in (place, score, error)]
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.where(picked[1] != 0, picked[2] / np.abs(picked[1]), np.nan)
     order = ranking.order.numpy()
-    channel, row, column = np.unravel_index(order, ranking.shape)
+    channel, row, column = np.unravel_index(order, shape)
     table = pd.DataFrame(
         {
             "place": np.arange(1, len(order) + 1),
@@ -76,6 +75,14 @@ def picture_of_ranking(ranking: Ranking) -> RankingPicture:
         }
     )
     return RankingPicture(picked[0], picked[1], relative, table)
+
+
+def name_of_input(data: Dataset, index: int) -> str:
+    """What an input is called, by its position in the flattened shape."""
+    if data.input_names is not None:
+        return data.input_names[index]
+    where = np.unravel_index(index, data.shape)
+    return f"input {index + 1}" if len(where) == 1 else "channel " + ", ".join(str(int(i) + 1) for i in where)
 
 
 def ranking_bytes(ranking: Ranking) -> bytes:
@@ -142,7 +149,7 @@ def agreement(a: Ranking, b: Ranking) -> Agreement:
 
 def kept_by(a: Ranking, b: Ranking, keep: int) -> np.ndarray:
     """Who keeps which pixel, [height, width]: 0 neither, 1 the first ranking only, 2 the second only, 3 both."""
-    first, second = (ranking.mask(keep).keep.any(0).numpy() for ranking in (a, b))
+    first, second = (_kept(ranking, keep) for ranking in (a, b))
     return np.asarray(first + 2 * second.astype(int))
 
 
@@ -206,8 +213,22 @@ class Rankings(Part):
 
     def kept(self, method: str, keep: int, seed: int) -> np.ndarray:
         """Which inputs stay: bool [height, width], a pixel that any channel keeps; [1, inputs] for no images."""
-        mask = self.of(method, keep, seed).mask(keep).keep
-        return np.asarray(mask.any(0) if mask.ndim == 3 else mask.reshape(1, -1))
+        return _kept(self.of(method, keep, seed), keep)
+
+    def table(self, method: str, keep: int, seed: int) -> pd.DataFrame:
+        """The inputs, the most important first: place, index, name, score, standard_error, and whether each is kept."""
+        ranking, data = self.of(method, keep, seed), self.data
+        order = ranking.order.numpy()
+        return pd.DataFrame(
+            {
+                "place": np.arange(1, len(order) + 1),
+                "index": order,
+                "name": [name_of_input(data, i) for i in order.tolist()],
+                "score": ranking.scores.numpy()[order],
+                "standard_error": ranking.standard_error.numpy()[order],
+                "kept": np.arange(len(order)) < keep,
+            }
+        )
 
     def is_ready(self, method: str, keep: int, seed: int) -> bool:
         """Whether a ranking is in the cache, so that asking for it takes no time."""
@@ -276,6 +297,11 @@ class Rankings(Part):
         spec = self.trial(method, keep, self.study.modes[0], seed).ranking
         assert spec is not None, "only a baseline has no ranking"
         return spec
+
+
+def _kept(ranking: Ranking, keep: int) -> np.ndarray:
+    mask = ranking.mask(keep).keep
+    return np.asarray(mask.any(0) if mask.ndim == 3 else mask.reshape(1, -1))
 
 
 @lru_cache(maxsize=32)

@@ -22,7 +22,7 @@ from ..study.ledger import Ledger
 from ..study.results import Headline, Recommendation
 from .images import Images
 from .part import Part
-from .ranking import Rankings
+from .ranking import Rankings, name_of_input
 from .removal import Removals
 
 
@@ -93,6 +93,20 @@ class OpenedStudy(Part):
     def images(self) -> Images:
         """Its images, and what its networks see in them."""
         return Images(self.study, self.folder)
+
+    @property
+    def are_images(self) -> bool:
+        """Whether what its networks classify are images, which can be drawn."""
+        return len(self.data.shape) == 3
+
+    @property
+    def words(self) -> tuple[str, str, str]:
+        """What the inputs are called, what is classified, and one of these."""
+        return ("pixels", "images", "image") if self.are_images else ("inputs", "rows", "row")
+
+    def input_names(self) -> list[str]:
+        """What each input is called, by its position in the flattened shape."""
+        return [name_of_input(self.data, i) for i in range(self.n_inputs)]
 
     @property
     def n_inputs(self) -> int:

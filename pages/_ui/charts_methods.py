@@ -82,7 +82,7 @@ def accuracy_curves(
     if recommended is not None:
         _add_recommendation(figure, recommended)
     lowest = min((float(t["accuracy"].min()) for t in curves.values() if len(t)), default=0.0)
-    figure.update_xaxes(title="Pixels removed (%)", range=[-1, 100], dtick=10, zeroline=False)
+    figure.update_xaxes(title="Inputs removed (%)", range=[-1, 100], dtick=10, zeroline=False)
     figure.update_yaxes(title="Accuracy (%)", range=[max(0, 100 * lowest - 6), 101.5], zeroline=False)
     return finish(figure, height + _legend_height(len(curves)), hovermode="x unified")
 
@@ -126,7 +126,7 @@ def _add_curve(
             line={"color": style.color, "dash": style.dash, "width": 3 if is_chosen else 2},
             marker={"size": 7 if is_chosen else 5, "symbol": style.symbol},
             customdata=np.column_stack([table["keep"], intervals]) if len(table) else None,
-            hovertemplate="%{y:.1f} %%{customdata[1]}, %{customdata[0]} pixels kept",
+            hovertemplate="%{y:.1f} %%{customdata[1]}, %{customdata[0]} inputs kept",
         )
     )
 
@@ -181,7 +181,7 @@ def cost_curves(table: pd.DataFrame, *, marker: float | None = None, height: int
         )
     if marker is not None:
         figure.add_vline(100 * marker, line={"width": 2, "color": rgba(ACCENT, 0.6)})
-    figure.update_xaxes(title="Pixels removed (%)", range=[-1, 100], dtick=10, zeroline=False)
+    figure.update_xaxes(title="Inputs removed (%)", range=[-1, 100], dtick=10, zeroline=False)
     figure.update_yaxes(title="Of the full network (%)", range=[0, 105], zeroline=False)
     return finish(figure, height, hovermode="x unified")
 
@@ -212,7 +212,7 @@ def accuracy_by_cost(
                 line={"color": style.color, "dash": style.dash, "width": 3 if name == chosen else 2},
                 marker={"symbol": style.symbol},
                 customdata=table["keep"],
-                hovertemplate="%{y:.1f} % at %{x:,.0f}, %{customdata} pixels kept",
+                hovertemplate="%{y:.1f} % at %{x:,.0f}, %{customdata} inputs kept",
             )
         )
     lowest = min((float(t["accuracy"].min()) for t in curves.values() if len(t)), default=0.0)

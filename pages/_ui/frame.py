@@ -152,7 +152,10 @@ def has_ranking(opened: OpenedStudy, run: Run, method: str, keep: int, seed: int
             st.rerun()
     else:
         text = "this fills in when it is" if run.is_active else "resume the study to have it ranked"
-        st.info(f"The pixels are not ranked by {method}, seed {own}, yet: {text}.", icon=":material/hourglass_top:")
+        st.info(
+            f"The {opened.words[0]} are not ranked by {method}, seed {own}, yet: {text}.",
+            icon=":material/hourglass_top:",
+        )
     return False
 
 

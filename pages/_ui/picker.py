@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def pick_test_image(opened: OpenedStudy, wrong_for: int | None = None) -> int:
     """The controls in one row, and the position of the image; with a seed, its network's misclassified ones as well."""
-    classes, n_images = opened.data.classes, len(opened.data.test)
+    classes, n_images, (_, images, image) = opened.data.classes, len(opened.data.test), opened.words
 
     def choices() -> list[int]:
         chosen = st.session_state.get("class")
@@ -26,15 +26,15 @@ def pick_test_image(opened: OpenedStudy, wrong_for: int | None = None) -> int:
 
     def step(by: int) -> None:
         """Go to another of the images; `by` 0 draws one at random."""
-        images, here = choices(), st.session_state["image"]
-        if not images:
+        places, here = choices(), st.session_state["image"]
+        if not places:
             return
         if by == 0:
-            st.session_state["image"] = random.choice(images)  # any will do: nothing is computed from the draw
+            st.session_state["image"] = random.choice(places)  # any will do: nothing is computed from the draw
         elif by > 0:
-            st.session_state["image"] = next((i for i in images if i > here), images[0])
+            st.session_state["image"] = next((i for i in places if i > here), places[0])
         else:
-            st.session_state["image"] = next((i for i in reversed(images) if i < here), images[-1])
+            st.session_state["image"] = next((i for i in reversed(places) if i < here), places[-1])
 
     def settle() -> None:
         """Go to the next image that the choice of class allows, unless this one is."""
@@ -45,10 +45,10 @@ def pick_test_image(opened: OpenedStudy, wrong_for: int | None = None) -> int:
         field(
             st.selectbox, "Class", [None, *range(len(classes))], key="class", width=130, on_change=settle,
             format_func=lambda i: "any" if i is None else classes[i],
-            help="The buttons go through the test images of this class.",
+            help=f"The buttons go through the test {images} of this class.",
         )  # fmt: skip
-        index = field(st.number_input, "Test image", 0, n_images - 1, 0, key="image", width=170, in_url=True,
-                      help=f"Its position among the {n_images:,} test images, from 0.")  # fmt: skip
+        index = field(st.number_input, f"Test {image}", 0, n_images - 1, 0, key="image", width=170, in_url=True,
+                      help=f"Its position among the {n_images:,} test {images}, from 0.")  # fmt: skip
         st.button("Previous", icon=":material/chevron_left:", on_click=step, args=(-1,))
         st.button("Next", icon=":material/chevron_right:", on_click=step, args=(1,))
         st.button("Random", icon=":material/shuffle:", on_click=step, args=(0,))
@@ -58,8 +58,8 @@ def pick_test_image(opened: OpenedStudy, wrong_for: int | None = None) -> int:
                 key="wrong",
                 persist_state="session",
                 on_change=settle,
-                help="The buttons go through the test images that this network gets wrong.",
+                help=f"The buttons go through the test {images} that this network gets wrong.",
             )
     if not choices():
-        st.caption("The network gets none of these images wrong.")
+        st.caption(f"The network gets none of these {images} wrong.")
     return int(index)

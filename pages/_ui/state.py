@@ -32,7 +32,7 @@ MAX_MARGIN = 20.0
 MODES = {
     "none": "the full network's weights as they are",
     "fine-tune": "trained on for a few epochs",
-    "scratch": "trained again on the pixels that stay",
+    "scratch": "trained again on the inputs that stay",
 }
 MODE_HELP = " ".join(f"{name}: {text}." for name, text in MODES.items())
 
@@ -40,7 +40,7 @@ MODE_HELP = " ".join(f"{name}: {text}." for name, text in MODES.items())
 def method_help(says: Mapping[str, str]) -> str:
     """What a picker of criteria says: `says` has what each of them says of itself."""
     return (
-        "What the pixels are ordered by. A rule's name, such as lrp-0: relevance under it, over the training images. "
+        "What the inputs are ordered by. A rule's name, such as lrp-0: relevance under it, over the training data. "
         "After a comma the strategy, if it is not one-shot. "
         + " ".join(f"{name}: {text}." for name, text in says.items())
     )
@@ -71,10 +71,11 @@ def write(key: str) -> None:
 def method(opened: OpenedStudy) -> str:
     """The picker of what the pixels are ranked by; a list where they would take more than a row."""
     methods, text = opened.study.methods, method_help(opened.rankings.says())
+    label = f"{opened.words[0].capitalize()} ranked by"
     if len(methods) > MANY_METHODS:
-        chosen = field(st.selectbox, "Pixels ranked by", methods, key="method", width=260, help=text)
+        chosen = field(st.selectbox, label, methods, key="method", width=260, help=text)
     else:
-        chosen = st.segmented_control("Pixels ranked by", methods, key="method", required=True,
+        chosen = st.segmented_control(label, methods, key="method", required=True,
                                       persist_state="session", help=text)  # fmt: skip
     return _shown("method", chosen)
 
@@ -86,18 +87,18 @@ def mode(opened: OpenedStudy) -> str:
     return _shown("mode", chosen)
 
 
-def removed() -> int:
-    """The threshold slider: percent of the pixels removed."""
-    text = "Share of the input pixels that the network no longer gets, the least relevant first. Arrow keys work."
-    chosen = st.slider("Pixels removed", 0, 99, step=1, format="%d %%", key="removed", persist_state="session",
-                       help=text)  # fmt: skip
+def removed(opened: OpenedStudy) -> int:
+    """The threshold slider: percent of the inputs removed."""
+    text = "Share of the inputs that the network no longer gets, the least relevant first. Arrow keys work."
+    chosen = st.slider(f"{opened.words[0].capitalize()} removed", 0, 99, step=1, format="%d %%", key="removed",
+                       persist_state="session", help=text)  # fmt: skip
     return _shown("removed", chosen)
 
 
 def margin() -> float:
     """The accuracy that may be lost, in points."""
     text = (
-        "How many points of accuracy may be lost. The recommended threshold removes the most pixels that keeps the "
+        "How many points of accuracy may be lost. The recommended threshold removes the most inputs that keeps the "
         "whole 95 % interval of the difference to the full network within this."
     )
     chosen = field(st.number_input, "Margin (points)", 0.0, MAX_MARGIN, step=0.1, format="%.2f", key="margin",
@@ -123,7 +124,7 @@ def choose(opened: OpenedStudy, *, with_margin: bool = False) -> tuple[str, str,
             chosen_seed = seed(opened)
             if with_margin:
                 margin()
-        chosen_removed = removed()
+        chosen_removed = removed(opened)
     return chosen_method, chosen_mode, chosen_seed, chosen_removed
 
 

@@ -34,9 +34,9 @@ def curve(table: pd.DataFrame, *, with_intervals: bool = True) -> None:
         column_config={
             "method": st.column_config.TextColumn("Ranked by", help="none: the full network", pinned=True, width=150),
             "mode": st.column_config.TextColumn("Smaller network"),
-            "removed": _percent("Removed", "Share of the pixels removed"),
-            "keep": _count("Pixels kept", "Inputs of the network"),
-            "accuracy": _percent("Accuracy", "Mean over seeds, validation images"),
+            "removed": _percent("Removed", "Share of the inputs removed"),
+            "keep": _count("Kept", "Inputs of the network"),
+            "accuracy": _percent("Accuracy", "Mean over seeds, validation data"),
             "difference": _points("Difference", "Accuracy minus that of the full network of the same seed"),
             "difference_low": _points("from", "Lower end of the difference's 95 % interval over these pairs"),
             "difference_high": _points("to", "Upper end of the difference's 95 % interval over these pairs"),
@@ -52,7 +52,7 @@ def curve(table: pd.DataFrame, *, with_intervals: bool = True) -> None:
         },
         placeholder="–",
         key="points",
-        alt="Every measured point: accuracy with its interval and cost for each ranking and number of pixels",
+        alt="Every measured point: accuracy with its interval and cost for each ranking and number of inputs",
     )
 
 
