@@ -9,7 +9,9 @@ import json
 import pickle
 import shutil
 import tempfile
+import zlib
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +79,23 @@ ARCHIVES: dict[str, Source] = {
 }
 
 
+CONTENTS: dict[str, dict[str, str]] = {
+    "mnist": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "fashion-mnist": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+}
+"""MD5 of what is in the archives, where it is known: Debian and Kaggle packed the official files in other ways."""
+
+
 @dataclass(frozen=True, eq=False)
 class Raw:
     """A data set as it was published: inputs [n, *shape] and labels [n] for training and for the test.
@@ -124,8 +143,9 @@ def _find_files(name: str, source: Source, root: Path | None, download: bool) ->
     folders = [folder for base in roots for folder in (base / source.cls_name / "raw", base / "raw", base)]
     archives = source.archives
     for folder in folders:
-        checksums = {folder / archive: md5 for archive, md5 in archives.items()}
-        if all(path.is_file() for path in checksums):
+        paths = {archive: _spelled(name, folder, archive) for archive in archives}
+        checksums = {path: md5 for path, md5 in zip(paths.values(), archives.values(), strict=True) if path is not None}
+        if len(checksums) == len(archives):
             try:
                 _unpack(name, checksums, raw)
             except StorageError:
@@ -139,12 +159,25 @@ def _find_files(name: str, source: Source, root: Path | None, download: bool) ->
     if download:
         _download(name, source, cache)
         return cache, tuple(sorted(raw.iterdir()))
-    missing = [archive for archive in archives if not any((folder / archive).is_file() for folder in folders)]
+    missing = [a for a in archives if not any(_spelled(name, folder, a) for folder in folders)]
     where = f"in {root}" if root else "here"
     raise StorageError(
         f"{name} is not complete {where}: {', '.join(missing)} missing; give the folder that holds what is missing "
         "(root, --data-root or LRP_DATA), or allow the download (download=True, --download)"
     )
+
+
+def _spelled(name: str, folder: Path, archive: str) -> Path | None:
+    """An archive in a folder, or what it holds if that can be verified, by the names that people's programs give it."""
+    names = [archive]
+    if (stem := archive.removesuffix(".gz")) in CONTENTS.get(name, {}):
+        names += [stem, *(other.replace("-idx", ".idx") for other in (archive, stem))]
+    return next((folder / one for one in names if (folder / one).is_file()), None)
+
+
+def _official_name(path: Path) -> str:
+    """The name that torchvision gives to a file, or to what is in it."""
+    return path.name.removesuffix(".gz").replace(".idx", "-idx")
 
 
 def _is_unpacked(source: Source, root: Path) -> bool:
@@ -174,10 +207,11 @@ def _download(name: str, source: Source, cache: Path) -> None:
 def _unpack(name: str, archives: dict[Path, str], raw: Path) -> None:
     """Unpack verified `archives` (path -> MD5) into `raw`, unless that was done and nothing changed since."""
     record = raw / "unpacked.json"
-    expected = {path.name: md5 for path, md5 in archives.items()}
+    expected = {_official_name(path): md5 for path, md5 in archives.items()}
+    contents = CONTENTS.get(name, {})
     for path, md5 in archives.items():
         with storage_errors("read", path):
-            if _md5(path) != md5:
+            if _md5(path) != md5 and _content_md5(path) != contents.get(_official_name(path)):
                 raise StorageError(f"{path} is truncated or altered (its MD5 is not {md5}): get the {name} file again")
     if _matches(record, expected):
         return
@@ -206,10 +240,27 @@ def _extract(archive: Path, into: Path) -> list[Path]:
     if archive.suffix == ".zip":  # EMNIST: one zip of gzip files
         shutil.unpack_archive(archive, into)
         return [file for inner in into.rglob("*.gz") for file in _extract(inner, into)]
-    target = into / archive.stem
-    with gzip.open(archive) as packed, target.open("wb") as unpacked:
+    target = into / _official_name(archive)
+    with _opened(archive) as packed, target.open("wb") as unpacked:
         shutil.copyfileobj(packed, unpacked)
     return [target]
+
+
+def _opened(path: Path) -> gzip.GzipFile | BufferedReader:
+    """A file for reading, unpacked if it is packed."""
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def _content_md5(path: Path) -> str:
+    """MD5 of what is in a file, or nothing if that cannot be read."""
+    try:
+        with _opened(path) as file:
+            state = hashlib.md5(usedforsecurity=False)
+            for block in iter(lambda: file.read(2**20), b""):
+                state.update(block)
+            return state.hexdigest()
+    except (OSError, EOFError, zlib.error):
+        return ""
 
 
 def _md5(path: Path) -> str:

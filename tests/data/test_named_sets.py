@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lrp_core.data import DATASETS, load_dataset, to_images
-from lrp_core.errors import InputError
+from lrp_core.errors import InputError, StorageError
 
 from ..support import ROOT
 from . import idx
@@ -168,3 +168,28 @@ def test_seeds_decide_the_split(kmnist):
 def test_the_last_data_sets_stay_loaded(kmnist):
     _, root = kmnist
     assert load_dataset("kmnist", root) is load_dataset("kmnist", root)
+
+
+@pytest.mark.parametrize(
+    "rename",
+    [
+        lambda name: name,
+        lambda name: name.removesuffix(".gz"),
+        lambda name: name.removesuffix(".gz").replace("-idx", ".idx"),
+        lambda name: name.replace("-idx", ".idx"),
+    ],
+    ids=["packed anew", "unpacked", "as Kaggle names them", "both"],
+)
+def test_the_official_files_packed_and_named_otherwise_are_known_by_their_content(rename, tmp_path, own_cache):
+    """As Debian packs them, and as Kaggle and browsers unpack them."""
+    for path in (ROOT / "data" / "mnist").glob("*.gz"):
+        content, name = gzip.decompress(path.read_bytes()), rename(path.name)
+        (tmp_path / name).write_bytes(gzip.compress(content, 1, mtime=0) if name.endswith(".gz") else content)
+    assert fresh("mnist", tmp_path).digest == "8cf65dd991979f9d69a1a4da5a69ea1d"
+    changed = tmp_path / rename("t10k-labels-idx1-ubyte.gz")
+    content = changed.read_bytes()
+    plain = bytearray(gzip.decompress(content) if changed.suffix == ".gz" else content)
+    plain[-1] ^= 1
+    changed.write_bytes(gzip.compress(bytes(plain)) if changed.suffix == ".gz" else bytes(plain))
+    with pytest.raises(StorageError, match="truncated or altered"):
+        fresh("mnist", tmp_path)
