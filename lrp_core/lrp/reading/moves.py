@@ -73,6 +73,8 @@ def _move_by_example(call: Call) -> Operation | None:
     function: Any = getattr(Tensor, call.name) if call.node.op == "call_method" else call.node.target
     if name == "unfold" and function is not Tensor.unfold:
         return None
+    if name in ("view", "_unsafe_view"):
+        function = Tensor.reshape  # the memory of values may be laid out otherwise here than in the network
     moved = for_any_batch(function, tuple(call.arguments()), call.options(), call.per_image)
     return Rearrangement(moved, in_order=name in RESHAPING, known=True)
 
