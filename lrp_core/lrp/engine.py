@@ -11,6 +11,7 @@ import itertools
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
@@ -137,9 +138,7 @@ class Explainer:
         if self._network is None or versions(self._network) != self._versions:
             self._network, self._checked = None, True  # the model has changed since it was read
             return
-        few = inputs[-3:].detach()
-        few = few if len(few) > 1 else torch.cat([few, few / 2 if few.is_floating_point() else few // 2, few * 0])
-        ours = self._forward(few)[0][-1]
+        few, ours = self._forward_few(inputs)
         ours = ours if self._ending is None else self._ending.function(ours)
         theirs = self._network(few.clone())
         tolerance = 10 * math.sqrt(torch.finfo(ours.dtype).eps) * max(float(theirs.abs().max()), 1e-30)
@@ -149,6 +148,15 @@ class Explainer:
                 "it differ; its forward does something that cannot be followed"
             )
         self._network, self._checked = None, True
+
+    def _forward_few(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """A few of the inputs, beside a single one two made of it, and what the steps give for them."""
+        few = inputs[-3:].detach()
+        if len(few) == 1:
+            made = torch.cat([few, few / 2 if few.is_floating_point() else few // 2, few * 0])
+            with suppress(NonFiniteRelevance):  # as where a network divides by the sum of its inputs
+                return made, self._forward(made)[0][-1]
+        return few, self._forward(few)[0][-1]
 
     def _prepare(self, steps: list[Step], ending: Ending | None) -> None:
         """Modified weights, and all else that can be settled before any input is there."""

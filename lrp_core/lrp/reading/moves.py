@@ -30,6 +30,8 @@ ANY_MOVE = {
     *("constant_pad_nd", "alias", "lift_fresh_copy"),
 }
 """Calls that move values, leave them out, repeat them or replace them by zero, in a network that is read by example."""
+CASTS = {"to", "type_as", "type", "float", "double", "half", "bfloat16", "cpu", "cuda", "int", "long"}
+"""Calls that do nothing to values that are of that type already."""
 TRANSPOSED = {"T", "mT", "H", "mH", "data"}
 
 
