@@ -41,8 +41,11 @@ TIMM = (
     *("ese_vovnet19b_dw", "tresnet_m", "bat_resnext26ts", "tinynet_e", "lcnet_050", "mnasnet_small"),
     *("semnasnet_075", "spnasnet_100", "fbnetc_100"),
 )
-FIXED_SIZE = {"vit_tiny_patch16_224", "mixer_s32_224", "resmlp_12_224", "levit_128s", "deit_tiny_patch16_224"}
-"""Those that take images of 224 pixels only; the others are given 128, which is quicker."""
+FIXED_SIZE = {
+    *("maxvit_t", "vit_b_16"),
+    *("vit_tiny_patch16_224", "mixer_s32_224", "resmlp_12_224", "levit_128s", "deit_tiny_patch16_224"),
+}
+"""Those that take images of 224 pixels only; the others are given 128, which is quicker (one needs 256)."""
 PIECEWISE_LINEAR = {
     *("Affine", "Dense", "Convolution", "Scale", "Identity", "Rectifier", "Rearrangement", "MaxPool", "Average", "Sum"),
     *("Multiple", "Concatenation", "Extreme", "PadSum"),
@@ -71,10 +74,9 @@ def networks(names: list[str]) -> Iterator[tuple[str, int, Callable[[], nn.Modul
     for name in TORCHVISION:
         if not names or name in chosen:
             options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-            side = 299 if name == "inception_v3" else 224
             yield (
                 f"torchvision.{name}",
-                side,
+                _side(name),
                 lambda name=name, options=options: tv.get_model(name, weights=None, **options),
             )
     try:
@@ -83,8 +85,11 @@ def networks(names: list[str]) -> Iterator[tuple[str, int, Callable[[], nn.Modul
         return
     for name in TIMM:
         if not names or f"timm.{name}" in names:
-            side = 224 if name in FIXED_SIZE else 128
-            yield f"timm.{name}", side, lambda name=name: timm.create_model(name, pretrained=False)
+            yield f"timm.{name}", _side(name), lambda name=name: timm.create_model(name, pretrained=False)
+
+
+def _side(name: str) -> int:
+    return 224 if name in FIXED_SIZE else 256 if name == "bat_resnext26ts" else 128
 
 
 def judge(name: str, side: int, build: Callable[[], nn.Module]) -> Verdict:
@@ -92,10 +97,7 @@ def judge(name: str, side: int, build: Callable[[], nn.Module]) -> Verdict:
     started = time.perf_counter()
     torch.manual_seed(0)
     model = build().double().eval().requires_grad_(False)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
+    randomise(model)
     x = torch.rand(2, 3, side, side, dtype=torch.float64) - 0.3
     try:
         explainer = Explainer(model, "lrp-0", example=x)
@@ -115,6 +117,28 @@ def judge(name: str, side: int, build: Callable[[], nn.Module]) -> Verdict:
     unaccounted = float((arrived - left - lost).abs().max()) / max(*sizes, 1e-300)
     seconds = time.perf_counter() - started
     return Verdict(name, True, _distance(explanation.logits, logits.detach()), gap, unaccounted, seconds)
+
+
+def randomise(model: nn.Module) -> None:
+    """Random numbers for all that starts as a constant, so that nothing is trivially right.
+
+    These are heads, biases and position embeddings of zero, layer scales next to zero, normalisations of one, and the
+    statistics of batch-norms.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    for name, parameter in model.named_parameters():
+        if not parameter.numel() or float(parameter.min()) != float(parameter.max()):
+            continue
+        inputs = parameter.numel() // len(parameter) if parameter.ndim else 1
+        if name.endswith("bias") or (parameter.ndim > 1 and len(parameter) == 1):
+            parameter.normal_(0, 0.1)
+        elif inputs > 1:
+            parameter.normal_(0, inputs**-0.5)
+        else:
+            parameter.uniform_(0.5, 1.5)
 
 
 def _is_piecewise_linear(operation: object) -> bool:

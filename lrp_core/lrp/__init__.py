@@ -3,7 +3,8 @@
 from .affine import Affine
 from .composites import COMPOSITES, At, Composite, find_composite
 from .contributions import BySign, ByWeight, Contributions, InBox, OfLayer, Weighted
-from .engine import Balance, Explainer, Explanation
+from .engine import Explainer
+from .explanation import Balance, Explanation
 from .operations import Operation
 from .prepared import attribute
 from .reading import register

@@ -43,6 +43,12 @@ class Affine(ABC):
         """W^T s, in the shape of the inputs `a`: sum_k w_jk s_k."""
 
     @abstractmethod
+    def onto_weights(self, s: Tensor, a: Tensor) -> Tensor:
+        """a_j s_k at every weight w_jk, in the shape of the weights: summed over images, and over the places that
+        share the weight.
+        """
+
+    @abstractmethod
     def along_outputs(self, values: Tensor, z: Tensor) -> Tensor:
         """One value for each output channel [channels], in a shape that broadcasts against the outputs `z`."""
 
@@ -98,6 +104,9 @@ class Dense(Affine):
     def pullback(self, s: Tensor, a: Tensor) -> Tensor:
         return s @ self.weight
 
+    def onto_weights(self, s: Tensor, a: Tensor) -> Tensor:
+        return s.flatten(0, -2).mT @ a.flatten(0, -2)
+
     def along_outputs(self, values: Tensor, z: Tensor) -> Tensor:
         return values
 
@@ -145,6 +154,12 @@ class Convolution(Affine):
             s, a, self.weight, None, *self._geometry(), [True, False, False]
         )[0]
         return pulled
+
+    def onto_weights(self, s: Tensor, a: Tensor) -> Tensor:
+        found: Tensor = torch.ops.aten.convolution_backward(
+            s, a, self.weight, None, *self._geometry(), [False, True, False]
+        )[1]
+        return found
 
     def along_outputs(self, values: Tensor, z: Tensor) -> Tensor:
         return _along_channels(values, z)
@@ -216,6 +231,9 @@ class Scale(Affine):
 
     def pullback(self, s: Tensor, a: Tensor) -> Tensor:
         return s * _along_channels(self.weight, a)
+
+    def onto_weights(self, s: Tensor, a: Tensor) -> Tensor:
+        return (s * a).transpose(0, 1).flatten(1).sum(1)
 
     def along_outputs(self, values: Tensor, z: Tensor) -> Tensor:
         return _along_channels(values, z)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .operations import Back, Operation, _checked_batch, _refuse
+from .operations import Back, _checked_batch, _refuse
 from .relevance import Relevance
 from .ruled import DEFAULTS, OperationKind, Ruled, SignalTakesAll, epsilon_of
 from .rules import Rule
@@ -109,22 +109,6 @@ class Product(Ruled):
 
     def gives_product(self, arriving: bool) -> bool:
         return True
-
-
-@dataclass(frozen=True, eq=False)
-class Masking(Operation):
-    """Values replaced by one number where `mask` is true: there, relevance is absorbed."""
-
-    mask: Tensor
-    value: float
-
-    def run(self, *inputs: Tensor) -> tuple[Tensor, Back]:
-        (a,) = inputs
-
-        def back(r: Relevance) -> Sequence[Relevance]:
-            return [Relevance(a, r.tensor.masked_fill(self.mask, 0), is_factor=r.is_factor)]
-
-        return _checked_batch(a.masked_fill(self.mask, self.value), a), back
 
 
 def by_width(query: Tensor, scale: float | None) -> Tensor:

@@ -24,7 +24,7 @@ from .ruled import (
     Taylor,
     Uniform,
 )
-from .rules import AlphaBeta, Epsilon, Flat, Gamma, Pass, Rule, WSquare, ZBox, Zero, ZPlus
+from .rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquare, ZBox, Zero, ZPlus
 
 KINDS: tuple[str, ...] = (*get_args(Kind), *get_args(OperationKind))
 
@@ -167,7 +167,6 @@ COMPOSITES: dict[str, Composite] = {
         At(Taylor(), kind="softmax"),
         At(Uniform(1e-6), kind="product"),
         At(Uniform(), kind="gate"),
-        At(Pass(), kind="normalisation"),
         At(Epsilon(), kind="sum"),
         At(Epsilon()),
     ),

@@ -67,6 +67,10 @@ class Contributions(ABC):
     def gather(self, a: Tensor, s: Tensor) -> Relevance:
         """sum_k n_jk s_k, at the inputs."""
 
+    def of_weights(self, a: Tensor, s: Tensor) -> Tensor:
+        """n_jk s_k at every weight, summed over images and over the places that share it. Raises `InputError`."""
+        raise InputError(f"{type(self).__name__} shares out nothing weight by weight: use another rule for the layer")
+
     def shares(self, a: Tensor, r: Relevance) -> Tensor:
         """s_k = R_k / d_k, for relevance `r` at the layer's outputs."""
         return self._restricted(r.over(self.denominator(self.total(a, r.values))), r)
@@ -110,6 +114,9 @@ class OfLayer(Contributions):
     def gather(self, a: Tensor, s: Tensor) -> Relevance:
         return Relevance.product(a, self.layer.pullback(s, a), nonnegative=self.nonnegative)
 
+    def of_weights(self, a: Tensor, s: Tensor) -> Tensor:
+        return self.layer.weight * self.layer.onto_weights(s, a)
+
 
 @dataclass(frozen=True, eq=False)
 class Weighted(Contributions):
@@ -126,6 +133,9 @@ class Weighted(Contributions):
 
     def gather(self, a: Tensor, s: Tensor) -> Relevance:
         return Relevance.product(a, self.layer.pullback(s, a), nonnegative=self.nonnegative)
+
+    def of_weights(self, a: Tensor, s: Tensor) -> Tensor:
+        return self.layer.weight * self.layer.onto_weights(s, a)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +170,10 @@ class BySign(Contributions):
         if bool(negative.any()):
             factor = torch.where(negative, self.negative.pullback(s, a), factor)
         return Relevance.product(a, factor)
+
+    def of_weights(self, a: Tensor, s: Tensor) -> Tensor:
+        sides = ((self.positive, a.clamp(min=0)), (self.negative, a.clamp(max=0)))
+        return torch.stack([layer.weight * layer.onto_weights(s, part) for layer, part in sides]).sum(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +223,10 @@ class InBox(Contributions):
         from_low = a if self.low == 0 else a - _bound(self.low, a)
         return Relevance.of(a, (from_low * positive).addcmul_(a - _bound(self.high, a), negative))
 
+    def of_weights(self, a: Tensor, s: Tensor) -> Tensor:
+        sides = ((self.positive, a - _bound(self.low, a)), (self.negative, a - _bound(self.high, a)))
+        return torch.stack([layer.weight * layer.onto_weights(s, part) for layer, part in sides]).sum(0)
+
     @cached_property
     def _both(self) -> Affine | None:
         """One kernel for the positive and the negative weights."""
@@ -251,6 +269,9 @@ class ByWeight(Contributions):
     def gather(self, a: Tensor, s: Tensor) -> Relevance:
         return Relevance.of(a, self.layer.pullback(s, a))
 
+    def of_weights(self, a: Tensor, s: Tensor) -> Tensor:
+        return self.layer.weight * self.layer.onto_weights(s, torch.ones_like(a))
+
 
 @dataclass(frozen=True, eq=False)
 class Unchanged(Contributions):
@@ -277,6 +298,11 @@ def propagate(parts: Sequence[Contributions], a: Tensor, r: Relevance) -> Releva
     """Relevance at a layer's inputs `a`, for relevance `r` at its outputs, by all `parts` of a rule together."""
     found = [given for given in (part.propagate(a, r) for part in parts) if given is not None]
     return sum(found[1:], found[0])
+
+
+def of_weights(parts: Sequence[Contributions], a: Tensor, r: Relevance) -> Tensor:
+    """Relevance of a layer's weights, in their shape, by all `parts` of a rule together: see `Explainer`."""
+    return torch.stack([part.of_weights(a, part.shares(a, r)) for part in parts]).sum(0)
 
 
 def absorbed(parts: Sequence[Contributions], a: Tensor, r: Relevance) -> dict[str, Tensor]:

@@ -10,12 +10,11 @@ import copy
 import itertools
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -23,8 +22,11 @@ from torch import Tensor, nn
 from ..errors import InputError, NonFiniteRelevance, UnsupportedLayer, check_choice
 from .affine import Affine, Convolution
 from .composites import Composite, find_composite
-from .contributions import absorbed, propagate
+from .conditions import Channels, Condition, channel_axis, conditions, step_named
+from .contributions import absorbed, of_weights, propagate
+from .explanation import Balance, Explanation
 from .folding import fold_scales
+from .given import as_inputs, as_start, as_target, is_finite, refusing_misfits
 from .operations import Back, Operation
 from .planning import prepare_rules, rectify_in_place, ruled_operations, simplify
 from .reading.graph import Ending, trace_logits
@@ -33,8 +35,8 @@ from .reading.tracer import NeedsExample
 from .relevance import Relevance
 from .ruled import kind_of
 from .rules import Rule
-from .starts import Start, Target, start_relevance
-from .steps import Step, reading_the_input
+from .starts import Start, Target, channel_relevance, start_relevance
+from .steps import Step, leading_to, reading_the_input
 
 CACHED_BYTES = 12 * 2**20
 """How large an activation may grow before a batch is taken in pieces: larger ones cost new pages of memory each."""
@@ -43,46 +45,7 @@ Visit: TypeAlias = Callable[[int, Relevance, Sequence[Relevance]], None]
 """Sees each step of the walk back: its number, the relevance at its output, and that at each of its inputs."""
 
 
-@dataclass(frozen=True, eq=False)
-class Balance:
-    """What became of the relevance that arrived at one layer, as sums over the layer, one for each image [n].
-
-    `arrived` at its outputs = `left` at its inputs + what was absorbed by its `bias` and by `epsilon`, up to
-    rounding. `box` is the part of `left` that z-box gave for the bounds of the box. A step other than a layer with
-    weights is listed where it keeps relevance: a number added, a frame or padding set around a map; that counts as
-    `bias`.
-    """
-
-    layer: str
-    rule: str
-    arrived: Tensor
-    left: Tensor
-    bias: Tensor
-    epsilon: Tensor
-    box: Tensor
-
-    @property
-    def absorbed(self) -> Tensor:
-        return self.arrived - self.left
-
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """Relevance of one batch.
-
-    `relevance` is that of the inputs and has their shape; `layers` maps every step of the network to the
-    relevance at its output; `target` [n] is the explained class (-1 for a start that was given as a tensor),
-    `logits` [n, classes] the network's output; `balance` tells, from the first layer to the last, what arrived
-    and what became of it; `note` says what the reader of the network has taken off its end, if anything.
-    """
-
-    relevance: Tensor
-    layers: dict[str, Tensor]
-    target: Tensor
-    logits: Tensor
-    balance: list[Balance]
-    note: str = ""
-
+_ANY: Mapping[int, Condition] = {}
 
 READINGS = 8
 """For how many sizes of inputs a network whose reading depends on them is kept read."""
@@ -121,17 +84,22 @@ class Explainer:
         self.steps: list[Step] = []
         self.rules: dict[int, Rule] = {}
         self.note = ""
+        self.layer = ""
+        self._whole: Explainer | None = None
+        self._parts_of: dict[str, Explainer] = {}
         try:
             self._prepare(*trace_logits(self._network))
             self._by_size = False
         except NeedsExample:
             self._network, self._by_size = evaluated(model, frozen=True), True
         if self._by_size and example is not None:
-            first = self._reading(_as_inputs(example))
+            first = self._reading(as_inputs(example))
             self.steps, self.rules, self.note = first.steps, first.rules, first.note
 
     def _reading(self, inputs: Tensor) -> Explainer:
-        """This explainer, or for a network that is read by size the one for inputs of this size."""
+        """This explainer, or the one for inputs of this size, or the one that ends at a layer."""
+        if self._whole is not None:
+            return self._whole._reading(inputs)._up_to(self.layer)
         if not self._by_size:
             with self._lock:
                 if not self._checked:
@@ -153,7 +121,7 @@ class Explainer:
             )
         assert self._network is not None, "a network that is read by size is kept"
         reading = copy.copy(self)
-        reading._by_size, reading._checked = False, False
+        reading._by_size, reading._checked, reading._parts_of = False, False, {}
         reading._versions = versions(self._network)
         example = inputs[:2] if len(inputs) > 1 else inputs.expand(2, *inputs.shape[1:])
         network = copy.deepcopy(self._network, {id(t): t for t in tensors(self._network)})
@@ -170,9 +138,7 @@ class Explainer:
         if self._network is None or versions(self._network) != self._versions:
             self._network, self._checked = None, True  # the model has changed since it was read
             return
-        few = inputs[-3:].detach()
-        few = few if len(few) > 1 else torch.cat([few, few / 2 if few.is_floating_point() else few // 2, few * 0])
-        ours = self._forward(few)[0][-1]
+        few, ours = self._forward_few(inputs)
         ours = ours if self._ending is None else self._ending.function(ours)
         theirs = self._network(few.clone())
         tolerance = 10 * math.sqrt(torch.finfo(ours.dtype).eps) * max(float(theirs.abs().max()), 1e-30)
@@ -182,6 +148,15 @@ class Explainer:
                 "it differ; its forward does something that cannot be followed"
             )
         self._network, self._checked = None, True
+
+    def _forward_few(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """A few of the inputs, beside a single one two made of it, and what the steps give for them."""
+        few = inputs[-3:].detach()
+        if len(few) == 1:
+            made = torch.cat([few, few / 2 if few.is_floating_point() else few // 2, few * 0])
+            with suppress(NonFiniteRelevance):  # as where a network divides by the sum of its inputs
+                return made, self._forward(made)[0][-1]
+        return few, self._forward(few)[0][-1]
 
     def _prepare(self, steps: list[Step], ending: Ending | None) -> None:
         """Modified weights, and all else that can be settled before any input is there."""
@@ -197,74 +172,193 @@ class Explainer:
         operations = [s.name for s in steps if kind_of(s.operation) is not None]
         found = self.composite.rules_for(list(layers.values()), reading, operations)
         self.rules = dict(zip(layers, found, strict=True))
-        steps = ruled_operations(steps, self.composite)
+        self._settle(ruled_operations(steps, self.composite))
+
+    def _settle(self, steps: list[Step]) -> None:
+        """What follows from steps under their rules."""
+        self._plain = steps
         parts = prepare_rules(steps, self.rules)
         self.steps = rectify_in_place(steps, parts)
         self._parts = simplify(self.steps, parts)
         self._bytes_per_image: dict[tuple[int, ...], int] = {}
         self._images_last = any(isinstance(s.operation, Convolution) for s in steps)
 
+    def starting_at(self, layer: str) -> Explainer:
+        """An explainer of what one layer gives, not the network: relevance starts at its output.
+
+        `layer` is a name among those of `Explanation.layers`. There, `target` is one of its channels (or units), None
+        for the one with the largest sum; relevance starts with all values of the channel for the start "logit", and
+        with ones for "one-hot". A start given as a tensor has the shape of the layer's output. Raises `InputError` for
+        an unknown name, of a network that is read with its first batch only then.
+
+        >>> import torch
+        >>> import lrp_core as lc
+        >>> net = lc.build_model("lenet-5", shape=(1, 28, 28), n_classes=10)
+        >>> channel = lc.Explainer(net, "epsilon-plus").starting_at("features.3")
+        >>> channel.relevance(torch.rand(2, 1, 28, 28), 5).shape
+        torch.Size([2, 1, 28, 28])
+        """
+        twin = copy.copy(self)
+        twin._whole, twin.layer, twin._parts_of = self, layer, {}
+        if self.steps:
+            part = self._up_to(layer)
+            twin.steps, twin.rules, twin.note = part.steps, part.rules, ""
+        return twin
+
+    def _up_to(self, layer: str) -> Explainer:
+        """This explainer without what comes after a layer."""
+        with self._lock:
+            if layer not in self._parts_of:
+                part = copy.copy(self)
+                part._checked, part._by_size, part._whole, part._network, part._parts_of = True, False, None, None, {}
+                part.layer, part.note = layer, ""
+                steps, place = leading_to(self._plain, step_named(self._plain, layer))
+                part.rules = {place[i]: rule for i, rule in self.rules.items() if i in place}
+                part._settle(steps)
+                self._parts_of[layer] = part
+            return self._parts_of[layer]
+
     def relevance(
         self,
         inputs: Shaped[Tensor, "n *shape"],
         target: Target | Literal["all"] = None,
         start: Start = "logit",
+        *,
+        channels: Channels | None = None,
     ) -> Float[Tensor, "n *rest"]:
         """Relevance of `inputs`, in their shape; intermediate relevance is not kept.
 
         For the target "all": of every class in turn, [n, classes, *shape], with one forward pass for all of them.
+        `channels` maps names of layers to the channels that relevance may pass through there (concept relevance,
+        Achtibat et al. 2023, eq. 5): all other relevance at the layer's output is set to zero. They are numbers along
+        the second axis of the output, the last one of a dense layer, or a mask in its shape without the first axis.
         Raises `InputError`, and `NonFiniteRelevance` instead of returning NaN or infinity.
         """
-        inputs, target, start = _as_inputs(inputs), _as_target(target), _as_start(start)
+        inputs, target, start = as_inputs(inputs), as_target(target), as_start(start)
         reading = self._reading(inputs)
         if reading is not self:
-            return reading.relevance(inputs, target, start)
+            return reading.relevance(inputs, target, start, channels=channels)
+        chosen = conditions(self.steps, channels)
+        found = [self._of_piece(*piece, chosen) for piece in self._pieces(inputs, target, start)]
+        return torch.cat(found) if len(found) > 1 else found[0]
+
+    def weight_relevance(
+        self,
+        inputs: Shaped[Tensor, "n *shape"],
+        layer: str,
+        target: Target = None,
+        start: Start = "logit",
+    ) -> Float[Tensor, "*weight"]:
+        """Relevance of the weights of a layer, in their shape: R_jk = n_jk / d_k R_k under the layer's rule.
+
+        It is summed over `inputs`, over the places that share a weight, and over all uses of the layer; a batch-norm
+        that follows is folded into the weights. Its sum over the outputs k of a dense layer is the relevance of the
+        layer's inputs, its sum over the inputs j what arrived at its outputs less what bias and epsilon absorbed.
+        Raises `InputError` for a layer without weights or with a rule that shares out nothing by them, and
+        `NonFiniteRelevance`.
+
+        >>> import torch
+        >>> import lrp_core as lc
+        >>> net = lc.build_model("mlp-300-100", shape=(20,), n_classes=3)
+        >>> lc.Explainer(net, "epsilon").weight_relevance(torch.rand(5, 20), "layers.0").shape
+        torch.Size([300, 20])
+        """
+        inputs, target, start = as_inputs(inputs), as_target(target), as_start(start)
+        reading = self._reading(inputs)
+        if reading is not self:
+            return reading.weight_relevance(inputs, layer, target, start)
+        named = {i: self.steps[i].name for i in self.rules}
+        uses = {i for i, name in named.items() if layer in (name, name.partition("@")[0])}
+        if not uses:
+            check_choice("layer with weights", layer, list(named.values()))
+        found = [self._of_weights(uses, *piece) for piece in self._pieces(inputs, target, start)]
+        return torch.stack(found).sum(0)
+
+    def _of_weights(self, uses: set[int], inputs: Tensor, target: Any, start: Start) -> Tensor:
+        values, backs = self._forward(inputs)
+        found: list[Tensor] = []
+
+        def note(i: int, arrived: Relevance, left: Sequence[Relevance]) -> None:
+            if i in uses:
+                found.append(of_weights(self._parts[i], values[self.steps[i].sources[0] + 1], arrived))
+
+        self._relevance(backs, self._start(values[-1], target, start)[1], note)
+        total = torch.stack(found).sum(0)
+        if not is_finite(total):
+            raise NonFiniteRelevance(
+                f"the relevance of the weights of {self.steps[min(uses)].name!r} became NaN or infinite: its "
+                "denominators are too small; use a rule with a larger epsilon, or a wider number type"
+            )
+        return total.contiguous()
+
+    def _pieces(self, inputs: Tensor, target: Any, start: Start) -> Iterable[tuple[Tensor, Any, Any]]:
+        """Inputs few enough to be taken at once, with what is asked about them."""
         size = self._piece(inputs)
         if len(inputs) <= size:
-            return self._of_piece(inputs, target, start)
+            return [(inputs, target, start)]
         for name, value in (("target", target), ("start", start)):
             if isinstance(value, Tensor) and value.ndim and len(value) != len(inputs):
                 raise InputError(f"there are {len(inputs)} images, and {name} has {len(value)} entries")
-        pieces = zip(_split(inputs, size), *(_split(value, size) for value in (target, start)), strict=False)
-        return torch.cat([self._of_piece(*piece) for piece in pieces])
+        return zip(_split(inputs, size), *(_split(value, size) for value in (target, start)), strict=False)
 
-    def _of_piece(self, inputs: Tensor, target: Any, start: Start) -> Tensor:
+    def _of_piece(self, inputs: Tensor, target: Any, start: Start, chosen: Mapping[int, Condition]) -> Tensor:
         """Relevance of inputs few enough to be taken at once."""
         values, backs = self._forward(inputs)
         if isinstance(target, str):
             check_choice("target", target, ("all",))
-            starts = [start_relevance(values[-1], k, start)[1] for k in range(_n_classes(values[-1]))]
-            return torch.stack([self._relevance(backs, r) for r in starts], dim=1)
-        return self._relevance(backs, start_relevance(values[-1], target, start)[1])
+            starts = [self._start(values[-1], k, start)[1] for k in range(self._n_targets(values[-1]))]
+            return torch.stack([self._relevance(backs, r, chosen=chosen) for r in starts], dim=1)
+        return self._relevance(backs, self._start(values[-1], target, start)[1], chosen=chosen)
+
+    def _start(self, output: Tensor, target: Any, start: Start) -> tuple[Tensor, Relevance]:
+        """What is explained, and the relevance of every output."""
+        if not self.layer or isinstance(start, Tensor):
+            return start_relevance(output, target, start)
+        return channel_relevance(output, channel_axis(self.steps[-1]), target, start)
+
+    def _n_targets(self, output: Tensor) -> int:
+        if self.layer:
+            return output.shape[channel_axis(self.steps[-1])]
+        if output.ndim != 2:
+            raise InputError(f"the network returns shape {tuple(output.shape)}, not logits [n, classes]")
+        return output.shape[1]
 
     def explain(
         self,
         inputs: Shaped[Tensor, "n *shape"],
         target: Target = None,
         start: Start = "logit",
+        *,
+        channels: Channels | None = None,
     ) -> Explanation:
         """Relevance of `inputs` and of every layer, with the balance of what arrived and left.
 
+        `channels` as for `relevance`; what is not chosen is zero in `layers`, and stands in the balance.
         Raises `InputError`, and `NonFiniteRelevance` instead of returning NaN or infinity.
         """
-        inputs, target, start = _as_inputs(inputs), _as_target(target), _as_start(start)
+        inputs, target, start = as_inputs(inputs), as_target(target), as_start(start)
         reading = self._reading(inputs)
         if reading is not self:
-            return reading.explain(inputs, target, start)
+            return reading.explain(inputs, target, start, channels=channels)
+        chosen = conditions(self.steps, channels)
         values, backs = self._forward(inputs)
-        chosen, r = start_relevance(values[-1], target, start)
+        explained, r = self._start(values[-1], target, start)
         layers: dict[str, Tensor] = {}
         balance: list[Balance] = []
 
         def note(i: int, arrived: Relevance, left: Sequence[Relevance]) -> None:
+            if i in chosen:
+                passed = chosen[i].of(arrived)
+                balance.append(_kept(self.steps[i].name, "channels", *_sums(len(inputs), arrived, [passed])))
+                arrived = passed
             layers[self.steps[i].name] = arrived.dense().clone(memory_format=torch.contiguous_format)
             entry = self._balance(i, values, arrived, left)
             if entry is not None:
                 balance.append(entry)
 
-        relevance = self._relevance(backs, r, note)
+        relevance = self._relevance(backs, r, note, chosen)
         return Explanation(
-            relevance, dict(reversed(layers.items())), chosen, values[-1].clone(), balance[::-1], self.note
+            relevance, dict(reversed(layers.items())), explained, values[-1].clone(), balance[::-1], self.note
         )
 
     @torch.no_grad()
@@ -293,11 +387,11 @@ class Explainer:
             backs.append(back)
         if len(inputs) and (values[-1].ndim == 0 or len(values[-1]) != len(inputs)):
             raise InputError(
-                f"the network gives shape {tuple(values[-1].shape)} for {len(inputs)} images: it must keep one row for "
-                "each, also for a single one"
+                f"{f'layer {self.layer!r}' if self.layer else 'the network'} gives shape {tuple(values[-1].shape)} for "
+                f"{len(inputs)} images: it must keep one row for each, also for a single one"
             )
-        if not _is_finite(values[-1]):
-            broken = next(step.name for step, z in zip(self.steps, values[1:], strict=True) if not _is_finite(z))
+        if not is_finite(values[-1]):
+            broken = next(step.name for step, z in zip(self.steps, values[1:], strict=True) if not is_finite(z))
             raise NonFiniteRelevance(
                 f"the network itself gives NaN or infinity, first at layer {broken!r}: its training may have diverged"
             )
@@ -323,21 +417,33 @@ class Explainer:
         (a,) = inputs
         return operation(a), lambda r: [propagate(self._parts[i], a, r)]
 
-    def _relevance(self, backs: list[Back], start: Relevance, visit: Visit | None = None) -> Tensor:
+    def _relevance(
+        self,
+        backs: list[Back],
+        start: Relevance,
+        visit: Visit | None = None,
+        chosen: Mapping[int, Condition] = _ANY,
+    ) -> Tensor:
         """Relevance of the input in a tensor of its own. Raises `NonFiniteRelevance`."""
-        relevance = self._walk_back(backs, start, visit).dense().contiguous()
-        if not _is_finite(relevance):
-            self._walk_back(backs, start, self._refuse_non_finite)
+        relevance = self._walk_back(backs, start, visit, chosen).dense().contiguous()
+        if not is_finite(relevance):
+            self._walk_back(backs, start, self._refuse_non_finite, chosen)
         return relevance.clone() if relevance is start.tensor else relevance
 
     @torch.no_grad()
-    def _walk_back(self, backs: list[Back], start: Relevance, visit: Visit | None = None) -> Relevance:
-        """Relevance of the input, from `start` at the output."""
+    def _walk_back(
+        self,
+        backs: list[Back],
+        start: Relevance,
+        visit: Visit | None = None,
+        chosen: Mapping[int, Condition] = _ANY,
+    ) -> Relevance:
+        """Relevance of the input, from `start` at the output, through the `chosen` channels."""
         arrived: list[Relevance | None] = [None] * len(self.steps) + [start]
         for i in reversed(range(len(self.steps))):
             r = arrived.pop()
             assert r is not None, "every step leads to the output"
-            parts = backs[i](r)
+            parts = backs[i](chosen[i].of(r) if i in chosen else r)
             if visit:
                 visit(i, r, parts)
             for source, part in zip(self.steps[i].sources, parts, strict=True):
@@ -351,20 +457,18 @@ class Explainer:
         """What became of relevance at step `i`, if it is one where some is absorbed."""
         step, operation = self.steps[i], self.steps[i].operation
         n = len(values[0])
-        before = _per_image(arrived.dense(), n)
-        after = torch.stack([_per_image(r.dense(), n) for r in left]).sum(0)
+        before, after = _sums(n, arrived, left)
         if isinstance(operation, Affine):
             where = absorbed(self._parts[i], values[step.sources[0] + 1], arrived)
             where = {name: _per_image(share, n) for name, share in where.items()}
             return Balance(step.name, str(self.rules[i]), before, after, **where)
         size = torch.finfo(before.dtype).eps * _per_image(arrived.dense().abs(), n)
         if bool(((before - after).abs() > 1e3 * size).any()):
-            nothing = torch.zeros_like(before)
-            return Balance(step.name, type(operation).__name__, before, after, before - after, nothing, nothing)
+            return _kept(step.name, type(operation).__name__, before, after)
         return None
 
     def _refuse_non_finite(self, i: int, arrived: Relevance, left: Sequence[Relevance]) -> None:
-        if all(_is_finite(r.dense()) for r in left):
+        if all(is_finite(r.dense()) for r in left):
             return
         rule = f" under {self.rules[i]}" if i in self.rules else ""
         raise NonFiniteRelevance(
@@ -380,68 +484,16 @@ def _split(value: Any, size: int) -> Iterable[Any]:
     return itertools.repeat(value)
 
 
-def _n_classes(output: Tensor) -> int:
-    if output.ndim != 2:
-        raise InputError(f"the network returns shape {tuple(output.shape)}, not logits [n, classes]")
-    return output.shape[1]
+def _sums(images: int, arrived: Relevance, left: Sequence[Relevance]) -> tuple[Tensor, Tensor]:
+    """What arrived at a step and what left it, as sums for each image."""
+    return _per_image(arrived.dense(), images), torch.stack([_per_image(r.dense(), images) for r in left]).sum(0)
+
+
+def _kept(layer: str, rule: str, arrived: Tensor, left: Tensor) -> Balance:
+    """The balance of a step without weights, which keeps what does not leave."""
+    nothing = torch.zeros_like(arrived)
+    return Balance(layer, rule, arrived, left, arrived - left, nothing, nothing)
 
 
 def _per_image(r: Tensor, images: int) -> Tensor:
     return r.reshape(images, -1).sum(1) if images else r.new_zeros(0)
-
-
-def _is_finite(values: Tensor) -> bool:
-    """Whether there is no NaN and no infinity. The sum is quick and tells, but for one that overflows itself."""
-    return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
-
-
-@contextmanager
-def refusing_misfits(inputs: Tensor) -> Iterator[None]:
-    """Turn what torch says of inputs that do not fit a network into an `InputError` of one sentence."""
-    try:
-        yield
-    except (RuntimeError, IndexError) as error:
-        raise InputError(
-            f"inputs of shape {tuple(inputs.shape)} and type {inputs.dtype} do not fit the network "
-            f"({str(error).splitlines()[0]})"
-        ) from error
-
-
-def _as_inputs(inputs: Any) -> Tensor:
-    """The inputs as a tensor of finite numbers. Raises `InputError` for anything else."""
-    if isinstance(inputs, np.ndarray):
-        inputs = torch.as_tensor(inputs)
-    if not isinstance(inputs, Tensor):
-        raise InputError(f"inputs must be a tensor [n, ...] of images, not {type(inputs).__name__}")
-    if inputs.layout is not torch.strided:
-        raise InputError(f"inputs must be a dense tensor, not one of layout {inputs.layout}: use to_dense()")
-    if inputs.ndim < 1:
-        raise InputError("inputs must be a batch of images [n, ...], not a single number")
-    _check_inputs(inputs)
-    return inputs
-
-
-def _as_target(target: Any) -> Any:
-    """The target as it is, or as a tensor where it lists classes; one of a single element is one class for all."""
-    if isinstance(target, list | tuple | range | np.ndarray):
-        try:
-            target = torch.as_tensor(np.asarray(target))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"target must be one class or one for each image, not {target!r:.60}") from error
-    return target.reshape(()) if isinstance(target, Tensor) and target.numel() == 1 else target
-
-
-def _as_start(start: Any) -> Any:
-    if isinstance(start, np.ndarray):
-        return torch.as_tensor(start)
-    return start
-
-
-def _check_inputs(inputs: Tensor) -> None:
-    if inputs.dtype in (torch.int32, torch.int64):
-        return
-    if not inputs.is_floating_point():
-        raise InputError(f"inputs must be floating point (pixels / 255), not {inputs.dtype}")
-    if not _is_finite(inputs):
-        bad = (~torch.isfinite(inputs)).flatten(1).any(1).nonzero().flatten().tolist()
-        raise InputError(f"image {bad[0]} of the batch holds NaN or infinity ({len(bad)} such images): clean it first")

@@ -57,6 +57,23 @@ def start_relevance(output: Tensor, target: Target, start: Start) -> tuple[Tenso
     return chosen[:, 0], relevance
 
 
+def channel_relevance(output: Tensor, axis: int, target: Target, start: str) -> tuple[Tensor, Relevance]:
+    """The explained channel [n] of a layer inside the network, and the relevance of its every output.
+
+    Channels (or units) lie along `axis`; relevance starts with all values of the channel, or with ones for "one-hot".
+    Without a target it is the channel with the largest sum. Raises `InputError`.
+    """
+    if check_choice("start", start, STARTS) not in ("logit", "one-hot"):
+        raise InputError(f"start {start!r} compares classes, and a layer inside the network has none: use 'logit'")
+    if output.ndim < 2:
+        raise InputError(f"the layer gives shape {tuple(output.shape)}, without channels: give the start as a tensor")
+    moved = output.movedim(axis, 1)
+    chosen = check_target(moved if output.ndim == 2 else moved.flatten(2).sum(2), target)
+    gradient = torch.zeros_like(output)
+    gradient.movedim(axis, 1)[torch.arange(len(output), device=output.device), chosen] = 1.0
+    return chosen, Relevance.of(output, gradient) if start == "one-hot" else Relevance.product(output, gradient)
+
+
 def _of_two_classes(output: Tensor, target: Target, start: str) -> tuple[Tensor, Relevance]:
     """A single logit z stands for two classes: z speaks for class 1, and -z for class 0."""
     chosen = check_target(output.expand(-1, 2), target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .affine import Affine
 from .operations import Operation
@@ -30,3 +30,13 @@ def reading_the_input(steps: list[Step]) -> set[int]:
 def readers(steps: list[Step], i: int) -> list[int]:
     """The steps that read the output of step `i`."""
     return [j for j, step in enumerate(steps) if i in step.sources]
+
+
+def leading_to(steps: list[Step], last: int) -> tuple[list[Step], dict[int, int]]:
+    """Only the steps that step `last` depends on, and the new number of each by its old one; -1 stays."""
+    needed = {last}
+    for i in range(last, -1, -1):
+        if i in needed:
+            needed.update(source for source in steps[i].sources if source >= 0)
+    place = {-1: -1} | {old: new for new, old in enumerate(sorted(needed))}
+    return [replace(steps[i], sources=tuple(place[s] for s in steps[i].sources)) for i in sorted(needed)], place

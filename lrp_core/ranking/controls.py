@@ -15,8 +15,8 @@ from ..data import Split
 from ..errors import InputError, UnsupportedLayer
 from ..extras import from_extra
 from ..lrp.affine import Affine
-from ..lrp.engine import refusing_misfits
 from ..lrp.folding import fold_scales
+from ..lrp.given import refusing_misfits
 from ..lrp.operations import Identity, Rearrangement
 from ..lrp.reading import trace
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..lrp.engine import refusing_misfits
+from ..lrp.given import refusing_misfits
 from ..lrp.starts import start_relevance
 from ..seeds import generator
 

@@ -126,6 +126,46 @@ def dense_lstm(w: Any, x: Array, r: Array, eps: float) -> Array:
     return r_x
 
 
+def dense_gru(w: Any, x: Array, r: Array, eps: float) -> Array:
+    """The same for GRU: n = Wx x + reset (Wh h), h' = update h + (1 - update) tanh n."""
+    hidden = w.of_state.shape[1]
+    wx, wh, bx, bh = (t.numpy().reshape(3, hidden, *t.shape[1:]) for t in w[:4])
+    h, memory = np.zeros(hidden), []
+    for x_t in x:
+        reset, update = (sigmoid(wx[i] @ x_t + bx[i] + wh[i] @ h + bh[i]) for i in (0, 1))
+        n = wx[2] @ x_t + bx[2] + reset * (wh[2] @ h + bh[2])
+        after = update * h + (1 - update) * np.tanh(n)
+        memory.append((x_t, h, reset, update, n, after))
+        h = after
+    r_x, r_h = np.zeros_like(x), np.zeros(hidden)
+    for t in reversed(range(len(x))):
+        x_t, before, reset, update, n, after = memory[t]
+        r_h = r_h + r[t]
+        r_n = (1 - update) * np.tanh(n) / away(after, eps) * r_h
+        r_x[t] = linear(wx[2], x_t, n, r_n, eps)
+        r_h = update * before / away(after, eps) * r_h + linear(reset[:, None] * wh[2], before, n, r_n, eps)
+    return r_x
+
+
+def dense_rnn(activation: Any) -> Any:
+    """The same for a plain layer: h' = activation(Wx x + Wh h)."""
+
+    def twin(w: Any, x: Array, r: Array, eps: float) -> Array:
+        wx, wh, bias = w.of_input.numpy(), w.of_state.numpy(), (w.input_bias + w.state_bias).numpy()
+        h, memory = np.zeros(len(wh)), []
+        for x_t in x:
+            memory.append((x_t, h, wx @ x_t + wh @ h + bias))
+            h = activation(memory[-1][2])
+        r_x, r_h = np.zeros_like(x), np.zeros(len(wh))
+        for t in reversed(range(len(x))):
+            x_t, before, z = memory[t]
+            r_h = r_h + r[t]
+            r_x[t], r_h = linear(wx, x_t, z, r_h, eps), linear(wh, before, z, r_h, eps)
+        return r_x
+
+    return twin
+
+
 def back(operation: Any, r: Tensor, *inputs: Tensor) -> list[Array]:
     z, towards = operation.run(*inputs)
     assert z.shape == r.shape
@@ -171,6 +211,79 @@ def case_recurrent(rule: Any) -> tuple[list[Array], list[Array]]:
     eps = getattr(rule, "eps", 0.0)
     twins = [dense_lstm(operation.cells[0][0], *pair, eps) for pair in zip(x.numpy(), r.numpy(), strict=True)]
     return back(operation, packed, x), [np.stack(twins)]
+
+
+RECURRENT: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "LSTM": (nn.LSTM, dense_lstm, {}),
+    "GRU": (nn.GRU, dense_gru, {}),
+    "RNN, tanh": (nn.RNN, dense_rnn(np.tanh), {}),
+    "RNN, ReLU": (nn.RNN, dense_rnn(lambda z: np.maximum(z, 0)), {"nonlinearity": "relu"}),
+}
+
+
+@pytest.mark.parametrize("eps", [1e-6, 0.1])
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("name", RECURRENT)
+def test_recurrent_layers_are_their_dense_twins(name: str, directions: int, eps: float) -> None:
+    """Two layers, in one direction or both: the second twin's relevance is what arrives at the first."""
+    torch.manual_seed(0)
+    kind, twin, options = RECURRENT[name]
+    layer = kind(3, 4, num_layers=2, batch_first=True, bidirectional=directions == 2, **options).double()
+    steps = Explainer(_Last(layer)).steps
+    operation = next(s.operation for s in steps if isinstance(s.operation, Recurrent)).under(Epsilon(eps))
+    x, r = randn(2, 5, 3), randn(2, 5, 4 * directions)
+    states = 2 * directions * 4 * (2 if kind is nn.LSTM else 1)
+    (found,) = back(operation, torch.cat([r.flatten(1), torch.zeros(2, states, dtype=torch.float64)], 1), x)
+    first = kind(3, 4, batch_first=True, bidirectional=directions == 2, **options).double()
+    first.load_state_dict({key: value for key, value in layer.state_dict().items() if "_l0" in key})
+    inner = first(x)[0].detach()
+    for image, ours in enumerate(found):
+        arriving = r[image].numpy()
+        for cells, a in ((operation.cells[1], inner[image].numpy()), (operation.cells[0], x[image].numpy())):
+            left = np.zeros_like(a)
+            for i, cell in enumerate(cells):
+                way = slice(None, None, -1 if i else 1)
+                left += twin(cell, a[way], arriving[:, 4 * i : 4 * i + 4][way], eps)[way]
+            arriving = left
+        np.testing.assert_allclose(ours, arriving, rtol=1e-7, atol=1e-10)
+
+
+def dense_blocks(rule: Any, x: Array, blocks: list[Array], w: Array, b: Array, r: Array, *, centred: bool) -> Array:
+    """Any normalisation of one image's values x [values], each of the blocks of places by its own statistics."""
+    matrix = np.zeros((len(x), len(x)))
+    for places in blocks:
+        n = len(places)
+        spread = np.mean((x[places] - (x[places].mean() if centred else 0)) ** 2)
+        own = (np.eye(n) - (1 / n if centred else 0)) / np.sqrt(spread + 1e-5)
+        matrix[np.ix_(places, places)] = w[places, None] * own
+    return linear(matrix, x, matrix @ x + b, r, getattr(rule, "eps", 0.0))
+
+
+@pytest.mark.parametrize("rule", [Zero(), Epsilon(0.1)], ids=str)
+@pytest.mark.parametrize("kind", ["layer-norm", "RMS-norm", "group-norm", "instance-norm"])
+def test_normalisations_are_their_dense_twins(kind: str, rule: Any) -> None:
+    """Maps of 4 channels and 2 x 3 places; RMSNorm and LayerNorm run over the places of a channel."""
+    torch.manual_seed(0)
+    x, r = randn(3, 4, 2, 3), randn(3, 4, 2, 3)
+    channelwise = kind in ("group-norm", "instance-norm")
+    w, b = (randn(4) if channelwise else randn(2, 3) for _ in range(2))
+    if kind == "RMS-norm":
+        b = torch.zeros_like(b)
+    operation = {
+        "layer-norm": over_last_axes(2, w, b, 1e-5),
+        "RMS-norm": over_last_axes(2, w, None, 1e-5, centred=False),
+        "group-norm": over_groups(2, w, b, 1e-5),
+        "instance-norm": over_groups(None, w, b, 1e-5),
+    }[kind]
+    (found,) = back(operation.under(rule), r, x)
+    places = np.arange(24)
+    blocks = np.split(places, 2 if kind == "group-norm" else 4)
+    each_w, each_b = (np.repeat(t.numpy(), 6) if channelwise else np.tile(t.numpy().ravel(), 4) for t in (w, b))
+    for image in range(3):
+        twin = dense_blocks(
+            rule, x[image].numpy().ravel(), blocks, each_w, each_b, r[image].numpy().ravel(), centred=kind != "RMS-norm"
+        )
+        np.testing.assert_allclose(found[image].ravel(), twin, rtol=1e-8, atol=1e-10)
 
 
 class _Last(nn.Module):

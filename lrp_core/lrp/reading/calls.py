@@ -13,14 +13,13 @@ from torch.nn import functional as F
 from ...errors import UnsupportedLayer
 from .. import normalisation
 from ..affine import Affine, Convolution, Dense, Scale
+from ..choices import Predicate
 from ..operations import Activation, Identity, Multiple, Operation, Rectifier
 from . import activations, joins, pooling, products
-from .moves import move
+from .moves import CASTS, move
 from .tracer import name_of
 
 IDENTITIES = {"contiguous", "clone", "detach"}
-CASTS = {"to", "type_as", "type", "float", "double", "half", "bfloat16", "cpu", "cuda"}
-"""Calls that do nothing to values that are of that type already."""
 DROPOUTS = {
     *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "feature_dropout"),
 }
@@ -102,7 +101,7 @@ def from_call(call: Call) -> Affine | Operation | None:
     if name in IDENTITIES:
         return Identity()
     if name in CASTS:
-        return Identity() if call.keeps_type() else None
+        return _cast(call)
     if name in DROPOUTS:
         return Identity() if _is_off(arguments, options) else None
     if name in activations.BY_NAME:
@@ -115,6 +114,18 @@ def from_call(call: Call) -> Affine | Operation | None:
     return None
 
 
+def _cast(call: Call) -> Operation | None:
+    """A change of type: none at all, or of masks and whole numbers to those that networks compute with."""
+    if call.keeps_type():
+        return Identity()
+    if not call.images or call.sources[0].meta["value"].is_floating_point():
+        return None
+    function: Any = getattr(Tensor, call.name) if call.node.op == "call_method" else call.node.target
+    arguments, options = call.arguments(), call.options()
+    change: Callable[[Tensor], Tensor] = lambda a: function(a, *arguments, **options)  # noqa: E731
+    return Predicate(change) if call.sources[0].meta["value"].dtype == torch.bool else Activation(change)
+
+
 def _elementwise(name: str, arguments: list[Any], options: dict[str, Any]) -> Operation | None:
     """Functions of each value that torch has no module for."""
     match name:
@@ -122,6 +133,13 @@ def _elementwise(name: str, arguments: list[Any], options: dict[str, Any]) -> Op
             return Multiple(-1.0)
         case "abs" | "absolute":
             return Activation(torch.abs, never_negative=True)
+        case "pow" if len(arguments) == 1 and isinstance(arguments[0], int | float) and not options:
+            power = arguments[0]
+            return Activation(lambda a: a.pow(power), never_negative=power % 2 == 0)
+        case "square" | "sqrt" | "exp":
+            return Activation(getattr(torch, name), never_negative=True)
+        case "rsqrt" | "reciprocal" | "log" | "log1p" | "expm1" | "erf" | "sin" | "cos":
+            return Activation(getattr(torch, name))
         case "clamp" | "clip" | "clamp_min" | "clamp_max":
             function = getattr(torch, name)
             return Activation(lambda a: function(a, *arguments, **options))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from ...errors import UnsupportedLayer
 from ..operations import Identity, Operation, Rearrangement
-from ..steps import Step
+from ..steps import Step, leading_to
 from .modules import Reader
 from .moves import keeps_batch
 from .preparation import evaluated
@@ -250,9 +250,4 @@ def _needed(steps: list[Step], last: int) -> list[Step]:
     """Only the steps that the last one depends on."""
     if last < 0:
         raise UnsupportedLayer("the network returns its input: there is nothing to explain")
-    needed = {last}
-    for i in range(last, -1, -1):
-        if i in needed:
-            needed.update(source for source in steps[i].sources if source >= 0)
-    place = {-1: -1} | {old: new for new, old in enumerate(sorted(needed))}
-    return [replace(steps[i], sources=tuple(place[source] for source in steps[i].sources)) for i in sorted(needed)]
+    return leading_to(steps, last)[0]

@@ -9,6 +9,8 @@ from torch import Tensor, fx
 
 from ...errors import UnsupportedLayer
 from ..affine import Dense
+from ..choices import Predicate, Selection
+from ..gates import Quotient
 from ..operations import Concatenation, Extreme, Multiple, Operation, Sum
 
 if TYPE_CHECKING:
@@ -18,6 +20,11 @@ SUMS = {"add": 1, "iadd": 1, "add_": 1, "radd": 1, "sub": -1, "isub": -1, "sub_"
 """By what the second of two branches is multiplied."""
 MULTIPLES = {"mul", "imul", "mul_", "multiply", "div", "truediv", "itruediv", "div_", "divide"}
 CONCATENATIONS = {"cat", "concat", "concatenate", "stack"}
+PREDICATES = {
+    *("eq", "ne", "lt", "le", "gt", "ge", "logical_not", "invert", "bitwise_not", "logical_and", "and_", "bitwise_and"),
+    *("logical_or", "or_", "bitwise_or", "logical_xor", "xor", "isfinite", "isnan", "isinf", "not_equal", "equal"),
+}
+"""Calls that tell whether something is true of values."""
 EXTREMES = {"maximum": True, "max": True, "minimum": False, "min": False}
 
 
@@ -29,6 +36,10 @@ def join(call: Call) -> Operation | Dense | None:
         return _sum(call, swapped=True)
     if call.name in MULTIPLES:
         return _multiple(call)
+    if call.name in PREDICATES:
+        return _predicate(call)
+    if call.name in ("where", "masked_fill_"):
+        return _selection(call)
     if call.name in CONCATENATIONS:
         return _concatenation(call)
     if call.name in EXTREMES and len(call.node.args) == 2 and len(call.sources) == 2:
@@ -51,7 +62,11 @@ def _sum(call: Call, swapped: bool = False) -> Operation | None:
 
 def _multiple(call: Call) -> Operation | None:
     """A branch times, or over, a constant."""
-    if len(call.node.args) != 2 or call.options() or len(call.sources) != 1:
+    if len(call.node.args) != 2 or call.options():
+        return None
+    if len(call.sources) == 2 and "div" in call.name:
+        return Quotient()
+    if len(call.sources) != 1:
         return None
     left, right = (_aligned(call, call.constant(value)) for value in call.node.args)
     if isinstance(left, fx.Node) == isinstance(right, fx.Node):
@@ -60,6 +75,39 @@ def _multiple(call: Call) -> Operation | None:
     if isinstance(left, fx.Node):
         return Multiple(1 / right if divides else right) if isinstance(right, int | float | Tensor) else None
     return Multiple(left) if not divides and isinstance(left, int | float | Tensor) else None
+
+
+def _predicate(call: Call) -> Operation | None:
+    """A question about values, that may compare them with constants."""
+    function: Any = getattr(Tensor, call.name) if call.node.op == "call_method" else call.node.target
+    given = [_aligned(call, call.constant(value)) for value in call.node.args]
+    places = [place for place, value in enumerate(given) if value in call.sources]
+    if call.options() or len(places) != len(call.sources) or _unknown(given, call):
+        return None
+
+    def ask(*values: Tensor) -> Tensor:
+        filled = list(given)
+        for place, value in zip(places, values, strict=True):
+            filled[place] = value
+        answer: Tensor = function(*filled)
+        return answer
+
+    return Predicate(ask)
+
+
+def _selection(call: Call) -> Operation | None:
+    """torch.where, and masked_fill in place by a mask that is known."""
+    given = [_aligned(call, call.constant(value)) for value in call.node.args]
+    if len(given) != 3 or call.options() or _unknown(given, call):
+        return None
+    if call.name == "where":
+        return Selection(*(None if isinstance(value, fx.Node) else value for value in given))
+    return Selection(given[1], given[2], None) if isinstance(given[1], Tensor) else None
+
+
+def _unknown(given: list[Any], call: Call) -> bool:
+    """Whether one of the arguments is neither a computed value nor a constant that is known."""
+    return any(isinstance(value, fx.Node) and value not in call.sources for value in given)
 
 
 def _concatenation(call: Call) -> Operation | None:

@@ -97,7 +97,7 @@ class Reader:
             index = node.args[1]
             several = any(name_of(n) in ("max", "min") for n in node.all_input_nodes)
             moving = after_view or several or (isinstance(index, tuple) and index[0] in (slice(None), Ellipsis))
-        return bool(sizes) or moving or name in CONSTANTS | PARTS | {"max", "min"} | calls.CASTS
+        return bool(sizes) or moving or name in CONSTANTS | PARTS | {"max", "min"} | moves.CASTS
 
     def sources(self, node: fx.Node) -> list[fx.Node]:
         """The nodes whose values a node reads."""

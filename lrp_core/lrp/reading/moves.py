@@ -30,6 +30,8 @@ ANY_MOVE = {
     *("constant_pad_nd", "alias", "lift_fresh_copy"),
 }
 """Calls that move values, leave them out, repeat them or replace them by zero, in a network that is read by example."""
+CASTS = {"to", "type_as", "type", "float", "double", "half", "bfloat16", "cpu", "cuda", "int", "long"}
+"""Calls that do nothing to values that are of that type already."""
 TRANSPOSED = {"T", "mT", "H", "mH", "data"}
 
 
@@ -73,6 +75,8 @@ def _move_by_example(call: Call) -> Operation | None:
     function: Any = getattr(Tensor, call.name) if call.node.op == "call_method" else call.node.target
     if name == "unfold" and function is not Tensor.unfold:
         return None
+    if name in ("view", "_unsafe_view"):
+        function = Tensor.reshape  # the memory of values may be laid out otherwise here than in the network
     moved = for_any_batch(function, tuple(call.arguments()), call.options(), call.per_image)
     return Rearrangement(moved, in_order=name in RESHAPING, known=True)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, fx, nn
 
-from ..attention import Masking, Product, Softmax, by_width, causal
-from ..gates import Gate, GatedHalves
+from ..attention import Product, Softmax, by_width, causal
+from ..gates import Gate, GatedHalves, Quotient
 from ..operations import Activation, Operation
-from .moves import ANY_MOVE
+from .joins import PREDICATES
+from .moves import ANY_MOVE, CASTS
 from .tracer import name_of
 
 if TYPE_CHECKING:
@@ -20,12 +22,13 @@ if TYPE_CHECKING:
 GATES = {"mul", "imul", "mul_", "multiply"}
 MATRIX_PRODUCTS = {"matmul", "bmm"}
 STEERING = {
-    **dict.fromkeys(("softmax", "sigmoid", "hardsigmoid"), 3),
-    **dict.fromkeys(("relu6", "tanh", "hardtanh", "clamp"), 2),
+    **dict.fromkeys(("softmax", "sigmoid", "hardsigmoid", "reciprocal", "rsqrt"), 3),
+    **dict.fromkeys(("relu6", "tanh", "hardtanh", "clamp", "erf"), 2),
     **dict.fromkeys(("relu", "gelu", "silu", "elu", "hardswish", "mish", "leaky_relu", "softplus", "softsign"), 1),
 }
 """How surely a function says that what it gives is a gate; of two factors, the one that says so more surely is."""
 SCALING = {"add", "radd", "sub", "rsub", "mul", "div", "truediv", "add_", "sub_", "mul_", "div_", "iadd", "imul"}
+THROUGH_MASKS = {*ANY_MOVE, *CASTS, *SCALING, "sum", "clamp", "clamp_min", "clip", "maximum", "contiguous", "mean"}
 THROUGH = {*ANY_MOVE, "dropout", "contiguous", "clone", "to", "type_as", "float", "interpolate", "pad"}
 
 
@@ -55,11 +58,28 @@ def _einsum(arguments: Any) -> Product | None:
 
 def with_signal(operation: Gate | Product, sources: list[fx.Node], reader: Reader) -> Operation:
     """The product, told which factor is the signal: the one that is less surely a gate, if there is one."""
+    masks = [is_mask(source, reader) for source in sources]
+    if isinstance(operation, Quotient):
+        return replace(operation, mask=masks[1])
+    if isinstance(operation, Gate) and sum(masks) == 1:
+        return replace(operation, signal=masks.index(False), mask=True)
     first, second = (_steering(source, reader) for source in sources)
     if isinstance(operation, Product):
         first, second = (rank if rank == STEERING["softmax"] else 0 for rank in (first, second))
     signal = None if first == second else int(first > second)
-    return type(operation)(**{**vars(operation), "signal": signal})
+    return replace(operation, signal=signal)
+
+
+def is_mask(node: fx.Node, reader: Reader) -> bool:
+    """Whether values say what is true of others, or count that."""
+    while True:
+        name = name_of(node).rstrip("_")
+        if name in PREDICATES or name_of(node) in PREDICATES:
+            return True
+        sources = reader.sources(node)
+        if name not in THROUGH_MASKS or len(sources) != 1:
+            return False
+        (node,) = sources
 
 
 def weighs(node: fx.Node, reader: Reader) -> bool:
@@ -91,16 +111,13 @@ def _steering(node: fx.Node, reader: Reader) -> int:
 
 
 def elementwise(name: str, arguments: list[Any], options: dict[str, Any]) -> Operation | None:
-    """Softmax, GLU and masks as calls."""
+    """Softmax and GLU as calls."""
     match name:
         case "softmax":
             axis = options.get("dim", arguments[0] if arguments else None)
             return Softmax(axis) if isinstance(axis, int) else None
         case "glu":
             return GatedHalves(int(options.get("dim", arguments[0] if arguments else -1)))
-        case "masked_fill" if len(arguments) == 2 and isinstance(arguments[0], Tensor):
-            mask, value = arguments
-            return Masking(mask, value)
         case "by_width" | "causal":
             function: Callable[..., Tensor] = by_width if name == "by_width" else causal
             return Activation(lambda a: function(a, *arguments))

@@ -6,13 +6,16 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
 
 from ...errors import UnsupportedLayer
 from ..attention import additive
 from ..operations import Rearrangement
 from ..recurrent import Cell, Recurrent
 from .registry import register
+from .tracer import KnownProxy, NeedsExample
 
 
 def rewritten(model: nn.Module) -> nn.Module:
@@ -50,9 +53,12 @@ class Attention(nn.Module):
 
     def __init__(self, original: nn.MultiheadAttention) -> None:
         super().__init__()
-        if original.bias_k is not None or original.add_zero_attn:
-            raise UnsupportedLayer("add_bias_kv and add_zero_attn have none")
         self.original = original
+        width = (1, 1, original.embed_dim)
+        zeros = [original.out_proj.weight.detach().new_zeros(width)] if original.add_zero_attn else []
+        self.more_keys, self.more_values = (
+            [*([] if row is None else [row.detach().view(width)]), *zeros] for row in (original.bias_k, original.bias_v)
+        )
         joint: Tensor | None = original.in_proj_weight
         projections = (original.q_proj_weight, original.k_proj_weight, original.v_proj_weight)
         weights = tuple(p.detach() for p in (projections if joint is None else joint.chunk(3)))
@@ -75,19 +81,44 @@ class Attention(nn.Module):
         is_causal: bool = False,
     ) -> tuple[Any, Any]:
         """As in torch."""
-        if key_padding_mask is not None:
-            raise UnsupportedLayer("attention with a key_padding_mask has no relevance rule: leave the padding out")
         if not self.batch_first:
             query, key, value = (x.transpose(0, 1) for x in (query, key, value))
-        q, k, v = (
-            part(x).unflatten(-1, self.heads).transpose(1, 2)
-            for part, x in ((self.q, query), (self.k, key), (self.v, value))
-        )
-        weights = (self.heads[1] ** -0.5 * q @ k.transpose(-2, -1)) + additive(attn_mask)
+        rows = (self.q(query), _longer(self.k(key), self.more_keys), _longer(self.v(value), self.more_values))
+        q, k, v = (x.unflatten(-1, self.heads).transpose(1, 2) for x in rows)
+        weights = self.heads[1] ** -0.5 * q @ k.transpose(-2, -1)
+        if attn_mask is not None:
+            seen_by = attn_mask.unflatten(0, (-1, self.heads[0])) if attn_mask.ndim == 3 else attn_mask
+            weights = _masked(weights, _wider(seen_by, len(self.more_keys)))
+        if key_padding_mask is not None:
+            keys = _wider(key_padding_mask, len(self.more_keys))
+            weights = _masked(weights, keys.unsqueeze(1).unsqueeze(1))
         weights = weights.softmax(-1)
         out = self.out_proj((weights @ v).transpose(1, 2).flatten(-2))
         seen = (weights.mean(1) if average_attn_weights else weights) if need_weights else None
         return (out if self.batch_first else out.transpose(0, 1)), seen
+
+
+def _longer(values: Any, more: list[Tensor]) -> Any:
+    """Keys or values [n, tokens, width] with further ones that are the same for all images."""
+    if not more:
+        return values
+    if isinstance(values, fx.Proxy) and not isinstance(values, KnownProxy):
+        raise NeedsExample("attention with further keys is read with an example")
+    return torch.cat([values, *(row.expand(values.shape[0], 1, -1) for row in more)], 1)
+
+
+def _wider(mask: Any, more: int) -> Any:
+    """A mask of keys, the last axis, for some more of them that are always seen."""
+    return F.pad(mask, (0, more)) if more else mask
+
+
+def _masked(scores: Any, mask: Any) -> Any:
+    """Scores where a mask of True or -inf lets no attention through."""
+    if isinstance(mask, fx.Proxy):
+        if not isinstance(mask, KnownProxy):
+            raise NeedsExample("attention by a mask that is computed is read with an example")
+        return scores.masked_fill(mask, -torch.inf) if mask.known.dtype == torch.bool else scores + mask
+    return scores + additive(mask)
 
 
 class EncoderLayer(nn.Module):
@@ -126,6 +157,33 @@ class Encoder(nn.Module):
         for layer in self.layers:
             src = layer(src, mask, src_key_padding_mask)
         return src if self.norm is None else self.norm(src)
+
+
+class Bag(nn.Module):
+    """torch.nn.EmbeddingBag of bags of equal size [n, tokens], as an embedding and the sum, mean or largest of it."""
+
+    def __init__(self, original: nn.EmbeddingBag) -> None:
+        super().__init__()
+        if original.max_norm is not None or original.include_last_offset:
+            raise UnsupportedLayer("max_norm and include_last_offset have none")
+        if original.padding_idx is not None and original.mode == "max":
+            raise UnsupportedLayer("the largest of a bag with a padding_idx has none: use the sum or the mean")
+        self.words = nn.Embedding(1, 1, device="meta")
+        self.words.weight = nn.Parameter(original.weight.detach(), requires_grad=False)
+        self.mode, self.padding = original.mode, original.padding_idx
+
+    def forward(self, input: Any, offsets: Any = None, per_sample_weights: Any = None) -> Any:
+        """As in torch."""
+        if offsets is not None or per_sample_weights is not None:
+            raise UnsupportedLayer("bags with offsets or weights of their own have no relevance rule: give [n, tokens]")
+        vectors = self.words(input)
+        if self.mode == "max":
+            return vectors.amax(1)
+        if self.padding is None:
+            return vectors.mean(1) if self.mode == "mean" else vectors.sum(1)
+        filled = (input != self.padding).unsqueeze(-1)
+        total = vectors.masked_fill(~filled, 0.0).sum(1)
+        return total / filled.sum(1).clamp(min=1) if self.mode == "mean" else total
 
 
 class Packed(nn.Module):
@@ -199,6 +257,7 @@ _REWRITES: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     nn.MultiheadAttention: Attention,
     nn.TransformerEncoderLayer: EncoderLayer,
     nn.TransformerEncoder: Encoder,
+    nn.EmbeddingBag: Bag,
     nn.LSTM: Recurring,
     nn.GRU: Recurring,
     nn.RNN: Recurring,

@@ -41,6 +41,26 @@ PARTS = {"split", "chunk", "unbind", "tensor_split", "split_with_sizes", "unsafe
 """Calls that give several views of a value."""
 
 
+def _add_product(base: Any, first: Any, second: Any, *, value: Any = 1) -> Any:
+    return base + (first * second if value == 1 else value * first * second)
+
+
+def _add_quotient(base: Any, first: Any, second: Any, *, value: Any = 1) -> Any:
+    return base + (first / second if value == 1 else value * first / second)
+
+
+def _masked_fill(values: Any, mask: Any, value: Any) -> Any:
+    return torch.where(mask, value, values)
+
+
+SPELLED_OUT: dict[str, Callable[..., Any]] = {
+    "addcmul": _add_product,
+    "addcdiv": _add_quotient,
+    "masked_fill": _masked_fill,
+}
+"""Calls that are several steps, as these steps."""
+
+
 def name_of(node: fx.Node) -> str:
     """The name of the function or method that a node calls."""
     if node.op == "call_method":
@@ -196,17 +216,22 @@ class Tracer(fx.Tracer):
         if kind == "call_function" and _is_own_python(target):
             return target(*args, **kwargs)
         called = target if isinstance(target, str) else function_name(target)
-        if called == "scaled_dot_product_attention":
-            return self._attention(*args, **kwargs)
+        if called in ("truediv", "div") and isinstance(args[0], int | float):
+            return args[1].reciprocal() * args[0]
+        spelled_out = {**SPELLED_OUT, "scaled_dot_product_attention": self._attention}.get(called)
+        if spelled_out is not None:
+            return spelled_out(*args, **kwargs)
         if called in ("__setitem__", "setitem", "copy_", "index_put_", "set_"):
             raise fx.proxy.TraceError("it assigns to a part of a tensor")
         if self.example is None or kind not in ("call_function", "call_method", "call_module"):
             return super().create_proxy(kind, target, args, kwargs, name, type_expr, *rest)
         if kind != "call_module" and called in PARTS:
             return self._parts(kind, target, args, kwargs)
-        if kind != "call_module" and called in ("expand_as", "view_as", "reshape_as"):
+        if kind != "call_module" and called in ("expand_as", "view_as", "reshape_as", "type_as"):
             given = [*args, *kwargs.values()]
-            return self.create_proxy("call_method", called.removesuffix("_as"), (given[0], *given[1].shape), {})
+            how = (given[1].dtype,) if called == "type_as" else given[1].shape
+            method = "to" if called == "type_as" else called.removesuffix("_as")
+            return self.create_proxy("call_method", method, (given[0], *how), {})
         value = self._value(kind, target, args, kwargs)
         if called in _EXTREMES and isinstance(value, tuple):
             places = torch.argmax if called == "max" else torch.argmin
@@ -214,13 +239,8 @@ class Tracer(fx.Tracer):
                 self.create_proxy("call_function", _EXTREMES[called], args, kwargs),
                 self.create_proxy("call_function", places, args, kwargs),
             )
-        if kind != "call_module":
-            if called in CONSTANTS or called in NUMBERS:
-                return value
-            if called == "size":
-                return _as_sizes(args[0], args[1:], kwargs)
-            if called == "_assert":
-                return None
+        if kind != "call_module" and called in {*CONSTANTS, *NUMBERS, "size", "_assert"}:
+            return _as_sizes(args[0], args[1:], kwargs) if called == "size" else value
         if not isinstance(value, Tensor | tuple | list):
             raise fx.proxy.TraceError(f"it takes {called!r} of a value")
         proxy = super().create_proxy(kind, target, args, kwargs, name, type_expr, *rest)

@@ -31,8 +31,8 @@ from lrp_core.data.files.labels import classes_of
 from lrp_core.errors import InputError, LrpError, StorageError
 from lrp_core.registry import REGISTRIES
 
+from ..support import ROOT, check_sentence
 from .idx import pack
-from .support import ROOT, check_sentence
 
 COLOURS = ("red", "green", "blue")
 N = 60
