@@ -119,7 +119,7 @@ def settle(method: str, seed: int) -> None:
     criterion, _, strategy = method.partition(", ")
     if not rankings.can_settle(method):
         st.info(
-            f"{criterion} is not averaged over explanations of {images}, so more of them would change nothing.",
+            f"{criterion} is not averaged over explanations of {images}, so more {images} would change nothing.",
             icon=":material/info:",
         )
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .arguments import make_dashboard_parser
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from ..study import Study
 
 
-def given_study(words: Sequence[str]) -> Study | None:
+@lru_cache(maxsize=4)
+def given_study(words: tuple[str, ...]) -> Study | None:
     """The quick study of the data and the network that were named; None if neither was.
 
     Raises `InputError` for words that say nothing, and as reading the data and the network does.

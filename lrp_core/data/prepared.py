@@ -41,7 +41,7 @@ def read(name: str, root: Path | None, split_seed: int) -> Dataset | None:
             data = Dataset(name, tuple(meta["classes"]), train, validation, test).named()
     except (SafetensorError, LrpError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return data if data.digest == meta["digest"] else None
+    return data if data.digest == meta.get("digest") else None
 
 
 def write(data: Dataset, root: Path | None, split_seed: int, files: tuple[Path, ...]) -> None:

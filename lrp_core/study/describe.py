@@ -5,6 +5,7 @@ A *study* is a grid of trials with the unpruned baseline and the controls.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -151,8 +152,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 """quick: complete within a minute on two cores. full: the whole training set, every network from scratch."""
 
 
+FEW_ROWS, MOST_PASSES = 10_000, 200
+"""Presets go through fewer training rows than these more often, so that networks learn from as many; up to a limit."""
+
+
 def preset(name: str, data: Dataset, **changes: Any) -> Study:
-    """The study of that name for `data`, with every change that is not None."""
+    """The study of that name for `data`, with every change that is not None.
+
+    Data of fewer than 10,000 training rows are gone through more often than a preset says, up to 200 times.
+    """
     values: dict[str, Any] = {
         "dataset": data.name,
         "digest": "" if data.is_named else store(data),
@@ -160,11 +168,21 @@ def preset(name: str, data: Dataset, **changes: Any) -> Study:
     }
     values |= PRESETS[check_choice("preset", name, PRESETS)]
     values |= {key: value for key, value in changes.items() if value is not None}
+    if 0 < len(data.train) < FEW_ROWS:
+        architecture = values.get("architecture", Study.architecture)
+        passes = {"epochs": values.get("epochs") or _recipe_epochs(architecture)}
+        passes |= {"retrain_epochs": values.get("retrain_epochs") or max(1, passes["epochs"] // 4)}
+        more = FEW_ROWS / len(data.train)
+        values |= {key: min(MOST_PASSES, math.ceil(n * more)) for key, n in passes.items() if changes.get(key) is None}
     if values.get("n_train") is not None:
         values["n_train"] = min(values["n_train"], len(data.train))
     if changes.get("rank_images") is None and values.get("rank_images") is not None:
         values["rank_images"] = min(values["rank_images"], len(data.train))
     return Study(**values)
+
+
+def _recipe_epochs(architecture: Any) -> int:
+    return recipe_for(architecture if isinstance(architecture, str) else "").epochs
 
 
 def plan(study: Study, data: Dataset) -> list[Trial]:

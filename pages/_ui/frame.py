@@ -69,10 +69,10 @@ def _paint(title: str, subtitle: str) -> tuple[Ledger, list[Run], list[Run]]:
         known = ledger.runs("study")
         if not data.is_warm():
             with st.spinner("Loading the libraries: a few seconds, once after the server starts", show_time=True):
-                if not known and not given.is_any():
+                if not known and not given.words():
                     _start_quick_study(ledger)
                 data.warm_up()
-        elif not known and not given.is_any():
+        elif not known and not given.words():
             _start_quick_study(ledger)
         known = _with_given(known, ledger) or ledger.runs("study")
         active = [run for run in (*known, *ledger.runs("export")) if run.is_active]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,23 +10,16 @@ if TYPE_CHECKING:
     from lrp_core.study import Study
 
 
-def is_any() -> bool:
-    """Whether data or a network were named."""
-    return bool(_words())
+def words() -> tuple[str, ...]:
+    """What stands behind `--` on the command line."""
+    script, *rest = sys.argv
+    return tuple(rest) if Path(script).name == "app.py" else ()
 
 
 def study() -> Study | None:
     """The quick study of what was named, or None. Raises `LrpError` for what cannot be read, every time."""
-    return _study(_words()) if is_any() else None
+    if not words():
+        return None
+    from lrp_core.cli.dashboard import given_study  # loads the numerics, which takes seconds
 
-
-def _words() -> tuple[str, ...]:
-    script, *words = sys.argv
-    return tuple(words) if Path(script).name == "app.py" else ()
-
-
-@lru_cache(maxsize=1)
-def _study(words: tuple[str, ...]) -> Study | None:
-    from lrp_core.cli.dashboard import given_study
-
-    return given_study(words)
+    return given_study(words())

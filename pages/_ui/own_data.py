@@ -36,7 +36,7 @@ def drop(use: Callable[[Study], None]) -> None:
         how = _how(content, file.name)
         try:
             with st.spinner("Reading the file", show_time=True):
-                data = _read(content, file.name, **how)
+                data = st.cache_data(views.read_upload, max_entries=4, show_spinner=False)(content, file.name, **how)
         except LrpError as error:
             text = str(error)
             st.error(f"{text[:1].upper()}{text[1:]}.", icon=":material/error:")
@@ -50,11 +50,6 @@ def drop(use: Callable[[Study], None]) -> None:
             on_click=lambda: use(views.own_study(data)),
             help="Fills the form below with a quick study of them; nothing starts yet.",
         )
-
-
-@st.cache_data(max_entries=4, show_spinner=False)
-def _read(content: bytes, name: str, **how: Any) -> Dataset:
-    return views.read_upload(content, name, **how)
 
 
 def _how(content: bytes, name: str) -> dict[str, Any]:

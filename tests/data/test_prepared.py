@@ -62,6 +62,16 @@ def test_a_prepared_copy_with_a_damaged_header_is_made_again(kmnist, own_cache, 
     assert_same(fresh("kmnist", root), first)
 
 
+def test_a_prepared_copy_without_a_digest_is_made_again(kmnist, own_cache):
+    _, root = kmnist
+    first = load_dataset("kmnist", root)
+    (path,) = prepared_files(own_cache)
+    good = path.read_bytes()
+    assert good.count(b"digest") == 1
+    replace_file(path, good.replace(b"digest", b"digesu"))
+    assert_same(fresh("kmnist", root), first)
+
+
 def test_a_prepared_copy_with_a_wrong_class_name_is_made_again(kmnist, own_cache):
     _, root = kmnist
     first = load_dataset("kmnist", root)

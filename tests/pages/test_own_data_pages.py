@@ -1,0 +1,170 @@
+"""Data of one's own in the dashboard: what a file is understood as, and every page for tables and for series."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lrp_core import views
+from lrp_core.cli.dashboard import given_study
+from lrp_core.data import Dataset, Split
+from lrp_core.errors import InputError, StorageError
+from lrp_core.study import Study, preset, run_study
+from lrp_core.study.ledger import Ledger
+
+from .conftest import PAGES, Stage
+
+TITLES = [path.stem.split("_", 1)[1].replace("_", " ") for path in sorted(PAGES.glob("[0-9]*.py"))]
+
+
+def split(shape: tuple[int, ...], n: int, seed: int) -> Split:
+    random = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 3
+    values = torch.randn(n, *shape, generator=random)
+    values.view(n, -1)[:, 1] += 3 * (labels == 1)
+    values.view(n, -1)[:, 4] += 3 * (labels == 2)
+    return Split(values, labels)
+
+
+def own(shape: tuple[int, ...], names: tuple[str, ...] | None) -> Dataset:
+    parts = (split(shape, n, seed) for seed, n in enumerate((300, 60, 60)))
+    return Dataset("own", ("low", "middle", "high"), *parts, input_names=names).standardised()
+
+
+@pytest.fixture(scope="module", params=["table", "series"])
+def stage(request, tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp(request.param)
+    data = own((6,), tuple(f"sensor {c}" for c in "abcdef")) if request.param == "table" else own((2, 5), None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRP_CACHE", str(folder))
+        study = preset("quick", data, architecture="softmax", keeps=(2, 4), seeds=(0, 1))
+        for _ in run_study(study, Ledger(folder), name="own", jobs=1):
+            pass
+        yield Stage(Ledger(folder), study)
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_every_page_shows_inputs_that_are_no_images(stage: Stage, title: str) -> None:
+    app = stage.open(title)
+    assert not app.exception
+    assert not [error.value for error in app.error]
+    texts = [*(m.value for m in app.markdown), *(c.value for c in app.caption), *(b.label for b in app.slider)]
+    spoken = " ".join(text for text in texts if "takes pixels of images away" not in text).lower()
+    if title in ("Overview", "Pruning", "Savings", "Ranking"):
+        assert "pixel" not in spoken
+        assert "inputs" in spoken
+    if title in ("Pruning", "Ranking", "Relevance"):
+        drawn = " ".join(str(chart.proto) for chart in app.get("plotly_chart"))
+        name = stage.opened.input_names()[1]
+        assert name in drawn
+        assert name in ("sensor b", "channel 1, 2")
+    if title == "Feature removal":
+        assert "no images" in app.info[0].value
+
+
+def test_the_mask_has_the_inputs_by_their_names(stage: Stage) -> None:
+    table = stage.opened.rankings.table("lrp-0", 2, 0)
+    assert table["place"].tolist() == list(range(1, len(table) + 1))
+    assert set(table[table["kept"]]["index"]) == {1, 4}, "the two that tell the classes"
+    assert (stage.opened.rankings.kept("lrp-0", 2, 0).ravel() == np.isin(range(len(table)), [1, 4])).all()
+
+
+def csv(frame: pd.DataFrame) -> bytes:
+    return frame.to_csv(index=False).encode()
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(60, 3)), columns=["weight", "height", "age"])
+    return frame.assign(patient=np.arange(60) // 3, outcome=np.where(frame["age"] > 0, "ill", "well"))
+
+
+def test_a_file_is_understood_corrected_and_pictured(frame: pd.DataFrame) -> None:
+    content = csv(frame)
+    assert views.columns_of(content, "p.csv") == list(frame.columns)
+    data = views.read_upload(content, "people.csv", label="outcome", drop=("patient",))
+    assert data.name == "people"
+    picture = views.picture_of_data(data)
+    assert picture.summary == "60 rows of 3 inputs, 2 classes"
+    assert picture.parts[["training", "validation", "test"]].to_numpy().sum() == 60
+    assert picture.inputs["input"].tolist() == ["weight", "height", "age"]
+    train = frame.iloc[sorted(data.train.indices.tolist())]
+    means = train[["weight", "height", "age"]].mean().to_numpy()
+    assert picture.inputs["mean"].to_numpy() == pytest.approx(means, abs=1e-4)
+    study = views.own_study(data)
+    choice = views.choice_of_data(study)
+    assert views.data_of_choice(choice) == {"dataset": "people", "digest": data.digest}
+    assert "yours, 60 rows of 3 inputs" in views.offers().datasets[choice]
+    with pytest.raises(InputError, match="no longer kept"):
+        views.data_of_choice("own:0123")
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "npz"])
+def test_columns_of_other_files(frame: pd.DataFrame, suffix: str) -> None:
+    buffer = io.BytesIO()
+    if suffix == "npz":
+        np.savez(buffer, X=frame[["age"]].to_numpy(), y=frame["patient"].to_numpy())
+    else:
+        frame.to_parquet(buffer)
+    expected = ["X", "y"] if suffix == "npz" else list(frame.columns)
+    assert views.columns_of(buffer.getvalue(), f"f.{suffix}") == expected
+    assert views.columns_of(b"garbage", f"f.{suffix}") == []
+
+
+def test_a_refusal_names_the_file_and_not_where_it_was_put(tmp_path: Path) -> None:
+    with pytest.raises((InputError, StorageError)) as caught:
+        views.read_upload(b"a,b\n1,x\n2", "mine.csv")
+    assert "mine.csv" in str(caught.value)
+    assert "/" not in str(caught.value)
+    with pytest.raises((InputError, StorageError)):
+        views.read_upload(b"x", "../../evil.csv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_takes_a_file_and_fills_the_form(frame: pd.DataFrame, small: Stage) -> None:
+    app = small.open("Study")
+    app.get("file_uploader")[0].set_value([("people.csv", csv(frame), "text/csv")]).run()
+    assert not app.exception
+    app.selectbox(key="own-label").set_value("outcome").run()
+    app.multiselect(key="own-drop").set_value(["patient"]).run()
+    assert any("60 rows of 3 inputs, 2 classes" in m.value for m in app.markdown)
+    app.button(key="own-use").click().run()
+    assert not app.exception
+    assert app.selectbox(key="new-dataset").value.startswith("own:")
+    assert "networks" in " ".join(m.value for m in app.markdown)
+
+
+def test_what_the_dashboard_is_started_with(
+    frame: pd.DataFrame, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "people.csv").write_bytes(csv(frame))
+    words = ["--data", str(tmp_path / "people.csv"), "--label", "outcome", "--drop", "patient"]
+    study = given_study(tuple(words))
+    assert study is not None
+    assert (study.dataset, study.data().n_inputs) == ("people", 3)
+    assert given_study(()) is None
+    with pytest.raises(InputError, match="does not know"):
+        given_study(("--nonsense",))
+    with pytest.raises((InputError, StorageError), match="nowhere"):
+        given_study(("--data", str(tmp_path / "nowhere.csv")))
+    started = []
+
+    def start(study: Study, ledger: Ledger, name: str) -> None:
+        started.append(study)
+        ledger.announce(study.key, "study", name, study.values(), 0)
+
+    monkeypatch.setattr(sys, "argv", ["app.py", *words])
+    monkeypatch.setattr("lrp_core.study.launch.start_study", start)
+    stage = Stage(Ledger(own_cache), study)
+    app = stage.open("Overview")
+    assert [one.key for one in started] == [study.key]
+    assert app.selectbox(key="study").value == study.key
+    assert not stage.open("Overview").exception
+    assert len(started) == 1, "it is there by then"
