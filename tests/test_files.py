@@ -30,6 +30,7 @@ from lrp_core.data.files.found import Found, Part
 from lrp_core.data.files.labels import classes_of
 from lrp_core.errors import InputError, LrpError, StorageError
 from lrp_core.registry import REGISTRIES
+from lrp_core.study.export import predict as lc_predict
 
 from .idx import pack
 from .support import ROOT, check_sentence
@@ -849,3 +850,71 @@ def test_tables_need_no_pyarrow_unless_they_are_columns_on_disk(tmp_path: Path) 
 def test_storage_errors_are_told_from_refusals(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         read_data(tmp_path / "nowhere.csv")
+
+
+# New rows
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
+    """A network that reads the first two sensors and the colour of a table, and the table."""
+    rows = frame().assign(colour=[COLOURS[i % 3] for i in range(N)])
+    rows.loc[[0, 7], "sensor 1"] = np.nan
+    rows = rows[[*(c for c in rows.columns if c != "kind"), "kind"]]
+    data = read_data(rows, impute="median", label="kind")
+    network = lc.fit(lc.build_model("softmax", data), data, recipe=lc.Recipe(epochs=200))
+    mask = lc.PixelMask.from_indices([0, 1, *data.groups[0].indices], data.shape)
+    folder = tmp_path_factory.mktemp("exports") / "small"
+    lc.export(lc.prune_inputs(network, mask), folder, data=data)
+    return folder, rows
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_new_rows_need_only_the_columns_that_the_network_reads(
+    suffix: str, exported: tuple[Path, pd.DataFrame], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, rows = exported
+    few = rows[["colour", "sensor 1", "sensor 0"]].assign(note="not read")
+    few.to_csv(tmp_path / "new.csv", index=False) if suffix == ".csv" else few.to_parquet(tmp_path / "new.parquet")
+    found = ask(capsys, "predict", str(folder), str(tmp_path / f"new{suffix}"))["predictions"]
+    assert [row["image"] for row in found] == [f"{tmp_path / 'new'}{suffix} row {i}" for i in range(N)]
+    assert [row["class"] for row in found] == rows["kind"].tolist()
+    card = json.loads((folder / "card.json").read_text())
+    data = read_data(rows, impute="median", label="kind", standardise="no")
+    assert card["input"]["imputed"] == {"1": pytest.approx(data.imputed[0][1])}
+    _, expected = lc_predict(folder, data.test.raw)
+    for probability, place in zip(expected.tolist(), data.test.indices.tolist(), strict=True):
+        assert found[place]["confidence"] == pytest.approx(probability, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda rows: rows.drop(columns="sensor 0"), "lacks the columns 'sensor 0'"),
+        (lambda rows: rows.drop(columns="colour"), "lacks the columns 'colour'"),
+        (lambda rows: rows.assign(colour="violet"), "line 2, column 'colour' holds 'violet'"),
+        (lambda rows: rows.assign(colour=None), "line 2, column 'colour' holds '(missing)'"),
+        (lambda rows: rows.assign(**{"sensor 0": None}), "line 2 misses a value in column 'sensor 0'"),
+        (lambda rows: rows.assign(**{"sensor 0": ["1"] * (N - 1) + ["x"]}), "column 'sensor 0' holds 'x'"),
+    ],
+)
+def test_new_rows_that_cannot_be_read(
+    change: Callable[[pd.DataFrame], pd.DataFrame],
+    words: str,
+    exported: tuple[Path, pd.DataFrame],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, rows = exported
+    change(rows).to_csv(tmp_path / "new.csv", index=False)
+    assert main(["predict", str(folder), str(tmp_path / "new.csv")]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_data_of_other_classes_are_not_counted_as_wrong(
+    exported: tuple[Path, pd.DataFrame], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, rows = exported
+    rows.assign(kind=rows["kind"].map({"low": "a", "middle": "b", "high": "c"})).to_csv(tmp_path / "o.csv", index=False)
+    assert main(["predict", str(folder), "--data", str(tmp_path / "o.csv"), "--impute", "median"]) == 2
+    assert "give the data that it was made for" in capsys.readouterr().err

@@ -326,7 +326,11 @@ def _export_arguments(command: argparse.ArgumentParser) -> None:
 def _predict_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("export", type=Path, metavar="FOLDER", help="an exported network")
     command.add_argument(
-        "images", type=Path, nargs="*", metavar="IMAGE", help="images (.png, .npy; bytes or values in [0, 1])"
+        "images",
+        type=Path,
+        nargs="*",
+        metavar="FILE",
+        help="images (.png, .npy; bytes or values in [0, 1]), or tables with the columns that the network reads",
     )
     which = command.add_mutually_exclusive_group()
     which.add_argument("--dataset", metavar="NAME", help="classify test images of a data set instead")

@@ -123,6 +123,14 @@ def read_arrow(files: Mapping[str, Sequence[Path]], asked: Asked) -> Found:
     return read_tables({which: [_sheet(one) for one in part] for which, part in opened.items()}, asked)
 
 
+def open_sheet(path: Path) -> Sheet:
+    """The table in a file. Raises `StorageError` if it cannot be read."""
+    with from_extra():
+        import pyarrow  # noqa: F401
+
+    return _sheet(_Columns(path))
+
+
 def _sheet(columns: _Columns) -> Sheet:
     names = tuple(map(str, columns.schema.names))
 
