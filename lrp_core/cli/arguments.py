@@ -109,7 +109,10 @@ def _own_data_arguments(command: argparse.ArgumentParser, which: argparse._Mutua
 
 def _size(text: str) -> tuple[int, ...]:
     """28x28 as (28, 28)."""
-    return tuple(int(side) for side in text.lower().split("x"))
+    try:
+        return tuple(int(side) for side in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"write a size as 28x28, not {text!r}") from None
 
 
 def _source_arguments(command: argparse.ArgumentParser) -> None:

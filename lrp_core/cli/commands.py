@@ -361,7 +361,7 @@ def info(arguments: argparse.Namespace) -> Answer:
         f"device      {values['device']}, {values['cores']} cores",
         f"cache       {cache} ({values['cache']['bytes'] / 1e6:.0f} MB)",
     ]
-    shown = ("data sets", "models", "composites", "starts", "criteria", "strategies", "statistics")
+    shown = ("data sets", "files", "models", "composites", "starts", "criteria", "strategies", "statistics")
     names = (*shown, "modes", "presets", "controls", "rankings", "scopes", "fills")
     lines += [f"{name:<11} {', '.join(values[name])}" for name in names]
     lines += [f"run         {r['id']}  {r['name']}: {r['state']}, {r['done']} of {r['total']}" for r in values["runs"]]
