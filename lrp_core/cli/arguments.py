@@ -129,7 +129,10 @@ def _own_data_arguments(command: argparse.ArgumentParser, which: argparse._Mutua
 
 def _size(text: str) -> tuple[int, ...]:
     """28x28 as (28, 28)."""
-    return tuple(int(side) for side in text.lower().split("x"))
+    try:
+        return tuple(int(side) for side in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"write a size as 28x28, not {text!r}") from None
 
 
 def _source_arguments(command: argparse.ArgumentParser) -> None:
@@ -362,7 +365,11 @@ def _predict_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("export", type=Path, metavar="FOLDER", help="an exported network")
     _network_argument(command)
     command.add_argument(
-        "images", type=Path, nargs="*", metavar="IMAGE", help="images (.png, .npy; bytes or values in [0, 1])"
+        "images",
+        type=Path,
+        nargs="*",
+        metavar="FILE",
+        help="images (.png, .npy; bytes or values in [0, 1]), or tables with the columns that the network reads",
     )
     which = command.add_mutually_exclusive_group()
     which.add_argument("--dataset", metavar="NAME", help="classify test images of a data set instead")

@@ -17,12 +17,18 @@ from ..errors import InputError, StorageError
 from .shared import Answer, asked_data, asked_root, asked_words, progress_bar, single_study, stopped_by_sigterm
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from ..data import Dataset
     from ..study import Study
     from ..study.export import Export
     from ..study.ledger import Ledger, Run
+
+
+TABLES = (".csv", ".tsv", ".parquet", ".arrow", ".feather")
+"""Files whose rows are predicted, as a folder's pictures are."""
 
 
 def train(arguments: argparse.Namespace) -> Answer:
@@ -256,9 +262,11 @@ def predict(arguments: argparse.Namespace) -> Answer:
 
     from ..data.pictures import read_images
     from ..study.export import predict as classify
+    from ..study.export import read_card
 
     names: list[str] = []
     labels: list[str] = []
+    tables: list[Tensor] = []
     if arguments.dataset is not None or arguments.data is not None:
         data = asked_data(arguments, standardise="no")  # the export does it, as its card says
         if arguments.limit < 1:
@@ -268,10 +276,24 @@ def predict(arguments: argparse.Namespace) -> Answer:
         kind = "image" if len(data.shape) == 3 else "row"
         names = [f"{data.name} test {kind} {i}" for i in range(len(part))]
         labels = [data.classes[i] for i in part.labels.tolist()]
+        if not set(labels) & set(known := read_card(arguments.export)["classes"]):
+            raise InputError(
+                f"{data.name} has the classes {', '.join(data.classes[:5])} and the export {', '.join(known[:5])}: "
+                "give the data that it was made for"
+            )
+    elif arguments.images and all(path.suffix.lower() in TABLES for path in arguments.images):
+        for path in arguments.images:
+            rows_of_path = _rows(path, read_card(arguments.export))
+            names += [f"{path} row {i}" for i in range(len(rows_of_path))]
+            tables.append(rows_of_path)
+        images = torch.cat(tables)
     elif arguments.images:
         names, images = read_images(arguments.images)
     else:
-        raise InputError("name image files (.png, .npy), a data set with --dataset, or your own with --data")
+        raise InputError(
+            "name image files (.png, .npy) or tables (.csv, .parquet), a data set with --dataset, or your own with "
+            "--data"
+        )
     classes, confidence = classify(arguments.export, images)
     rows = [
         {"image": name, "class": predicted, "confidence": float(p)} | ({"label": labels[i]} if labels else {})
@@ -286,6 +308,26 @@ def predict(arguments: argparse.Namespace) -> Answer:
         values["accuracy"] = sum(row["class"] == row["label"] for row in rows) / len(rows)
         lines.append(f"{values['accuracy']:.2%} of {len(rows):,} right")
     return Answer(values, "\n".join(lines))
+
+
+def _rows(path: Path, card: dict[str, Any]) -> Tensor:
+    """New rows of a table, as the card of an export says that its network takes them."""
+    from ..data import InputGroup
+    from ..data.files.rows import Wanted, read_rows
+
+    taken = card["input"]
+    if "names" not in taken:
+        raise InputError(f"{path} is a table, and the export was not made of columns with names: give images or arrays")
+    n = len(taken["names"])
+    mean = taken["normalisation"].get("mean", [0.0] * n)
+    wanted = Wanted(
+        tuple(taken["names"]),
+        tuple(InputGroup(g["name"], tuple(g["indices"]), g["cost"]) for g in taken.get("groups", ())),
+        frozenset(taken["kept_pixels"]),
+        mean if len(mean) == n else [value for value in mean for _ in range(n // len(mean))],
+        {int(position): value for position, value in taken.get("imputed", {}).items()},
+    )
+    return read_rows(path, wanted).view(-1, *taken["shape"])
 
 
 def info(arguments: argparse.Namespace) -> Answer:
@@ -332,7 +374,7 @@ def info(arguments: argparse.Namespace) -> Answer:
         f"device      {values['device']}, {values['cores']} cores",
         f"cache       {cache} ({values['cache']['bytes'] / 1e6:.0f} MB)",
     ]
-    shown = ("data sets", "models", "composites", "starts", "criteria", "strategies", "statistics")
+    shown = ("data sets", "files", "models", "composites", "starts", "criteria", "strategies", "statistics")
     names = (*shown, "modes", "presets", "controls", "rankings", "scopes", "fills")
     lines += [f"{name:<11} {', '.join(values[name])}" for name in names]
     lines += [f"run         {r['id']}  {r['name']}: {r['state']}, {r['done']} of {r['total']}" for r in values["runs"]]

@@ -178,7 +178,7 @@ def test_the_last_data_sets_stay_loaded(kmnist):
         lambda name: name.removesuffix(".gz").replace("-idx", ".idx"),
         lambda name: name.replace("-idx", ".idx"),
     ],
-    ids=["packed anew", "unpacked", "as Kaggle names them", "both"],
+    ids=["packed again", "unpacked", "as Kaggle names them", "both"],
 )
 def test_the_official_files_packed_and_named_otherwise_are_known_by_their_content(rename, tmp_path, own_cache):
     """As Debian packs them, and as Kaggle and browsers unpack them."""

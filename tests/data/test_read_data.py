@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from lrp_core.data.files.found import Found, Part
 from lrp_core.data.files.labels import classes_of
 from lrp_core.errors import InputError, LrpError, StorageError
 from lrp_core.registry import REGISTRIES
+from lrp_core.study.export import predict as lc_predict
 
 from ..support import ROOT, check_sentence
 from .idx import pack
@@ -78,6 +81,15 @@ def write_folders(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
 def make_csv(folder: Path) -> tuple[Path, list[str]]:
     frame().to_csv(folder / "wine.csv", index=False)
     return folder / "wine.csv", ["--label", "kind"]
+
+
+def make_worded(folder: Path) -> tuple[Path, list[str]]:
+    """With gaps, patients, a column of notes and a name that needs quotes, so that every option has something to do."""
+    rows = frame(90).assign(patient=[f"p{i // 3}" for i in range(90)], note=[f"note {i}" for i in range(90)])
+    rows.loc[[3, 4], "sensor 3"] = np.nan
+    rows.to_csv(folder / "my wine.csv", index=False)
+    words = ["--label", "kind", "--groups-column", "patient", "--drop", "note", "--impute", "median"]
+    return folder / "my wine.csv", [*words, "--header", "--standardise", "inputs", "--split-seed", "3"]
 
 
 def make_semicolons(folder: Path) -> tuple[Path, list[str]]:
@@ -188,6 +200,7 @@ def make_parted_folders(folder: Path) -> tuple[Path, list[str]]:
 
 KINDS: dict[str, tuple[Callable[[Path], tuple[Path, list[str]]], tuple[int, ...], tuple[int, int, int]]] = {
     "csv": (make_csv, (4,), (42, 9, 9)),
+    "csv with every word": (make_worded, (4,), (60, 15, 15)),
     "csv with semicolons": (make_semicolons, (4,), (42, 9, 9)),
     "tsv": (make_tsv, (4,), (42, 9, 9)),
     "Kaggle's pixels": (make_kaggle, (1, 8, 8), (42, 9, 9)),
@@ -230,7 +243,7 @@ def test_every_kind_is_read_studied_and_exported(kind: str, tmp_path: Path, caps
     assert [split.labels.unique().tolist() for split in (data.train, data.validation, data.test)] == [[0, 1, 2]] * 3
     assert main(["export", *asked, *few, "--keep", keep, "--output", str(tmp_path / "small")]) == 0
     said = capsys.readouterr().out
-    command = said.split("python -m lrp_core ")[1].split()
+    command = shlex.split(said.split("python -m lrp_core ")[1])
     answer = ask(capsys, *command[:-2])
     assert len(answer["predictions"]) == sizes[2]
     card = json.loads((tmp_path / "small" / "card.json").read_text())
@@ -291,7 +304,6 @@ BROKEN_TABLES = {
 
 @pytest.mark.parametrize("case", BROKEN_TABLES)
 def test_broken_tables_are_refused_in_a_sentence(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import re
 
     content, words = BROKEN_TABLES[case]
     path = write(tmp_path / "broken.csv", content)
@@ -726,6 +738,30 @@ def test_a_table_without_a_header(tmp_path: Path) -> None:
     assert len(named.train) + len(named.validation) + len(named.test) == N - 1
 
 
+def test_pixels_are_known_by_their_names_and_values(tmp_path: Path) -> None:
+    images, labels = pictures()
+    grid = [f"{row}x{column}" for row in range(1, 9) for column in range(1, 9)]
+    rows = pd.DataFrame(images.reshape(N, -1), columns=grid).assign(label=labels)
+    assert torch.equal(read_data(rows).train.raw, read_data((images, labels)).train.raw)
+    shares = read_data(rows.assign(**{name: rows[name] / 255 for name in grid}))
+    assert shares.shape == (1, 8, 8)
+    assert not shares.train.is_bytes
+    assert shares.scaler is None
+    torch.testing.assert_close(shares.train.inputs, read_data(rows).train.inputs)
+    assert read_data(rows.rename(columns={"1x1": "other"})).shape == (64,)
+
+
+def test_shards_of_one_part_follow_each_other(tmp_path: Path) -> None:
+    rows = frame(90)
+    for i, (start, end) in enumerate(((0, 40), (40, 60))):
+        rows[start:end].to_parquet(tmp_path / f"train-0000{i}-of-00002.parquet")
+    rows[60:].to_parquet(tmp_path / "test-00000-of-00001.parquet")
+    data = read_data(tmp_path, standardise="no")
+    assert (len(data.train), len(data.validation), len(data.test)) == (50, 10, 30)
+    expected = torch.tensor(rows.drop(columns="kind").to_numpy()[data.train.indices], dtype=torch.float32)
+    assert torch.equal(data.train.raw, expected)
+
+
 def test_the_index_that_pandas_wrote_is_no_input(tmp_path: Path) -> None:
     frame().to_csv(tmp_path / "wine.csv")
     data = read_data(tmp_path / "wine.csv")
@@ -849,3 +885,71 @@ def test_tables_need_no_pyarrow_unless_they_are_columns_on_disk(tmp_path: Path) 
 def test_storage_errors_are_told_from_refusals(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         read_data(tmp_path / "nowhere.csv")
+
+
+# New rows
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
+    """A network that reads the first two sensors and the colour of a table, and the table."""
+    rows = frame().assign(colour=[COLOURS[i % 3] for i in range(N)])
+    rows.loc[[0, 7], "sensor 1"] = np.nan
+    rows = rows[[*(c for c in rows.columns if c != "kind"), "kind"]]
+    data = read_data(rows, impute="median", label="kind")
+    network = lc.fit(lc.build_model("softmax", data), data, recipe=lc.Recipe(epochs=200))
+    mask = lc.PixelMask.from_indices([0, 1, *data.groups[0].indices], data.shape)
+    folder = tmp_path_factory.mktemp("exports") / "small"
+    lc.export(lc.prune_inputs(network, mask), folder, data=data)
+    return folder, rows
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_new_rows_need_only_the_columns_that_the_network_reads(
+    suffix: str, exported: tuple[Path, pd.DataFrame], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, rows = exported
+    few = rows[["colour", "sensor 1", "sensor 0"]].assign(note="not read")
+    few.to_csv(tmp_path / "new.csv", index=False) if suffix == ".csv" else few.to_parquet(tmp_path / "new.parquet")
+    found = ask(capsys, "predict", str(folder), str(tmp_path / f"new{suffix}"))["predictions"]
+    assert [row["image"] for row in found] == [f"{tmp_path / 'new'}{suffix} row {i}" for i in range(N)]
+    assert [row["class"] for row in found] == rows["kind"].tolist()
+    card = json.loads((folder / "card.json").read_text())
+    data = read_data(rows, impute="median", label="kind", standardise="no")
+    assert card["input"]["imputed"] == {"1": pytest.approx(data.imputed[0][1])}
+    _, expected = lc_predict(folder, data.test.raw)
+    for probability, place in zip(expected.tolist(), data.test.indices.tolist(), strict=True):
+        assert found[place]["confidence"] == pytest.approx(probability, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda rows: rows.drop(columns="sensor 0"), "lacks the columns 'sensor 0'"),
+        (lambda rows: rows.drop(columns="colour"), "lacks the columns 'colour'"),
+        (lambda rows: rows.assign(colour="violet"), "line 2, column 'colour' holds 'violet'"),
+        (lambda rows: rows.assign(colour=None), "line 2, column 'colour' holds '(missing)'"),
+        (lambda rows: rows.assign(**{"sensor 0": None}), "line 2 misses a value in column 'sensor 0'"),
+        (lambda rows: rows.assign(**{"sensor 0": ["1"] * (N - 1) + ["x"]}), "column 'sensor 0' holds 'x'"),
+    ],
+)
+def test_new_rows_that_cannot_be_read(
+    change: Callable[[pd.DataFrame], pd.DataFrame],
+    words: str,
+    exported: tuple[Path, pd.DataFrame],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, rows = exported
+    change(rows).to_csv(tmp_path / "new.csv", index=False)
+    assert main(["predict", str(folder), str(tmp_path / "new.csv")]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_data_of_other_classes_are_not_counted_as_wrong(
+    exported: tuple[Path, pd.DataFrame], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, rows = exported
+    rows.assign(kind=rows["kind"].map({"low": "a", "middle": "b", "high": "c"})).to_csv(tmp_path / "o.csv", index=False)
+    assert main(["predict", str(folder), "--data", str(tmp_path / "o.csv"), "--impute", "median"]) == 2
+    assert "give the data that it was made for" in capsys.readouterr().err

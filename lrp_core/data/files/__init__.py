@@ -65,7 +65,7 @@ def _read_npz(path: Path, asked: Asked) -> Found:
 
 
 def _read_mat(path: Path, asked: Asked) -> Found:
-    from .arrays import read_mat
+    from .mat import read_mat
 
     return read_mat(_only(path, (".mat",)), asked)
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError, StorageError, check_choice, storage_errors
-from ...extras import from_extra
 from .found import PARTS, Asked, Found, Part, check_size
 from .labels import one_each
 from .tables import as_bytes, channel_groups
@@ -44,7 +43,7 @@ def read_npz(path: Path, asked: Asked) -> Found:
 
     def read(name: str) -> np.ndarray:
         shape, kind = shapes[name]
-        _check_plain(path, name, kind)
+        check_plain(path, name, kind)
         check_size(f"{path}, array {name!r}", math.prod(shape) * np.dtype(kind).itemsize)
         with storage_errors("read", path):
             try:
@@ -74,48 +73,6 @@ def _npz_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     return found
 
 
-def read_mat(path: Path, asked: Asked) -> Found:
-    """The arrays in a MATLAB file up to version 7. Raises `StorageError` or `InputError` that names the array."""
-    with from_extra():
-        from scipy import io
-
-    with storage_errors("read", path):
-        try:
-            listing = io.whosmat(str(path))
-        except NotImplementedError as error:
-            raise InputError(f"{path} is a MATLAB 7.3 file: save it with save(..., '-v7')") from error
-        except Exception as error:  # scipy raises whatever a damaged file leads it to
-            if isinstance(error, OSError) and error.errno:
-                raise
-            raise StorageError(f"{path} is truncated, damaged or no .mat file") from error
-    shapes = {name: (tuple(shape), _MAT_TYPES.get(kind, "O")) for name, shape, kind in listing}
-
-    def read(name: str) -> np.ndarray:
-        shape, kind = shapes[name]
-        _check_plain(path, name, kind)
-        check_size(f"{path}, array {name!r}", math.prod(shape) * 8)
-        with storage_errors("read", path):
-            try:
-                values = io.loadmat(str(path), variable_names=[name])[name]
-            except Exception as error:
-                raise StorageError(f"{path}, array {name!r} is truncated or damaged") from error
-        if not isinstance(values, np.ndarray):
-            raise InputError(f"{path}, array {name!r} is sparse: save it as a full one")
-        return np.char.rstrip(values) if values.dtype.kind == "U" else values
-
-    return read_named(Named(str(path), shapes, read), asked)
-
-
-_MAT_TYPES = {
-    **{f"{sign}int{bits}": f"<{sign[:1] or 'i'}{bits // 8}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
-    "double": "<f8",
-    "single": "<f4",
-    "logical": "|b1",
-    "char": "<U1",
-    "sparse": "<f8",
-}
-
-
 def arrays_in_memory(arrays: Mapping[str, Any], asked: Asked, source: str) -> Found:
     """Arrays or tensors in Python, which are copied and never changed."""
     own = {name: _array(name, values) for name, values in arrays.items()}
@@ -138,7 +95,7 @@ def _array(name: str, values: Any) -> np.ndarray:
     return array
 
 
-def _check_plain(source: str | Path, name: str, kind: str) -> None:
+def check_plain(source: str | Path, name: str, kind: str) -> None:
     if kind == "O" or np.dtype(kind).kind not in "buifUS":
         raise InputError(
             f"{source}, array {name!r} holds objects, cells or structures, which are never unpickled: save it as plain "

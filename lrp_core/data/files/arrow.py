@@ -57,6 +57,7 @@ class _Columns:
                 start, rows = 0, max(1, cells // max(1, len(columns)))
                 for batch in _batches(file):
                     chosen = batch.select(list(columns))
+                    chosen.validate(full=True)  # else a damaged file leads outside of it
                     for first in range(0, chosen.num_rows, rows):
                         yield start + first, chosen.slice(first, rows)
                     start += batch.num_rows
@@ -123,18 +124,33 @@ def read_arrow(files: Mapping[str, Sequence[Path]], asked: Asked) -> Found:
     return read_tables({which: [_sheet(one) for one in part] for which, part in opened.items()}, asked)
 
 
+def open_sheet(path: Path) -> Sheet:
+    """The table in a file. Raises `StorageError` if it cannot be read."""
+    with from_extra():
+        import pyarrow  # noqa: F401
+
+    return _sheet(_Columns(path))
+
+
 def _sheet(columns: _Columns) -> Sheet:
     names = tuple(map(str, columns.schema.names))
 
     def read(chosen: Sequence[str], as_words: bool, plain: Sequence[str]) -> Iterator[tuple[int, pd.DataFrame]]:
         for start, table in columns.tables(chosen, CHUNK):
-            frame = table.to_pandas()[table.schema.names]  # an index of pandas is a column, too
+            with _readable(columns.path):
+                frame = _frame(table)
             yield start, frame.map(str, na_action="ignore") if as_words else frame
 
     def row(position: int) -> str:
         return f"{columns.path}, row {position:,} (counted from 0)"
 
     return Sheet(str(columns.path), names, columns.n, read, row, classes=columns.classes())
+
+
+def _frame(table: Any) -> pd.DataFrame:
+    """Columns as pandas has them, without what pandas wrote beside them: an index is a column, too."""
+    frame: pd.DataFrame = table.replace_schema_metadata(None).to_pandas()
+    return frame
 
 
 def _holds_pictures(field: Any) -> bool:
@@ -176,7 +192,8 @@ def _pictures(opened: Mapping[str, Sequence[_Columns]], name: str, asked: Asked)
                     if content is None:
                         raise InputError(f"{file.path}, row {position:,} (counted from 0) holds no image in {name!r}")
                     pictures.add(content, f"{file.path}, row {position:,} (counted from 0)")
-                tables.append(batch.select(kept).to_pandas())
+                with _readable(file.path):
+                    tables.append(_frame(batch.select(kept)))
                 n += batch.num_rows
         parts[which] = tables, n
     values = pictures.finished(str(first.path))
@@ -203,7 +220,12 @@ def _readable(path: Path) -> Iterator[None]:
 
     try:
         with storage_errors("read", path):
-            yield
+            try:
+                yield
+            except OSError as error:
+                if error.errno is not None or isinstance(error, StorageError):
+                    raise
+                raise pyarrow.ArrowInvalid(str(error)) from error  # Parquet's own, of damage
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         if isinstance(error, UnicodeDecodeError) or "UTF8" in str(error):
             raise StorageError(f"{path} holds words that are not UTF-8: write them as UTF-8") from error

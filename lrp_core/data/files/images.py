@@ -52,9 +52,9 @@ class Pictures:
         height, width = self._arrays[0].shape[:2]
         check_size(source, len(self._arrays) * height * width * (3 if colour else 1))
         values = np.empty((len(self._arrays), 3 if colour else 1, height, width), np.uint8)
-        for i, array in enumerate(self._arrays):
+        for i in reversed(range(len(values))):  # each is given up as soon as it is in its place
+            array = self._arrays.pop()
             values[i] = array.transpose(2, 0, 1) if array.ndim == 3 else array
-        self._arrays.clear()
         if self._resized:
             self.notes.append(f"{self._resized:,} images were resized to {height} x {width}")
         return values
@@ -76,7 +76,7 @@ class Pictures:
 def _decode(content: bytes, where: str) -> Image.Image:
     """A picture as L or RGB, upright. Raises `InputError`."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is too large is refused here
+        warnings.simplefilter("ignore")  # what is too large or damaged is refused here
         try:
             with Image.open(BytesIO(content), formats=_FORMATS) as image:
                 columns, rows = image.size
