@@ -270,11 +270,13 @@ def test_channels_of_several_layers_and_masks(network: tuple[nn.Module, Tensor])
         ({"nowhere": [0]}, "unknown layer 'nowhere'"),
         ({"0": [4]}, "has 4 channels, numbered from 0"),
         ({"0": [-1]}, "has 4 channels, numbered from 0"),
-        ({"0": np.array([0.5])}, "whole numbers or a mask"),
-        ({"0": np.array(["red"])}, "whole numbers or a mask"),
+        ({"0": [0.5]}, "whole numbers or a mask"),
+        ({"0": "red"}, "whole numbers or a mask"),
         ({"0": torch.ones(4, dtype=torch.bool)}, r"shape of its output, \(4, 8, 8\)"),
+        ([0], "channels must map the names of layers"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_channels_that_there_are_not_are_refused(channels: Any, message: str) -> None:
     model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 3))
     with pytest.raises(InputError, match=message):

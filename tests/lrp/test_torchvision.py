@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import pytest
 import torch
-import torchvision
+import torchvision.models as tv
 from torch import Tensor, nn
 
 from lrp_core.lrp import COMPOSITES, Explainer
@@ -16,16 +17,50 @@ from .networks import gradient_x_input, images, randomise, relative_error
 from .test_untouched import state_of
 
 SIZES = {"resnet18": 40, "vgg11_bn": 32, "alexnet": 67, "mobilenet_v2": 40, "squeezenet1_0": 40}
-PIECEWISE_LINEAR = ["resnet18", "vgg11_bn", "alexnet", "squeezenet1_0"]
+PIECEWISE_LINEAR = ["resnet18", "vgg11_bn", "alexnet", "squeezenet1_0", "shufflenet"]
+OTHERS = {"efficientnet_b0": 64, "mobilenet_v3_small": 64, "regnet_y_400mf": 64, "shufflenet": 32}
+SMALL: dict[str, Callable[[], nn.Module]] = {
+    "shufflenet": lambda: tv.ShuffleNetV2([1, 1, 1], [8, 16, 32, 64, 32], num_classes=10),
+    "vit": lambda: tv.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=10),
+    "swin": lambda: tv.SwinTransformer([4, 4], 16, [2, 2], [2, 2], [4, 4], num_classes=10),
+    "swin_v2": lambda: tv.SwinTransformer(
+        [4, 4],
+        16,
+        [2, 2],
+        [2, 2],
+        [4, 4],
+        num_classes=10,
+        block=tv.swin_transformer.SwinTransformerBlockV2,
+        downsample_layer=tv.swin_transformer.PatchMergingV2,
+    ),
+    "maxvit": lambda: tv.MaxVit((64, 64), 16, 4, [16, 32], [1, 1], 16, 0.0, num_classes=10),
+    "convnext": lambda: tv.ConvNeXt(
+        [tv.convnext.CNBlockConfig(16, 32, 1), tv.convnext.CNBlockConfig(32, None, 1)],
+        layer_scale=0.5,
+        num_classes=10,
+    ),
+}
+"""Families of which even the smallest network takes long, smaller."""
+TRANSFORMERS = list(SMALL)[1:]
+BALANCED = [
+    *(("resnet18", composite) for composite in COMPOSITES),
+    *((name, composite) for name in list(SIZES)[1:] for composite in ("lrp-0", "epsilon-gamma-box")),
+    *((name, composite) for name in OTHERS for composite in ("lrp-0", "epsilon-plus")),
+    *((name, composite) for name in TRANSFORMERS for composite in ("cp-lrp", "attn-lrp")),
+]
+"""Every composite on one network, two on the others."""
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unchecked")]  # type checks take most of the time
 
 
 @cache
 def network(name: str) -> tuple[nn.Module, Tensor]:
     """The network with 10 classes, and two small images."""
     torch.manual_seed(0)
-    model = getattr(torchvision.models, name)(weights=None, num_classes=10)
+    if name in SMALL:
+        side = 64 if name == "maxvit" else 32
+        return randomise(SMALL[name](), 1), images((3, side, side), n=2)
+    model = getattr(tv, name)(weights=None, num_classes=10)
     for module in model.modules():
         if isinstance(module, nn.ReLU6):
             module.max_val = 1.5  # low enough to cut some
@@ -34,17 +69,17 @@ def network(name: str) -> tuple[nn.Module, Tensor]:
             if isinstance(layer, nn.Linear) and layer.out_features == 4096:  # ten times as slow, and nothing new
                 model.classifier[i] = nn.Linear(min(layer.in_features, 256) if i > 2 else layer.in_features, 256)
         model.classifier[-1] = nn.Linear(256, 10)
-    return randomise(model, 1), images((3, SIZES[name], SIZES[name]), n=2)
+    side = {**SIZES, **OTHERS}[name]
+    return randomise(model, 1), images((3, side, side), n=2)
 
 
 @cache
 def explained(name: str, composite: str) -> Any:
     model, x = network(name)
-    return Explainer(model, composite).explain(x, torch.tensor([1, 7]))
+    return Explainer(model, composite, example=x).explain(x, torch.tensor([1, 7]))
 
 
-@pytest.mark.parametrize("composite", COMPOSITES)
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(("name", "composite"), BALANCED)
 def test_logits_finite_relevance_and_accounts(name: str, composite: str) -> None:
     model, x = network(name)
     explanation = explained(name, composite)
@@ -84,8 +119,15 @@ def test_lrp_0_of_mobilenet_where_nothing_is_cut_is_gradient_x_input() -> None:
                 module.max_val = 1.5
 
 
-@pytest.mark.parametrize("composite", ["epsilon-gamma-box", "epsilon-alpha2-beta1-flat"])
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(
+    ("name", "composite"),
+    [
+        *((name, "epsilon-gamma-box") for name in SIZES),
+        ("resnet18", "epsilon-alpha2-beta1-flat"),
+        ("efficientnet_b0", "lrp-0"),
+        *((name, "attn-lrp") for name in TRANSFORMERS),
+    ],
+)
 def test_a_batch_is_its_images_one_by_one(name: str, composite: str) -> None:
     model, x = network(name)
     explainer = Explainer(model, composite)
@@ -93,7 +135,7 @@ def test_a_batch_is_its_images_one_by_one(name: str, composite: str) -> None:
     assert relative_error(explained(name, composite).relevance, alone) < 1e-6
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", ["resnet18", "regnet_y_400mf", "swin", "vit"])
 def test_nothing_of_the_model_changes(name: str) -> None:
     model, x = network(name)
     model.train()
