@@ -30,7 +30,7 @@ with frame.refusals():
             st.download_button(
                 "Download the network",
                 data=lambda: data.zipped(folder, export_card.readme(card)),
-                file_name=f"{study.dataset}-{study.architecture}-{keep}-pixels.zip",
+                file_name=f"{study.dataset}-{study.architecture}-{keep}-{opened.words[0]}.zip",
                 mime="application/zip",
                 type="primary",
                 icon=":material/download:",

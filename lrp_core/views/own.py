@@ -27,12 +27,12 @@ MAX_DRAWN = 1000
 @dataclass(frozen=True, eq=False)
 class DataPicture:
     """What was understood of data: `parts` has a row for each class and its rows in each part, `inputs` one for each
-    input (the first thousand) with its range over the training rows, and `said` what else there is to say."""
+    input (the first thousand) with its range over the training rows, and `notes` what was made of them."""
 
     summary: str
     parts: pd.DataFrame
     inputs: pd.DataFrame
-    said: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def read_upload(content: bytes, name: str, **how: Any) -> Dataset:

@@ -91,8 +91,8 @@ def _how(content: bytes, name: str) -> dict[str, Any]:
 def _show(data: Dataset) -> None:
     picture = views.picture_of_data(data)
     st.markdown(f"**{data.name}:** {picture.summary}.")
-    for note in picture.said:
-        st.caption(note)
+    if picture.notes:
+        st.caption("  \n".join(f"{note[:1].upper()}{note[1:]}." for note in picture.notes))
     left, right = st.columns(2, gap="medium")
     with left:
         st.dataframe(picture.parts, hide_index=True, height=min(35 * (len(picture.parts) + 1) + 3, 300))
