@@ -264,13 +264,13 @@ def test_bad_arguments_are_one_sentence(
 
 
 def test_images_that_do_not_fit(capsys: pytest.CaptureFixture[str], exported: Path, tmp_path: Path) -> None:
-    Image.new("L", (30, 28)).save(tmp_path / "wide.png")
+    np.save(tmp_path / "wide.npy", np.zeros((28, 30), np.uint8))
     (tmp_path / "text.png").write_text("no image")
     np.save(tmp_path / "nan.npy", np.full((28, 28), np.nan))
     np.save(tmp_path / "loud.npy", np.full((28, 28), 200.0))
     np.save(tmp_path / "pickle.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     for name, words in (
-        ("wide.png", "(1, 28, 28)"),
+        ("wide.npy", "(1, 28, 28)"),
         ("text.png", "no image"),
         ("nan.npy", "NaN"),
         ("loud.npy", "divide bytes by 255"),
@@ -278,6 +278,35 @@ def test_images_that_do_not_fit(capsys: pytest.CaptureFixture[str], exported: Pa
         ("missing.png", "No such file"),
     ):
         assert words in refusal(capsys, "predict", str(exported), str(tmp_path / name)), name
+
+
+def test_pictures_are_prepared_as_the_page_does_and_a_bad_one_hides_no_other(
+    capsys: pytest.CaptureFixture[str], exported: Path, mnist: Dataset, tmp_path: Path
+) -> None:
+    """Dark on light, turned by its camera, large: each is read as the digit in it, and a note says what was done."""
+    network, _ = load_export(exported)
+    with torch.no_grad():
+        confidence = network(network.encode(mnist.test.images[:300])).softmax(1).max(1)
+    is_right = confidence.indices == mnist.test.labels[:300]
+    place = int(confidence.values.where(is_right, torch.zeros(())).argmax())
+    pixels, label = mnist.test.pixels[place, 0].numpy(), mnist.test.labels[place].item()
+    image = Image.fromarray(pixels)
+    Image.fromarray(255 - pixels).save(tmp_path / "dark.png")
+    exif = Image.Exif()
+    exif[0x112] = 6
+    image.rotate(90).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    image.resize((280, 280)).save(tmp_path / "large.png")
+    (tmp_path / "broken.png").write_text("no image")
+    names = ("dark.png", "broken.png", "turned.jpg", "large.png")
+    assert main(["predict", str(exported), *(str(tmp_path / name) for name in names), "--json"]) == 2
+    out, err = capsys.readouterr()
+    rows = json.loads(out)["predictions"]
+    assert [(Path(row["image"]).name, row["class"]) for row in rows] == [
+        (name, str(label)) for name in names if name != "broken.png"
+    ]
+    assert "dark.png: inverted" in err
+    assert "large.png: its ink scaled" in err
+    assert "broken.png is damaged" in err
 
 
 def test_wrong_usage_exits_with_2() -> None:

@@ -19,7 +19,7 @@ from .shared import Answer, take_network
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. The exit code is 0, 2 for a refusal (one sentence on stderr), or 130 when it was stopped."""
+    """Run one command. The exit code is 0, 2 for a refusal (a sentence on stderr each), or 130 when it was stopped."""
     arguments = make_parser().parse_args(argv)
     handler: Callable[[argparse.Namespace], Answer] = arguments.handler
     try:
@@ -37,4 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(answer.values, indent=2) if arguments.json is True else answer.text, flush=True)
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    for refusal in answer.refused:
+        print(f"{arguments.command}: {refusal}", file=sys.stderr)
+    return 2 if answer.refused else 0

@@ -260,6 +260,7 @@ def _export_recorded(run: Run, ledger: Ledger) -> Export:
 def predict(arguments: argparse.Namespace) -> Answer:
     import torch
 
+    from ..data import DATASETS
     from ..data.pictures import read_images
     from ..study.export import predict as classify
     from ..study.export import read_card
@@ -267,6 +268,7 @@ def predict(arguments: argparse.Namespace) -> Answer:
     names: list[str] = []
     labels: list[str] = []
     tables: list[Tensor] = []
+    refused: list[str] = []
     if arguments.dataset is not None or arguments.data is not None:
         data = asked_data(arguments, standardise="no")  # the export does it, as its card says
         if arguments.limit < 1:
@@ -288,7 +290,10 @@ def predict(arguments: argparse.Namespace) -> Answer:
             tables.append(rows_of_path)
         images = torch.cat(tables)
     elif arguments.images:
-        names, images = read_images(arguments.images)
+        card = read_card(arguments.export)
+        read = read_images(arguments.images, card["input"]["shape"], as_mnist=card["accuracy"]["dataset"] in DATASETS)
+        names, images, refused = read.names, read.images, read.refused
+        arguments.notes = read.notes
     else:
         raise InputError(
             "name image files (.png, .npy) or tables (.csv, .parquet), a data set with --dataset, or your own with "
@@ -307,7 +312,9 @@ def predict(arguments: argparse.Namespace) -> Answer:
     if labels:
         values["accuracy"] = sum(row["class"] == row["label"] for row in rows) / len(rows)
         lines.append(f"{values['accuracy']:.2%} of {len(rows):,} right")
-    return Answer(values, "\n".join(lines))
+    if refused:
+        values["refused"] = refused
+    return Answer(values, "\n".join(lines), tuple(refused))
 
 
 def _rows(path: Path, card: dict[str, Any]) -> Tensor:

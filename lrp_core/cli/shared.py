@@ -25,6 +25,8 @@ class Answer:
 
     values: dict[str, Any]
     text: str
+    refused: tuple[str, ...] = ()
+    """What could not be answered, beside what could."""
 
 
 _OWN_DATA = ("label", "inputs", "groups_column", "drop", "image_size", "series", "header", "impute", "standardise")
