@@ -357,6 +357,13 @@ def _export_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--mode", default="fine-tune", metavar="MODE", help="none (slice only), fine-tune or scratch")
     command.add_argument("--output", type=Path, metavar="FOLDER", help="folder to write; must not exist yet")
+    command.add_argument(
+        "--formats",
+        nargs="+",
+        default=["safetensors"],
+        metavar="NAME",
+        help="files beside the weights that run without this project: pt2 (torch alone), onnx",
+    )
     command.add_argument("--overwrite", action="store_true", help="replace an earlier export in FOLDER")
     command.add_argument("--resume", metavar="ID", help=argparse.SUPPRESS)
 

@@ -215,7 +215,7 @@ def export(arguments: argparse.Namespace) -> Answer:
         study = replace(single_study(arguments, data), keeps=(keep,))
         method = Method(arguments.criterion, arguments.strategy).name
         trial = trial_at(study, data, method=method, keep=keep, mode=arguments.mode, seed=arguments.seed)
-        made = export_trial(trial, arguments.output, ledger, overwrite=arguments.overwrite)
+        made = export_trial(trial, arguments.output, ledger, overwrite=arguments.overwrite, formats=arguments.formats)
     accuracy, cost = made.card["accuracy"], made.card["cost"]
     words = f"--dataset {accuracy['dataset']}" if arguments.resume else asked_words(arguments)
     low, high = accuracy["interval_95"]

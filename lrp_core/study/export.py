@@ -26,12 +26,14 @@ from ..models import count_outputs, spec_of
 from ..pruning import PrunedNetwork
 from ..pruning.files import describe, load_network, save_network
 from ..training import evaluate, predict_logits
+from .formats import FORMATS as formats_beside
+from .formats import check_packages, write_format
 from .ledger import Ledger
 from .run import trial_network
 from .stages import base_data
 from .trials import Trial
 
-FORMATS: tuple[str, ...] = ("safetensors",)
+FORMATS: tuple[str, ...] = ("safetensors", *formats_beside)
 CARD_VERSION = 1
 WEIGHTS = "weights.safetensors"
 CARD = "card.json"
@@ -57,6 +59,10 @@ def export(
 ) -> Export:
     """Write `network` to `folder` as weights and a JSON card, read both back, and check what was read.
 
+    `formats` beside "safetensors", which is always written: "pt2", a program that torch alone runs, and "onnx", which
+    needs onnx, onnxscript and onnxruntime here. Both take batches of any size, and are run on test images before they
+    are given away.
+
     `network` may be any module that gives logits, full or pruned. One of this project's and a sequence of torch's own
     layers are described by the file; of any other one it holds the weights alone, and `load_export` asks for a network
     that was built in the same way.
@@ -77,6 +83,8 @@ def export(
     """
     for name in formats:
         check_choice("export format", name, FORMATS)
+        if name in formats_beside:
+            check_packages(name)
     if not formats:
         raise InputError(f"an export needs at least one format: choose from {', '.join(FORMATS)}")
     target = Path(folder).expanduser()
@@ -94,6 +102,10 @@ def export(
     try:
         save_network(network, scratch / WEIGHTS)
         card = make_card(network, data, _sha256(scratch / WEIGHTS), provenance or {})
+        for name in dict.fromkeys(formats):
+            if name in formats_beside:
+                path = write_format(name, network, _example(network, data), scratch)
+                card["files"][path.name] = {"sha256": _sha256(path), "format": name}
         with storage_errors("write", scratch / CARD):
             (scratch / CARD).write_text(json.dumps(card, indent=2, allow_nan=False) + "\n")
         check_export(scratch, data, network)
@@ -111,7 +123,14 @@ def export(
     return Export(target, card, {file.name: file.stat().st_size for file in sorted(target.iterdir())})
 
 
-def export_trial(trial: Trial, folder: str | Path, ledger: Ledger, *, overwrite: bool = False) -> Export:
+def export_trial(
+    trial: Trial,
+    folder: str | Path,
+    ledger: Ledger,
+    *,
+    overwrite: bool = False,
+    formats: Collection[str] = ("safetensors",),
+) -> Export:
     """Export the network of a trial, which is trained first if it is not there yet."""
     _check_target(Path(folder).expanduser(), overwrite)
     network = trial_network(trial, ledger)
@@ -131,7 +150,7 @@ def export_trial(trial: Trial, folder: str | Path, ledger: Ledger, *, overwrite:
         "training": asdict(base.recipe),
         "retraining": asdict(trial.retrain),
     }
-    return export(network, folder, data=base_data(base), provenance=provenance, overwrite=overwrite)
+    return export(network, folder, data=base_data(base), provenance=provenance, overwrite=overwrite, formats=formats)
 
 
 def make_card(network: nn.Module, data: Dataset, checksum: str, provenance: dict[str, Any]) -> dict[str, Any]:
@@ -327,11 +346,19 @@ def _classes_of(network: nn.Module, shape: tuple[int, ...]) -> int:
     return count_outputs(network, (len(network.mask),) if isinstance(network, PrunedNetwork) else shape)
 
 
+def _example(network: nn.Module, data: Dataset) -> Tensor:
+    """A few test inputs as the network takes them."""
+    images = data.test.take(torch.arange(min(5, len(data.test)))).images
+    encode = _encode(network)
+    images = images.to(next(network.parameters(), images).dtype)
+    return encode(images).contiguous() if encode else images
+
+
 def _check_target(target: Path, overwrite: bool) -> None:
     if target.is_dir() and overwrite:
         names = {file.name for file in target.iterdir()}
         if names:
-            if names - {WEIGHTS, CARD} or CARD not in names:
+            if names - {WEIGHTS, CARD, *(form.file for form in formats_beside.values())} or CARD not in names:
                 raise StorageError(f"{target} holds something else than an earlier export: choose another folder")
             read_card(target)
     elif target.exists() or target.is_symlink():
