@@ -347,6 +347,11 @@ def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
     ("arrays", "words"),
     [
         ({"X": np.zeros((9, 2)), "y": np.array([{}] * 9)}, "array 'y' holds objects"),
+        ({"X": np.zeros((9, 2), complex), "y": np.zeros(9)}, "array 'X' holds complex128"),
+        (
+            {"X": np.zeros((9, 2)), "y": np.array([1.0, np.nan, 2.0] * 3)},
+            "array 'X', row 1 (counted from 0) has no label",
+        ),
         ({"X": np.array([["a"]] * 9), "y": np.zeros(9)}, "array 'X' holds <U1, not numbers"),
         ({"X": np.zeros((9, 2)), "y": np.zeros(8)}, "9 rows, and there are 8 labels"),
         ({"X": np.zeros(9), "y": np.zeros(9)}, "a row for each example"),
@@ -641,6 +646,20 @@ def test_labels_are_taken_as_people_have_them(labels: Any, classes: tuple[str, .
     assert names == classes
     assert found.tolist() == codes
     assert found.dtype == np.int64
+
+
+def test_labels_that_pandas_keeps_as_objects() -> None:
+    values, _ = table(12)
+    words = pd.Series(["b", "a", "b"] * 4, dtype=object)
+    assert read_data((values, words)).classes == ("a", "b")
+    words[5] = None
+    assert "row 5 (counted from 0) has no label" in refused((values, words))
+    assert "holds objects" in refused((values, np.array([{}] * 12)))
+
+
+def test_a_class_without_a_row_is_none_of_the_data() -> None:
+    found, names = classes_of(np.array([0, 2, 0, 2]), "it", str, ("cat", "dog", "owl"))
+    assert (found.tolist(), names) == ([0, 1, 0, 1], ("cat", "owl"))
 
 
 def test_a_class_may_be_called_none(tmp_path: Path) -> None:

@@ -338,7 +338,8 @@ def _fill(into: np.ndarray, frame: pd.DataFrame, places: Sequence[int]) -> set[s
         raise _NoBytes
     numbers = np.full(frame.shape, np.nan, np.float32)
     with np.errstate(over="ignore"):
-        numbers[:, numeric] = frame.loc[:, numeric].to_numpy(dtype=np.float32, na_value=np.nan)
+        numbered = frame if numeric.all() else frame.loc[:, numeric]
+        numbers[:, numeric] = numbered.to_numpy(dtype=np.float32, na_value=np.nan)
     if into.dtype == np.uint8 and not ((numbers >= 0) & (numbers <= 255) & (numbers == np.floor(numbers))).all():
         raise _NoBytes
     into[:, places] = numbers
