@@ -736,6 +736,8 @@ def test_rows_of_a_table_become_images_or_series_on_request(tmp_path: Path) -> N
     assert image.shape == (1, 3, 4)
     assert image.input_names is None
     assert not image.train.is_bytes
+    turned = values.reshape(N, 2, 6).transpose(0, 2, 1)
+    assert torch.equal(read_data((turned, labels), series=(2, 6)).test.raw, series.test.raw)
     assert read_data((values, labels), series=(3, 4)).groups[2] == InputGroup("channel 2", (8, 9, 10, 11))
 
 
@@ -818,6 +820,13 @@ def test_parts_of_a_table_keep_together(tmp_path: Path) -> None:
     data = read_data(tmp_path)
     assert (len(data.train), len(data.validation), len(data.test)) == (50, 10, 30)
     assert data.test.indices.tolist() == list(range(30))
+    both = rows.assign(patient=["a", "b", "c"] * 30)
+    for name, part in (("train", both[:60]), ("test", both[60:])):
+        part.to_csv(tmp_path / f"{name}.csv", index=False)
+    assert "group of rows 'a' in its train and its test part" in refused(
+        tmp_path, label="kind", groups_column="patient"
+    ).replace("'b'", "'a'").replace("'c'", "'a'")
+    rows[:60].to_csv(tmp_path / "train.csv", index=False)
     rows[60:].drop(columns="sensor 1").to_csv(tmp_path / "test.csv", index=False)
     assert "lacks the columns 'sensor 1'" in refused(tmp_path)
     rows[60:].assign(kind="other").to_csv(tmp_path / "test.csv", index=False)

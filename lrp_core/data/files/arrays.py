@@ -243,6 +243,8 @@ def _layout(values: np.ndarray, asked: Asked, source: str) -> np.ndarray:
         if asked.image_size is not None and len(asked.image_size) == 2 and len(shape) == 3:
             values = _channels_first(values)
             wanted = (values.shape[1], *asked.image_size)
+        if asked.series is not None and shape == asked.series[::-1]:
+            return np.moveaxis(values, -1, 1)
         if math.prod(values.shape[1:]) != math.prod(wanted):
             raise InputError(
                 f"{source} has rows of shape {shape}, which are not {'x'.join(map(str, wanted))} = "
