@@ -801,13 +801,13 @@ def test_the_official_fashion_mnist_of_debian() -> None:
 
 def test_large_tables_are_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of words and numbers, types that change from chunk to chunk, in pieces of a few cells."""
-    from lrp_core.data.files import arrow, tables
+    from lrp_core.data.files import arrow, sheets
 
     rows = frame().assign(colour=[COLOURS[i % 3] if i < 40 else str(i % 2) for i in range(N)])
     rows.to_csv(tmp_path / "a.csv", index=False)
     rows.to_parquet(tmp_path / "a.parquet", row_group_size=17)
     whole = read_data(tmp_path / "a.csv", label="kind")
-    for module in (tables, arrow):
+    for module in (sheets, arrow):
         monkeypatch.setattr(module, "CHUNK", 40)
     for name in ("a.csv", "a.parquet"):
         assert read_data(tmp_path / name, label="kind").digest == whole.digest

@@ -16,7 +16,7 @@ import numpy as np
 from ...errors import InputError, StorageError, check_choice, storage_errors
 from .found import PARTS, Asked, Found, Part, check_size
 from .labels import one_each
-from .tables import as_bytes, channel_groups
+from .shapes import as_bytes, channel_groups
 
 _INPUTS = ("x", "data", "images", "image", "inputs", "input", "features", "pixels", "samples", "spectra", "fea")
 _LABELS = ("y", "label", "labels", "target", "targets", "class", "classes", "gnd")

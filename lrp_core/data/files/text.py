@@ -15,7 +15,8 @@ import pandas as pd
 
 from ...errors import InputError, StorageError, storage_errors
 from .found import Asked
-from .tables import MOST_COLUMNS, Sheet, chunk_rows
+from .sheets import Sheet, chunk_rows
+from .tables import MOST_COLUMNS
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 
