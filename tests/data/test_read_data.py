@@ -347,6 +347,11 @@ def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
     ("arrays", "words"),
     [
         ({"X": np.zeros((9, 2)), "y": np.array([{}] * 9)}, "array 'y' holds objects"),
+        ({"X": np.zeros((9, 2), complex), "y": np.zeros(9)}, "array 'X' holds complex128"),
+        (
+            {"X": np.zeros((9, 2)), "y": np.array([1.0, np.nan, 2.0] * 3)},
+            "array 'X', row 1 (counted from 0) has no label",
+        ),
         ({"X": np.array([["a"]] * 9), "y": np.zeros(9)}, "array 'X' holds <U1, not numbers"),
         ({"X": np.zeros((9, 2)), "y": np.zeros(8)}, "9 rows, and there are 8 labels"),
         ({"X": np.zeros(9), "y": np.zeros(9)}, "a row for each example"),
@@ -643,6 +648,20 @@ def test_labels_are_taken_as_people_have_them(labels: Any, classes: tuple[str, .
     assert found.dtype == np.int64
 
 
+def test_labels_that_pandas_keeps_as_objects() -> None:
+    values, _ = table(12)
+    words = pd.Series(["b", "a", "b"] * 4, dtype=object)
+    assert read_data((values, words)).classes == ("a", "b")
+    words[5] = None
+    assert "row 5 (counted from 0) has no label" in refused((values, words))
+    assert "holds objects" in refused((values, np.array([{}] * 12)))
+
+
+def test_a_class_without_a_row_is_none_of_the_data() -> None:
+    found, names = classes_of(np.array([0, 2, 0, 2]), "it", str, ("cat", "dog", "owl"))
+    assert (found.tolist(), names) == ([0, 1, 0, 1], ("cat", "owl"))
+
+
 def test_a_class_may_be_called_none(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "x,kind\n" + "1,None\n2,NA\n" * 9)
     assert read_data(path, label="kind").classes == ("NA", "None")
@@ -717,6 +736,8 @@ def test_rows_of_a_table_become_images_or_series_on_request(tmp_path: Path) -> N
     assert image.shape == (1, 3, 4)
     assert image.input_names is None
     assert not image.train.is_bytes
+    turned = values.reshape(N, 2, 6).transpose(0, 2, 1)
+    assert torch.equal(read_data((turned, labels), series=(2, 6)).test.raw, series.test.raw)
     assert read_data((values, labels), series=(3, 4)).groups[2] == InputGroup("channel 2", (8, 9, 10, 11))
 
 
@@ -780,13 +801,13 @@ def test_the_official_fashion_mnist_of_debian() -> None:
 
 def test_large_tables_are_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of words and numbers, types that change from chunk to chunk, in pieces of a few cells."""
-    from lrp_core.data.files import arrow, tables
+    from lrp_core.data.files import arrow, sheets
 
     rows = frame().assign(colour=[COLOURS[i % 3] if i < 40 else str(i % 2) for i in range(N)])
     rows.to_csv(tmp_path / "a.csv", index=False)
     rows.to_parquet(tmp_path / "a.parquet", row_group_size=17)
     whole = read_data(tmp_path / "a.csv", label="kind")
-    for module in (tables, arrow):
+    for module in (sheets, arrow):
         monkeypatch.setattr(module, "CHUNK", 40)
     for name in ("a.csv", "a.parquet"):
         assert read_data(tmp_path / name, label="kind").digest == whole.digest
@@ -799,6 +820,13 @@ def test_parts_of_a_table_keep_together(tmp_path: Path) -> None:
     data = read_data(tmp_path)
     assert (len(data.train), len(data.validation), len(data.test)) == (50, 10, 30)
     assert data.test.indices.tolist() == list(range(30))
+    both = rows.assign(patient=["a", "b", "c"] * 30)
+    for name, part in (("train", both[:60]), ("test", both[60:])):
+        part.to_csv(tmp_path / f"{name}.csv", index=False)
+    assert "group of rows 'a' in its train and its test part" in refused(
+        tmp_path, label="kind", groups_column="patient"
+    ).replace("'b'", "'a'").replace("'c'", "'a'")
+    rows[:60].to_csv(tmp_path / "train.csv", index=False)
     rows[60:].drop(columns="sensor 1").to_csv(tmp_path / "test.csv", index=False)
     assert "lacks the columns 'sensor 1'" in refused(tmp_path)
     rows[60:].assign(kind="other").to_csv(tmp_path / "test.csv", index=False)

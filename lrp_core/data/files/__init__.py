@@ -179,7 +179,8 @@ def _find(source: Any, asked: Asked) -> tuple[Found, str]:
     import pandas as pd
 
     from .arrays import arrays_in_memory
-    from .tables import frame_of, frame_sheet, read_tables
+    from .sheets import frame_of, frame_sheet
+    from .tables import read_tables
 
     if isinstance(source, pd.DataFrame):
         return read_tables({"all": [frame_sheet(source, "the frame")]}, asked), "own"

@@ -16,7 +16,7 @@ import numpy as np
 from ...errors import InputError, StorageError, check_choice, storage_errors
 from .found import PARTS, Asked, Found, Part, check_size
 from .labels import one_each
-from .tables import as_bytes, channel_groups
+from .shapes import as_bytes, channel_groups
 
 _INPUTS = ("x", "data", "images", "image", "inputs", "input", "features", "pixels", "samples", "spectra", "fea")
 _LABELS = ("y", "label", "labels", "target", "targets", "class", "classes", "gnd")
@@ -43,7 +43,6 @@ def read_npz(path: Path, asked: Asked) -> Found:
 
     def read(name: str) -> np.ndarray:
         shape, kind = shapes[name]
-        check_plain(path, name, kind)
         check_size(f"{path}, array {name!r}", math.prod(shape) * np.dtype(kind).itemsize)
         with storage_errors("read", path):
             try:
@@ -76,9 +75,7 @@ def _npz_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
 def arrays_in_memory(arrays: Mapping[str, Any], asked: Asked, source: str) -> Found:
     """Arrays or tensors in Python, which are copied and never changed."""
     own = {name: _array(name, values) for name, values in arrays.items()}
-    shapes = {
-        name: (values.shape, values.dtype.str if values.dtype.kind != "O" else "O") for name, values in own.items()
-    }
+    shapes = {name: (values.shape, _kind(values)) for name, values in own.items()}
     return read_named(Named(source, shapes, lambda name: own[name].copy()), asked)
 
 
@@ -87,20 +84,28 @@ def _array(name: str, values: Any) -> np.ndarray:
         values = values.detach().cpu()
         values = values.float() if str(values.dtype) == "torch.bfloat16" else values
     try:
-        array = np.asarray(values)
+        return np.asarray(values)
     except ValueError as error:
         raise InputError(f"{name!r} must be one array, with rows of one length: {error}") from error
-    if array.dtype.kind == "O" and array.ndim == 1 and all(isinstance(v, str) for v in array.tolist()):
-        return array.astype(str)
-    return array
+
+
+def _kind(values: np.ndarray) -> str:
+    """The type of an array; words and numbers that pandas keeps as objects are words."""
+    plain = values.dtype.hasobject and values.ndim == 1
+    if plain and all(v is None or isinstance(v, str | bytes | int | float | np.generic) for v in values.tolist()):
+        return "<U1"
+    return "O" if values.dtype.hasobject else values.dtype.str
 
 
 def check_plain(source: str | Path, name: str, kind: str) -> None:
-    if kind == "O" or np.dtype(kind).kind not in "buifUS":
+    """Raise `InputError` for an array that holds neither numbers nor words."""
+    if kind == "O":
         raise InputError(
             f"{source}, array {name!r} holds objects, cells or structures, which are never unpickled: save it as plain "
             "numbers"
         )
+    if np.dtype(kind).kind not in "buifUS":
+        raise InputError(f"{source}, array {name!r} holds {np.dtype(kind)}, and numbers or words are needed")
 
 
 def read_named(named: Named, asked: Asked) -> Found:
@@ -109,6 +114,8 @@ def read_named(named: Named, asked: Asked) -> Found:
     pairs = _pairs(named, asked)
     parts: dict[str, Part] = {}
     for which, (inputs, labels) in pairs.items():
+        for name in (inputs, labels):
+            check_plain(named.source, name, named.shapes[name][1])
         values, found = named.read(inputs), named.read(labels)
         if values.dtype.kind not in "buif":
             raise InputError(f"{named.source}, array {inputs!r} holds {values.dtype}, not numbers")
@@ -116,6 +123,7 @@ def read_named(named: Named, asked: Asked) -> Found:
         parts[which] = Part(_rows_first(values, len(found), f"{named.source}, array {inputs!r}"), found)
     if asked.groups_column is not None:
         check_choice(f"array of {named.source}", asked.groups_column, named.shapes)
+        check_plain(named.source, asked.groups_column, named.shapes[asked.groups_column][1])
         source = "all" if "all" in parts else "train"
         belongs = np.ravel(named.read(asked.groups_column))
         parts[source].belongs = belongs
@@ -235,6 +243,8 @@ def _layout(values: np.ndarray, asked: Asked, source: str) -> np.ndarray:
         if asked.image_size is not None and len(asked.image_size) == 2 and len(shape) == 3:
             values = _channels_first(values)
             wanted = (values.shape[1], *asked.image_size)
+        if asked.series is not None and shape == asked.series[::-1]:
+            return np.moveaxis(values, -1, 1)
         if math.prod(values.shape[1:]) != math.prod(wanted):
             raise InputError(
                 f"{source} has rows of shape {shape}, which are not {'x'.join(map(str, wanted))} = "

@@ -14,7 +14,8 @@ from ...errors import InputError, StorageError, storage_errors
 from ...extras import from_extra
 from .found import Asked, Found, Part
 from .images import Pictures
-from .tables import CHUNK, Sheet, label_column, read_tables
+from .sheets import CHUNK, Sheet
+from .tables import label_column, read_tables
 
 SUFFIXES = (".parquet", ".arrow", ".feather")
 

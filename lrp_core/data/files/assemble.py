@@ -125,6 +125,7 @@ def _splits(found: Found, codes: dict[str, np.ndarray], classes: tuple[str, ...]
     own = {which: codes[which] for which in ("validation", "test") if which in codes}
     source = "all" if "all" in codes else "train"
     part, labels = found.parts[source], codes[source]
+    _check_groups_apart(found)
     drawn = [which for which in ("test", "validation") if which not in own]
     share = _SHARE if len(drawn) == 2 else _SHARE_OF_TRAINING
     if drawn:
@@ -146,6 +147,18 @@ def _splits(found: Found, codes: dict[str, np.ndarray], classes: tuple[str, ...]
     if own:
         found.notes.append(f"the source's own parts were kept: training, {', '.join(own)}")
     return {which: splits[which] for which in ("train", "validation", "test")}
+
+
+def _check_groups_apart(found: Found) -> None:
+    """Raise `InputError` for a group of rows that the source itself has in two parts."""
+    owner: dict[object, str] = {}
+    for which, part in found.parts.items():
+        for group in set() if part.belongs is None else set(part.belongs.tolist()):
+            if owner.setdefault(group, which) != which:
+                raise InputError(
+                    f"{found.source} has the group of rows {str(group)!r} in its {owner[group]} and its {which} part: "
+                    "give all rows together, to be split here, or leave groups_column (--groups-column) out"
+                )
 
 
 def _draw_rows(

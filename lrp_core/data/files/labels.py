@@ -49,7 +49,7 @@ def classes_of(
             if whole.min() < 0 or whole.max() >= len(names):
                 odd = int(whole.min() if whole.min() < 0 else whole.max())
                 raise InputError(f"{source} names {len(names)} classes, counted from 0 on, and has the label {odd}")
-            return numbers.astype(np.int64), names
+            classes = tuple(names[i] for i in whole.tolist())  # a class without a row is none of these data
     if len(classes) < 2:
         raise InputError(f"{source} has the label {classes[0]!r} in every row: at least two classes are needed")
     if len(classes) > max(2, len(values) // 2):

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...errors import InputError, StorageError, storage_errors
 from ...extras import from_extra
-from .arrays import Named, check_plain, read_named
+from .arrays import Named, read_named
 from .found import Asked, Found, check_size
 
 _READ = """
@@ -58,8 +58,7 @@ def read_mat(path: Path, asked: Asked) -> Found:
     shapes = {name: (tuple(shape), _TYPES.get(kind, "O")) for name, shape, kind in listing}
 
     def read(name: str) -> np.ndarray:
-        shape, kind = shapes[name]
-        check_plain(path, name, kind)
+        shape, _ = shapes[name]
         check_size(f"{path}, array {name!r}", math.prod(shape) * 8)
         with tempfile.TemporaryDirectory() as folder:
             _child(path, name, target := str(Path(folder) / "array.npy"))

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...errors import InputError
 from ..splits import InputGroup
 from .found import Asked, listed
-from .tables import Sheet
+from .sheets import Sheet
 
 
 @dataclass(frozen=True)

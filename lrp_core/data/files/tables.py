@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,46 +15,17 @@ from ...errors import InputError, check_choice
 from ..splits import InputGroup
 from .found import Asked, Found, Part, check_inputs, check_size, listed
 from .labels import look_like_classes
+from .shapes import as_bytes, channel_groups
+from .sheets import Sheet
 
 LABEL_NAMES = ("label", "class", "target", "y")
 """Columns that are taken for the labels if nobody names one, whatever their case."""
 
 MOST_COLUMNS = 2**16
-"""Columns of a table: what gene expression has, and a tenth of a second for pandas to name."""
+"""Columns of a table: more than gene expression has."""
 
 MOST_WORDS = 100
 """Different words in a column that become indicators; more are names or free text."""
-
-CHUNK = 2**21
-"""Cells that are read at a time."""
-
-
-@dataclass(frozen=True, eq=False)
-class Sheet:
-    """One file or frame: `most` rows at most, in `columns`.
-
-    `read(columns, as_words, plain)` gives the position of a row and a frame of some rows from there on, with all or
-    some of these columns, as words or as what they are, and `plain` ones as they are written. `row` says where a row
-    is, `check` refuses rows that are cut short, and `classes` are the names of the labels 0, 1, ... in a column.
-    """
-
-    source: str
-    columns: tuple[str, ...]
-    most: int
-    read: Callable[[Sequence[str], bool, Sequence[str]], Iterator[tuple[int, pd.DataFrame]]]
-    row: Callable[[int], str]
-    check: Callable[[], None] = lambda: None
-    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if len(set(self.columns)) < len(self.columns):
-            twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
-            raise InputError(f"{self.source} has several columns called {listed(twice)}: rename them")
-
-
-def chunk_rows(n_columns: int) -> int:
-    """Rows to read at a time."""
-    return max(1, CHUNK // max(1, n_columns))
 
 
 def read_tables(sheets: Mapping[str, Sequence[Sheet]], asked: Asked) -> Found:
@@ -79,28 +49,6 @@ def read_tables(sheets: Mapping[str, Sequence[Sheet]], asked: Asked) -> Found:
     found.notes[:0] = [*notes, f"labels: column {label!r}"]
     _shape(found, asked, side)
     return found
-
-
-def frame_sheet(frame: pd.DataFrame, source: str) -> Sheet:
-    """A pandas frame as a table, some rows at a time."""
-    own = frame.reset_index(drop=True)
-    own.columns = pd.Index([str(name) for name in frame.columns])
-    step = chunk_rows(own.shape[1])
-
-    def read(chosen: Sequence[str], as_words: bool, plain: Sequence[str]) -> Iterator[tuple[int, pd.DataFrame]]:
-        for start in range(0, len(own), step):
-            rows = own.iloc[start : start + step][list(chosen)]
-            yield start, rows.map(str, na_action="ignore") if as_words else rows
-
-    return Sheet(source, tuple(own.columns), len(own), read, lambda i: f"{source}, row {i:,} (counted from 0)")
-
-
-def frame_of(inputs: pd.DataFrame, labels: Any, label: str) -> pd.DataFrame:
-    """A frame of inputs with a column of labels beside them. Raises `InputError` for lengths that differ."""
-    values = np.asarray(labels)
-    if len(values) != len(inputs):
-        raise InputError(f"there are {len(inputs):,} rows of inputs and {len(values):,} labels: give one for each")
-    return inputs.assign(**{label: values.ravel() if values.ndim == 2 and 1 in values.shape else values})
 
 
 def label_column(sheet: Sheet, asked: Asked) -> str:
@@ -338,7 +286,8 @@ def _fill(into: np.ndarray, frame: pd.DataFrame, places: Sequence[int]) -> set[s
         raise _NoBytes
     numbers = np.full(frame.shape, np.nan, np.float32)
     with np.errstate(over="ignore"):
-        numbers[:, numeric] = frame.loc[:, numeric].to_numpy(dtype=np.float32, na_value=np.nan)
+        numbered = frame if numeric.all() else frame.loc[:, numeric]
+        numbers[:, numeric] = numbered.to_numpy(dtype=np.float32, na_value=np.nan)
     if into.dtype == np.uint8 and not ((numbers >= 0) & (numbers <= 255) & (numbers == np.floor(numbers))).all():
         raise _NoBytes
     into[:, places] = numbers
@@ -379,39 +328,3 @@ def _shape(found: Found, asked: Asked, side: int | None) -> None:
         as_bytes(found)
     elif asked.series is not None:
         found.groups = channel_groups(asked.series, found.input_names)
-
-
-def as_bytes(found: Found) -> None:
-    """Keep images whose values are all whole and within 0..255 as bytes, if they are not all 0 or 1."""
-    parts = list(found.parts.values())
-    if any(part.inputs.dtype == np.uint8 for part in parts):
-        return
-    largest = 0.0
-    for part in parts:
-        for row in np.array_split(part.inputs, max(1, part.inputs.size // CHUNK)):
-            if row.size and not ((row >= 0) & (row <= 255) & (row == np.floor(row))).all():
-                return
-            largest = max(largest, float(row.max())) if row.size else largest
-    if largest > 1:
-        for part in parts:
-            part.inputs = part.inputs.astype(np.uint8)
-
-
-def channel_groups(shape: tuple[int, int], names: Sequence[str] | None) -> tuple[InputGroup, ...]:
-    """One group for the samples of each channel, by what the names of its samples have in common."""
-    channels, length = shape
-    if channels == 1:
-        return ()
-    places = [tuple(range(c * length, (c + 1) * length)) for c in range(channels)]
-    called = [f"channel {c}" for c in range(channels)]
-    if names is not None:
-        common = [_common([names[i] for i in place]) for place in places]
-        if all(common) and len(set(common)) == channels:
-            called = common
-    return tuple(map(InputGroup, called, places))
-
-
-def _common(names: Sequence[str]) -> str:
-    """What names begin with alike, without the number that follows."""
-    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(min(names), max(names), strict=False))
-    return "".join(first for first, _ in pairs).rstrip(" _-.:[(0123456789")

@@ -15,7 +15,8 @@ import pandas as pd
 
 from ...errors import InputError, StorageError, storage_errors
 from .found import Asked
-from .tables import MOST_COLUMNS, Sheet, chunk_rows
+from .sheets import Sheet, chunk_rows
+from .tables import MOST_COLUMNS
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 
@@ -72,8 +73,9 @@ def _read(
                     names=list(names),
                     usecols=list(columns) if few else None,
                     index_col=False,
-                    dtype=str if as_words else dict.fromkeys(plain, str),
-                    na_values={name: [""] if name in plain else _MISSING for name in names},
+                    dtype=str if as_words else None,
+                    converters=dict.fromkeys(plain, _marked),
+                    na_values=_MISSING,
                     keep_default_na=False,
                     skipinitialspace=True,
                     encoding="utf-8-sig",
@@ -82,7 +84,9 @@ def _read(
                 with frames:
                     start = 0
                     for frame in frames:
-                        yield start, frame[list(columns)]
+                        for name in plain:
+                            frame[name] = frame[name].str[1:]
+                        yield start, frame if len(columns) == frame.shape[1] else frame[list(columns)]
                         start += len(frame)
             except UnicodeDecodeError as error:
                 raise _not_utf8(path) from error
@@ -94,6 +98,11 @@ def _read(
                     raise _ragged(path, int(found[2]), int(found[3]), int(found[1])) from error
                 reason = str(error).strip().splitlines()[-1]
                 raise StorageError(f"{path} is no table ({reason}): is a quote not closed?") from error
+
+
+def _marked(cell: str) -> str:
+    """A cell that pandas does not take for a missing value, unless it is empty."""
+    return f"={text}" if (text := cell.strip()) else ""
 
 
 def _separator(path: Path, start: bytes) -> str:

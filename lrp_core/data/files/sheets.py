@@ -1,0 +1,66 @@
+"""What a table is before its numbers are taken: columns with names, and rows that come some at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...errors import InputError
+from .found import listed
+
+CHUNK = 2**21
+"""Cells that are read at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """One file or frame: `most` rows at most, in `columns`.
+
+    `read(columns, as_words, plain)` gives the position of a row and a frame of some rows from there on, with all or
+    some of these columns, as words or as what they are, and `plain` ones as they are written. `row` says where a row
+    is, `check` refuses rows that are cut short, and `classes` are the names of the labels 0, 1, ... in a column.
+    """
+
+    source: str
+    columns: tuple[str, ...]
+    most: int
+    read: Callable[[Sequence[str], bool, Sequence[str]], Iterator[tuple[int, pd.DataFrame]]]
+    row: Callable[[int], str]
+    check: Callable[[], None] = lambda: None
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(set(self.columns)) < len(self.columns):
+            twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
+            raise InputError(f"{self.source} has several columns called {listed(twice)}: rename them")
+
+
+def chunk_rows(n_columns: int) -> int:
+    """Rows to read at a time."""
+    return max(1, CHUNK // max(1, n_columns))
+
+
+def frame_sheet(frame: pd.DataFrame, source: str) -> Sheet:
+    """A pandas frame as a table, some rows at a time."""
+    own = frame.reset_index(drop=True)
+    own.columns = pd.Index([str(name) for name in frame.columns])
+    step = chunk_rows(own.shape[1])
+
+    def read(chosen: Sequence[str], as_words: bool, plain: Sequence[str]) -> Iterator[tuple[int, pd.DataFrame]]:
+        for start in range(0, len(own), step):
+            rows = own.iloc[start : start + step][list(chosen)]
+            yield start, rows.map(str, na_action="ignore") if as_words else rows
+
+    return Sheet(source, tuple(own.columns), len(own), read, lambda i: f"{source}, row {i:,} (counted from 0)")
+
+
+def frame_of(inputs: pd.DataFrame, labels: Any, label: str) -> pd.DataFrame:
+    """A frame of inputs with a column of labels beside them. Raises `InputError` for lengths that differ."""
+    values = np.asarray(labels)
+    if len(values) != len(inputs):
+        raise InputError(f"there are {len(inputs):,} rows of inputs and {len(values):,} labels: give one for each")
+    return inputs.assign(**{label: values.ravel() if values.ndim == 2 and 1 in values.shape else values})
