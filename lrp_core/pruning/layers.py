@@ -29,7 +29,7 @@ class Scatter(nn.Module):
     def forward(self, kept: Tensor) -> Tensor:
         if kept.shape[1:] != self.positions.shape:
             raise InputError(f"expected kept pixels of shape [n, {len(self.positions)}], not {tuple(kept.shape)}")
-        canvas = kept.new_full((len(kept), *self.shape), self.fill)
+        canvas = kept.new_full((kept.shape[0], *self.shape), self.fill)
         canvas.flatten(1)[:, self.positions] = kept
         return canvas
 
@@ -55,7 +55,7 @@ class Frame(nn.Module):
         self.top, self.left = top, left
 
     def forward(self, features: Tensor) -> Tensor:
-        framed = self.surround.expand(len(features), *self.surround.shape).clone()
+        framed = self.surround.expand(features.shape[0], *self.surround.shape).clone()
         self._window(framed, features).copy_(features)
         return framed
 
