@@ -208,6 +208,37 @@ def test_a_padding_mask_that_is_the_same_for_all(mask: Tensor) -> None:
     check(function, oracle, randn(3, 5, 4), attention=attention, o=nn.Linear(4, 3))
 
 
+@pytest.mark.parametrize("mask", [lambda x: x[:, None, :, 0] > -0.5, lambda x: x[:, None, :, 0].relu() - 1])
+def test_scaled_attention_with_a_mask_that_is_computed(mask: Callable[[Tensor], Tensor]) -> None:
+    def function(m: Any, x: Tensor) -> Tensor:
+        y = m.a(x)
+        out: Tensor = m.o(F.scaled_dot_product_attention(y, y, m.v(x), attn_mask=mask(x)).mean(1))
+        return out
+
+    def oracle(m: Any, x: Tensor) -> Tensor:
+        y, allowed = m.a(x), mask(x)
+        bias = allowed.log() if allowed.dtype == torch.bool else allowed
+        weights = (y @ y.mT / 2 + bias).softmax(-1).detach()
+        out: Tensor = m.o((weights @ m.v(x)).mean(1))
+        return out
+
+    x = randn(4, 5, 4)
+    x[:, 0, 0] = 1.0  # a key that is always seen
+    check(function, oracle, x, **lines(a=(4, 4), v=(4, 4), o=(4, 3)))
+
+
+def test_modules_may_be_called_like_functions() -> None:
+    names = ("div", "masked_fill", "size", "addcmul", "max")
+    layers = {name: nn.Linear(4, 4) for name in names}
+    check(
+        lambda m, x: m.o(m.max(m.addcmul(m.size(m.masked_fill(m.div(x))))).view(x.shape[0], -1)),
+        lambda m, x: m.o(m.max(m.addcmul(m.size(m.masked_fill(m.div(x)))))),
+        randn(3, 4),
+        o=nn.Linear(4, 3),
+        **layers,
+    )
+
+
 def test_a_transformer_of_torch_with_padded_tokens() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
 

@@ -11,11 +11,10 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from ...errors import UnsupportedLayer
-from ..attention import additive
 from ..operations import Rearrangement
 from ..recurrent import Cell, Recurrent
 from .registry import register
-from .tracer import KnownProxy, NeedsExample
+from .tracer import KnownProxy, NeedsExample, masked
 
 
 def rewritten(model: nn.Module) -> nn.Module:
@@ -88,10 +87,10 @@ class Attention(nn.Module):
         weights = self.heads[1] ** -0.5 * q @ k.transpose(-2, -1)
         if attn_mask is not None:
             seen_by = attn_mask.unflatten(0, (-1, self.heads[0])) if attn_mask.ndim == 3 else attn_mask
-            weights = _masked(weights, _wider(seen_by, len(self.more_keys)))
+            weights = masked(weights, _wider(seen_by, len(self.more_keys)))
         if key_padding_mask is not None:
             keys = _wider(key_padding_mask, len(self.more_keys))
-            weights = _masked(weights, keys.unsqueeze(1).unsqueeze(1))
+            weights = masked(weights, keys.unsqueeze(1).unsqueeze(1))
         weights = weights.softmax(-1)
         out = self.out_proj((weights @ v).transpose(1, 2).flatten(-2))
         seen = (weights.mean(1) if average_attn_weights else weights) if need_weights else None
@@ -110,15 +109,6 @@ def _longer(values: Any, more: list[Tensor]) -> Any:
 def _wider(mask: Any, more: int) -> Any:
     """A mask of keys, the last axis, for some more of them that are always seen."""
     return F.pad(mask, (0, more)) if more else mask
-
-
-def _masked(scores: Any, mask: Any) -> Any:
-    """Scores where a mask of True or -inf lets no attention through."""
-    if isinstance(mask, fx.Proxy):
-        if not isinstance(mask, KnownProxy):
-            raise NeedsExample("attention by a mask that is computed is read with an example")
-        return scores.masked_fill(mask, -torch.inf) if mask.known.dtype == torch.bool else scores + mask
-    return scores + additive(mask)
 
 
 class EncoderLayer(nn.Module):

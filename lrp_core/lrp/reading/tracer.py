@@ -215,7 +215,9 @@ class Tracer(fx.Tracer):
     ) -> Any:
         if kind == "call_function" and _is_own_python(target):
             return target(*args, **kwargs)
-        called = target if isinstance(target, str) else function_name(target)
+        called = ""
+        if kind in ("call_function", "call_method"):
+            called = target if isinstance(target, str) else function_name(target)
         if called in ("truediv", "div") and isinstance(args[0], int | float):
             return args[1].reciprocal() * args[0]
         spelled_out = {**SPELLED_OUT, "scaled_dot_product_attention": self._attention}.get(called)
@@ -225,9 +227,9 @@ class Tracer(fx.Tracer):
             raise fx.proxy.TraceError("it assigns to a part of a tensor")
         if self.example is None or kind not in ("call_function", "call_method", "call_module"):
             return super().create_proxy(kind, target, args, kwargs, name, type_expr, *rest)
-        if kind != "call_module" and called in PARTS:
+        if called in PARTS:
             return self._parts(kind, target, args, kwargs)
-        if kind != "call_module" and called in ("expand_as", "view_as", "reshape_as", "type_as"):
+        if called in ("expand_as", "view_as", "reshape_as", "type_as"):
             given = [*args, *kwargs.values()]
             how = (given[1].dtype,) if called == "type_as" else given[1].shape
             method = "to" if called == "type_as" else called.removesuffix("_as")
@@ -239,10 +241,10 @@ class Tracer(fx.Tracer):
                 self.create_proxy("call_function", _EXTREMES[called], args, kwargs),
                 self.create_proxy("call_function", places, args, kwargs),
             )
-        if kind != "call_module" and called in {*CONSTANTS, *NUMBERS, "size", "_assert"}:
+        if called in {*CONSTANTS, *NUMBERS, "size", "_assert"}:
             return _as_sizes(args[0], args[1:], kwargs) if called == "size" else value
         if not isinstance(value, Tensor | tuple | list):
-            raise fx.proxy.TraceError(f"it takes {called!r} of a value")
+            raise fx.proxy.TraceError(f"it takes {called or target!r} of a value")
         proxy = super().create_proxy(kind, target, args, kwargs, name, type_expr, *rest)
         proxy.node.meta["value"] = value
         return proxy if isinstance(value, Tensor) else self._several(proxy, value)
@@ -264,10 +266,7 @@ class Tracer(fx.Tracer):
         scores = self.create_proxy("call_function", by_width, (query, scale), {}) @ key.transpose(-2, -1)
         if is_causal:
             scores = self.create_proxy("call_function", causal, (scores,), {})
-        if attn_mask is not None:
-            allowed = isinstance(attn_mask, Tensor) and attn_mask.dtype == torch.bool
-            scores = scores + additive(~attn_mask if allowed else attn_mask)
-        return scores.softmax(-1) @ value
+        return masked(scores, attn_mask, allowed=True).softmax(-1) @ value
 
     def _several(self, proxy: Any, value: Any) -> Any:
         """The results of a call that gives several: each a value of its own."""
@@ -294,6 +293,21 @@ class Tracer(fx.Tracer):
             return getattr(given[0], target)(*given[1:], **named) if kind == "call_method" else target(*given, **named)
         finally:
             self._running = False
+
+
+def masked(scores: Any, mask: Any, *, allowed: bool = False) -> Any:
+    """Attention's scores less what a mask keeps out: where it is true, or with `allowed` where it is not, or added.
+
+    Raises `NeedsExample` for one that is computed, as long as its type is not known.
+    """
+    if mask is None:
+        return scores
+    if isinstance(mask, fx.Proxy) and not isinstance(mask, KnownProxy):
+        raise NeedsExample("attention by a mask that is computed is read with an example")
+    if mask.dtype == torch.bool:
+        mask = ~mask if allowed else mask
+        return scores + additive(mask) if isinstance(mask, Tensor) else scores.masked_fill(mask, -torch.inf)
+    return scores + mask
 
 
 def _instance_forward(root: Any, x: Any) -> Any:
