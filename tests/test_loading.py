@@ -207,17 +207,19 @@ def test_from_a_file_to_a_prediction(file: Path, tmp_path: Path, trained: bool) 
         torch.save(opened(f"{file}:build")[0].state_dict(), tmp_path / "net.pt")
         options += ["--weights", "net.pt"]
     few = ["--train-images", "300", "--images", "60"]
+    brief = few if trained else [*few, "--epochs", "1"]
     given = said("study", *options, *few, "--keeps", "100", "--seeds", "0", "--criteria", "lrp-0", "random", "--json")
     values = json.loads(given)
     assert values["trials"] == 3
     assert values["spec"]["architecture"] == "net:build"
     assert values["spec"]["epochs"] == (0 if trained else 5)
-    refusal = said("study", *options, "--modes", "scratch", *few, code=2 if trained else 0)
+    scratch = ["--modes", "scratch", "--keeps", "100", "--seeds", "0", "--criteria", "random"]
+    refusal = said("study", *options, *scratch, *brief, code=2 if trained else 0)
     assert ("fresh weights" in refusal) == trained
-    told = said("export", *options, *few, "--keep", "100", "--mode", "fine-tune", "--output", "out")
+    told = said("export", *options, *brief, "--keep", "100", "--mode", "fine-tune", "--output", "out")
     line = next(line for line in told.splitlines() if "try it" in line)
     words = line.split("lrp_core ", 1)[1].split()
     assert "--network" in words
     assert "right" in said(*words)
-    assert "score" in said("rank", *options, *few, "--top", "3")
+    assert "score" in said("rank", *options, *brief, "--top", "3")
     assert "--network" in said("train", "--weights", "x.pt", code=2)

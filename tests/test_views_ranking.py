@@ -77,8 +77,8 @@ def test_scores_that_fit_no_logarithm_and_errors_that_are_unknown() -> None:
     decades = Ranking.from_scores("mean-square", torch.tensor([1.0, 1e-4, 0.0, 0.1]), (1, 2, 2))
     assert views_ranking.picture_of_ranking(decades).spans_decades
     assert not views_ranking.picture_of_ranking(Ranking.from_scores("flat", torch.zeros(4), (1, 2, 2))).spans_decades
-    with pytest.raises(InputError, match="only rankings of images"):
-        views_ranking.picture_of_ranking(Ranking.from_scores("flat", torch.arange(3.0), (3,)))
+    flat = views_ranking.picture_of_ranking(Ranking.from_scores("flat", torch.tensor([1.0, 3.0, 2.0]), (3,)))
+    assert flat.place.tolist() == [[3, 1, 2]], "inputs that are no images are one row"
 
 
 def test_a_ranking_comes_back_from_its_file() -> None:

@@ -69,7 +69,7 @@ def test_a_file_becomes_what_the_network_takes(mnist: Dataset, network: Network)
     assert len(found.notes) == 2
     seen, original = (network(torch.from_numpy(x)[None]).argmax() for x in (found.pixels, mnist.test.images[1].numpy()))
     assert seen == original
-    with pytest.raises(InputError, match=r"two\.png is no image"):
+    with pytest.raises(InputError, match=r"two\.png is damaged, or no image"):
         REMOVALS.picture_of_file(b"no image", "two.png")
 
 
