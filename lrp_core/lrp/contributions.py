@@ -213,15 +213,9 @@ class InBox(Contributions):
         return self.total(zero, self.layer(zero))
 
     def gather(self, a: Tensor, s: Tensor) -> Relevance:
-        if self._both:
-            axis = self.layer.input_axis
-            shape = list(a.shape)
-            shape[axis] *= 2
-            positive, negative = self._both.pullback(s, a.new_empty(shape)).chunk(2, axis)
-        else:
-            positive, negative = self.positive.pullback(s, a), self.negative.pullback(s, a)
+        positive, negative = self.positive.pullback(s, a), self.negative.pullback(s, a)
         from_low = a if self.low == 0 else a - _bound(self.low, a)
-        return Relevance.of(a, (from_low * positive).addcmul_(a - _bound(self.high, a), negative))
+        return Relevance.of(a, positive.mul_(from_low).addcmul_(a - _bound(self.high, a), negative))
 
     def of_weights(self, a: Tensor, s: Tensor) -> Tensor:
         sides = ((self.positive, a - _bound(self.low, a)), (self.negative, a - _bound(self.high, a)))

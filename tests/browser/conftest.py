@@ -176,3 +176,13 @@ def menu(page) -> list[str]:
 
 def icons(page) -> int:
     return page.locator("[data-testid=stSidebarNavLink] [data-testid=stIconMaterial]").count()
+
+
+def choose(page, title: str, label: str, option: str) -> None:
+    """Choose in a list by keyboard: a click that first scrolls a list into view only focuses it."""
+    settle(page, title)
+    box = page.get_by_role("combobox", name=re.compile(label))
+    box.focus()
+    box.press_sequentially(option)
+    page.get_by_role("option", name=option, exact=True).wait_for()
+    page.keyboard.press("Enter")

@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 from lrp_core.ranking import Ranking
 from lrp_core.study.ledger import Ledger
 
-from .conftest import go, settle
+from .conftest import choose, go, settle
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -38,8 +38,7 @@ def count(page, label: str, number: int) -> None:
 def set_up(page, name: str, *, shares: str, images: int, seeds: int) -> None:
     """A study of the softmax network by clicking."""
     settle(page, "Study")
-    page.get_by_role("combobox", name=re.compile("Network")).click()
-    page.get_by_role("option", name="softmax").click()
+    choose(page, "Study", "Network", "softmax")
     settle(page, "Study")
     page.get_by_text("Advanced").click()
     count(page, "Training images", images)

@@ -1,4 +1,7 @@
-"""A table of one's own, dropped on the page: corrected, studied, pruned, and its export predicts."""
+"""A table of your own, dropped on the page: corrected, studied, pruned, and its export predicts.
+
+Last of the browser tests: from then on its study is the newest one of the server.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from playwright.sync_api import expect
 
 from lrp_core.study.export import predict
 
-from .conftest import go, settle
+from .conftest import choose, go, settle
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -28,16 +31,6 @@ def table() -> pd.DataFrame:
     return frame.assign(state=np.array(["idle", "slow", "fast"])[state], shift=np.arange(240) % 2)
 
 
-def choose(page, label: str, option: str) -> None:
-    """By keyboard: a click into a list that scrolled into view only focuses it."""
-    settle(page, "Study")
-    box = page.get_by_role("combobox", name=re.compile(label))
-    box.focus()
-    box.press_sequentially(option)
-    page.get_by_role("option", name=option, exact=True).wait_for()
-    page.keyboard.press("Enter")
-
-
 def test_a_table_is_dropped_corrected_studied_and_exported(open_page, tmp_path):
     page = open_page("Study")
     settle(page, "Study")
@@ -47,10 +40,10 @@ def test_a_table_is_dropped_corrected_studied_and_exported(open_page, tmp_path):
         {"name": "machine.csv", "mimeType": "text/csv", "buffer": content}
     )
     page.get_by_text(re.compile("240 rows of")).wait_for()
-    choose(page, "Classes are in", "state")
+    choose(page, "Study", "Classes are in", "state")
     page.get_by_text("240 rows of 7 inputs, 3 classes").wait_for()
     settle(page, "Study")
-    choose(page, "Leave out", "shift")
+    choose(page, "Study", "Leave out", "shift")
     page.get_by_text("240 rows of 6 inputs, 3 classes").wait_for()
     page.keyboard.press("Escape")
     settle(page, "Study")
