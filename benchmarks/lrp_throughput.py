@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("--composites", nargs="+", default=list(COMPOSITES), choices=list(COMPOSITES))
     parser.add_argument("--inputs", nargs="+", default=list(INPUTS), choices=list(INPUTS))
     parser.add_argument("--batches", nargs="+", type=int, default=list(BATCHES), metavar="N", help="at most 10000")
-    parser.add_argument("--rounds", type=int, default=31, help="at least 5, and fewer where they take long")
+    parser.add_argument("--rounds", type=int, default=13, help="at least 5, and fewer where they take long")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", metavar="FILE", help="also write the table, with every median, there")
