@@ -49,7 +49,7 @@ def main(cache: Path) -> None:
                 _settle(page)
             settling = page.get_by_text("Are these enough images?")
             if settling.count():
-                page.get_by_text("Two rankings by so many images").wait_for(timeout=120_000)
+                page.get_by_text("Two rankings from that many images").wait_for(timeout=120_000)
                 _settle(page)
             prepare = page.get_by_role("button", name="Prepare export")
             if prepare.count():
