@@ -36,6 +36,8 @@ from lrp_core.version import __version__
 from .support import PATIENCE, ROOT, check_sentence, wait_until
 from .test_study import table_of, tiny
 
+pytestmark = pytest.mark.slow
+
 posix = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
 
 

@@ -16,6 +16,8 @@ import lrp_core as lc
 
 from .support import ROOT
 
+pytestmark = pytest.mark.slow
+
 CORE = sorted((ROOT / "lrp_core").rglob("*.py"))
 
 

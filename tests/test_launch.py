@@ -14,6 +14,8 @@ from lrp_core.views.study import export_folder, study_trials
 
 from .support import wait_until
 
+pytestmark = pytest.mark.slow
+
 STUDY = Study(
     architecture="softmax", n_train=300, epochs=1, retrain_epochs=1, keeps=(100,), seeds=(0, 1), criteria=("random",)
 )

@@ -35,6 +35,8 @@ from lrp_core.training import evaluate, one_thread
 
 from .support import MEASURED
 
+pytestmark = pytest.mark.slow
+
 TINY: dict[str, Any] = {
     "architecture": "softmax",
     "criteria": ("lrp-0",),

@@ -14,6 +14,8 @@ from lrp_core.registry import REGISTRIES, Registry, add_entries, own_entries
 
 from .support import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def colours():

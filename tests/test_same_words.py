@@ -16,6 +16,8 @@ from lrp_core.study import preset, trial_at
 from lrp_core.study.stages import ranking_of
 from lrp_core.training import Recipe, fit, one_thread, recipe_for
 
+pytestmark = pytest.mark.slow
+
 SEED, N_TRAIN, N_IMAGES, KEEP = 3, 200, 60, 100
 METHODS = [
     *combine(tuple(CRITERIA), ("one-shot",)),

@@ -37,6 +37,8 @@ from lrp_core.study.export import predict as lc_predict
 from ..support import ROOT, check_sentence
 from .idx import pack
 
+pytestmark = pytest.mark.slow
+
 COLOURS = ("red", "green", "blue")
 N = 60
 

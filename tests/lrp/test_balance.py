@@ -18,6 +18,8 @@ from lrp_core.pruning.layers import Frame, Scatter
 
 from .networks import ARCHITECTURE_NAMES, IMAGE, Lambda, architecture, cnn, cnns, images, mlp, mlps, randomise
 
+pytestmark = pytest.mark.slow
+
 
 def check_accounts(explanation: Explanation, start: Tensor, tolerance: float = 1e-10) -> None:
     """Everything adds up, layer by layer and in all, to rounding."""

@@ -19,6 +19,8 @@ from lrp_core.lrp.reading import trace
 
 from .networks import Lambda, assert_clear, cnn, gradient_x_input, images, mlp, randomise, relative_error
 
+pytestmark = pytest.mark.slow
+
 WIDTH = 6
 NO_BOX = sorted(set(COMPOSITES) - {"epsilon-gamma-box"})
 

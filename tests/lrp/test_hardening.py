@@ -31,6 +31,8 @@ from .networks import (
     seeds,
 )
 
+pytestmark = pytest.mark.slow
+
 NAMES = sorted(COMPOSITES)
 ANY_NETWORK = mlps() | cnns()
 

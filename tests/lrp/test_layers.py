@@ -18,6 +18,8 @@ from lrp_core.pruning.layers import Frame, Scatter
 
 from .networks import architecture, images, relative_error, seeds
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (1, 12, 12)
 
 

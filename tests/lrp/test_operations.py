@@ -20,6 +20,8 @@ from lrp_core.lrp.relevance import Relevance
 
 from .networks import Lambda, assert_clear, gradient_x_input, images, randomise, relative_error
 
+pytestmark = pytest.mark.slow
+
 VECTOR, SERIES, IMAGE, VOLUME = (6,), (2, 9), (2, 7, 6), (2, 5, 4, 6)
 Spelling = Callable[[Any, Tensor], Tensor]
 

@@ -57,6 +57,8 @@ from .networks import (
 )
 from .single import LAYERS, apply, fits, make
 
+pytestmark = pytest.mark.slow
+
 OURS: dict[str, Any] = {"stabilizer": 1e-12}
 NO_BIAS: dict[str, Any] = {"stabilizer": 1e-12, "zero_params": "bias"}
 

@@ -21,6 +21,8 @@ from tests.support import rerun_until, wait_until
 
 from .test_pages import texts
 
+pytestmark = pytest.mark.slow
+
 PAGE = "Feature removal"
 
 

@@ -14,6 +14,8 @@ from lrp_core.study import Study, preset
 from .conftest import SMALL, Stage
 from .test_pages import metrics, stop, texts
 
+pytestmark = pytest.mark.slow
+
 PAGE = "Study"
 
 

@@ -29,6 +29,8 @@ from lrp_core.ranking import (
 
 from ..support import CONTROLS, MEASURED, NEED_NETWORK, frozen, unchanged
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (1, 6, 6)
 N_CLASSES = 4
 
