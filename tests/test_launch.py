@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+import pytest
+
 from lrp_core.data import Dataset
 from lrp_core.study import Study, trial_at
 from lrp_core.study.export import load_export

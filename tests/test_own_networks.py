@@ -31,7 +31,10 @@ from .own_networks import ALL, CANVAS, DENSE, MASK, SHAPE, Functional, Residual,
 from .support import check_sentence, frozen, toy_split, unchanged
 
 FILLS = st.sampled_from([0.0, 1.0, 0.3, -2.5])
-pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")  # beartype does, to pick what to check
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Do not use the `random` module"),  # beartype does, to pick what to check
+]
 
 
 # The small network is the big one, with less input
