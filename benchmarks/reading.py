@@ -53,18 +53,18 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     arguments = parser.parse_args()
     size = 4 * arguments.rows * arguments.columns
-    found = {}
+    peaks = {}
     with tempfile.TemporaryDirectory() as folder:
         for path in write(Path(folder), arguments.rows, arguments.columns):
             done = subprocess.run(
                 [sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True, cwd=Path.cwd()
             )
-            found[path.suffix] = json.loads(done.stdout)
-            found[path.suffix]["times"] = found[path.suffix]["peak"] / size
+            peaks[path.suffix] = json.loads(done.stdout)
+            peaks[path.suffix]["times"] = peaks[path.suffix]["peak"] / size
     if arguments.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(peaks, indent=2))
         return
-    for suffix, one in found.items():
+    for suffix, one in peaks.items():
         print(
             f"{suffix:<9} {one['seconds']:6.1f} s   {one['peak'] / 1e6:8,.0f} MB at the peak, {one['times']:.2f} times "
             f"the {size / 1e6:,.0f} MB of the inputs   (limit: {LIMIT:g})"

@@ -11,6 +11,8 @@ from pages._ui import charts, charts_ranking, frame, jobs, masks, state
 from pages._ui.fields import field
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from lrp_core.ranking import Ranking
     from lrp_core.views.ranking import RankingPicture
 
@@ -37,7 +39,7 @@ def draw(ranking: Ranking, method: str, seed: int, keep: int) -> None:
             masks.draw(opened, method, keep, seed)
             st.caption(masks.says(opened, keep))
     with right:
-        scores_in_order(shown, keep)
+        scores_in_order(shown, order, keep)
     with st.expander("The order as a table", icon=":material/format_list_numbered:"):
         column = st.column_config.NumberColumn
         st.dataframe(
@@ -89,12 +91,12 @@ def maps(shown: RankingPicture, method: str) -> None:
     st.caption(text)
 
 
-def scores_in_order(shown: RankingPicture, keep: int) -> None:
+def scores_in_order(shown: RankingPicture, order: pd.DataFrame, keep: int) -> None:
     """Scores from the most to the least important input."""
     ties = int((shown.table["score"] == 0).sum())
     st.markdown("**Scores in order**")
     st.plotly_chart(
-        charts_ranking.in_order(shown.table, spans_decades=shown.spans_decades, marker=keep, height=390),
+        charts_ranking.in_order(order, spans_decades=shown.spans_decades, marker=keep, height=390),
         config=charts.CONFIG,
         key="scores",
         alt="Score of each input from the most to the least important; the line marks how many are kept",
@@ -115,7 +117,7 @@ def scores_in_order(shown: RankingPicture, keep: int) -> None:
 
 def settle(method: str, seed: int) -> None:
     """Whether the images that the study ranks by suffice."""
-    st.subheader("Are these enough images?", anchor=False)
+    st.subheader(f"Are these enough {images}?", anchor=False)
     criterion, _, strategy = method.partition(", ")
     if not rankings.can_settle(method):
         st.info(
@@ -142,7 +144,7 @@ def settle(method: str, seed: int) -> None:
         st.session_state["settled-keep"] = min(keeps, key=lambda k: abs(k - keep))
     keep = st.session_state["settled-keep"]
     box = st.success if settling.suffices(settling.judged, keep) else st.warning
-    box(settling.finding(keep), icon=":material/rule:")
+    box(settling.finding(keep, images), icon=":material/rule:")
     field(st.selectbox, f"{pixels.capitalize()} kept", keeps, key="settled-keep", width=170,
           help=f"Count the overlap of this many {pixels}; the choices are the study's.")  # fmt: skip
     left, right = st.columns(2, gap="medium")
@@ -151,21 +153,21 @@ def settle(method: str, seed: int) -> None:
             charts_ranking.settling(settling.table, keep, used=settling.used, enough=views.ENOUGH),
             config=charts.CONFIG,
             key="agreement",
-            alt="Rank correlation and overlap of two rankings against the number of images that each is made from",
+            alt="Rank correlation and overlap of two rankings against the number of examples that each is made from",
         )
         st.caption(
-            "Two rankings from that many images each, none in common. Dotted: what counts as enough. The line: the "
-            f"{settling.used:,} images that the study ranks by."
+            f"Two rankings from that many {images} each, none in common. Dotted: what counts as enough. The line: the "
+            f"{settling.used:,} {images} that the study ranks by."
         )
     with right:
         st.plotly_chart(
             charts_ranking.relative_error(settling.table, used=settling.used),
             config=charts.CONFIG,
             key="errors",
-            alt="Median standard error of the scores against the number of images",
+            alt="Median standard error of the scores against the number of examples",
         )
         st.caption(f"Half of the {pixels} that have a score have a smaller standard error. It halves with four times "
-                   "the images.")  # fmt: skip
+                   f"the {images}.")  # fmt: skip
 
 
 def choose_other(method: str, seed: int, keep: int) -> tuple[Ranking, str] | None:

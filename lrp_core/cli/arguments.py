@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..errors import InputError
-from . import commands, ranking, removal
+from . import commands, predicting, ranking, removal
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -51,7 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
             "make a smaller network and write it to a folder",
             (_data_arguments, _model_arguments, _criterion_arguments, _export_arguments),
         ),
-        ("predict", commands.predict, "classify images with an exported network", (_predict_arguments,)),
+        ("predict", predicting.predict, "classify images with an exported network", (_predict_arguments,)),
         ("info", commands.info, "versions, cache, runs, and every name that can be used", ()),
     ):
         command = subparsers.add_parser(

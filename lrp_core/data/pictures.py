@@ -88,7 +88,7 @@ def read_images(paths: Sequence[Path], shape: Sequence[int], *, as_mnist: bool) 
 
 def _from_picture(path: Path, shape: Sequence[int], as_mnist: bool) -> tuple[Tensor, Sequence[str]]:
     """One picture [1, *shape], and what was done to it."""
-    from .files.found import Asked
+    from .files.contents import Asked
     from .files.images import Pictures
 
     if len(shape) != 3 or shape[0] not in (1, 3):

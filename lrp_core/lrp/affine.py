@@ -156,10 +156,10 @@ class Convolution(Affine):
         return pulled
 
     def onto_weights(self, s: Tensor, a: Tensor) -> Tensor:
-        found: Tensor = torch.ops.aten.convolution_backward(
+        weights: Tensor = torch.ops.aten.convolution_backward(
             s, a, self.weight, None, *self._geometry(), [False, True, False]
         )[1]
-        return found
+        return weights
 
     def along_outputs(self, values: Tensor, z: Tensor) -> Tensor:
         return _along_channels(values, z)

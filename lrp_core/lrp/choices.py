@@ -50,13 +50,13 @@ class Selection(Operation):
         computed = [p is None for p in (self.mask, self.then, self.other)]
 
         def back(r: Relevance) -> Sequence[Relevance]:
-            found = []
+            relevances = []
             if computed[0]:
-                found.append(Relevance.of(mask, r.tensor.new_zeros(mask.shape)))
+                relevances.append(Relevance.of(mask, r.tensor.new_zeros(mask.shape)))
             for part, named, left in ((then, computed[1], ~mask), (other, computed[2], mask)):
                 if named and isinstance(part, Tensor):
                     home = r.tensor.masked_fill(left, 0).sum_to_size(part.shape)
-                    found.append(Relevance(part, home, is_factor=r.is_factor))
-            return found
+                    relevances.append(Relevance(part, home, is_factor=r.is_factor))
+            return relevances
 
         return _checked_batch(z, *inputs), back

@@ -107,7 +107,7 @@ class Composite:
         that the network does not have.
         """
         self._check([name for name, _ in layers], operations)
-        found = []
+        rules = []
         for position, (name, layer) in enumerate(layers):
             where = (layer, name, position, len(layers), position in reading)
             rule = next((a.rule for a in self.assignments if a.fits(*where)), None)
@@ -115,8 +115,8 @@ class Composite:
                 raise UnsupportedLayer(
                     f"the composite has no rule for layer {name!r} ({layer.kind}): add At(rule, ...)"
                 )
-            found.append(rule)
-        return found
+            rules.append(rule)
+        return rules
 
     def rule_for_operation(self, kind: OperationKind, name: str) -> Rule:
         """The rule of an operation of that kind and name: that of the first assignment that fits, or the default."""

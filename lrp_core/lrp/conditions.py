@@ -75,13 +75,13 @@ def conditions(steps: Sequence[Step], channels: Channels | None) -> dict[int, Co
 
 def _as_tensor(chosen: Any, name: str) -> Tensor:
     try:
-        found = torch.as_tensor(np.asarray(chosen) if not isinstance(chosen, Tensor) else chosen)
+        positions = torch.as_tensor(np.asarray(chosen) if not isinstance(chosen, Tensor) else chosen)
     except (TypeError, ValueError) as error:
         raise InputError(f"channels of layer {name!r} must be whole numbers or a mask, not {chosen!r:.60}") from error
-    if found.dtype == torch.bool:
-        return found
-    if not found.numel():
-        return found.long().reshape(0)
-    if found.is_floating_point() or found.is_complex() or found.ndim > 1:
+    if positions.dtype == torch.bool:
+        return positions
+    if not positions.numel():
+        return positions.long().reshape(0)
+    if positions.is_floating_point() or positions.is_complex() or positions.ndim > 1:
         raise InputError(f"channels of layer {name!r} must be whole numbers or a mask, not {chosen!r:.60}")
-    return found.long().reshape(-1)
+    return positions.long().reshape(-1)

@@ -290,8 +290,8 @@ class Unchanged(Contributions):
 
 def propagate(parts: Sequence[Contributions], a: Tensor, r: Relevance) -> Relevance:
     """Relevance at a layer's inputs `a`, for relevance `r` at its outputs, by all `parts` of a rule together."""
-    found = [given for given in (part.propagate(a, r) for part in parts) if given is not None]
-    return sum(found[1:], found[0])
+    shared = [given for given in (part.propagate(a, r) for part in parts) if given is not None]
+    return sum(shared[1:], shared[0])
 
 
 def of_weights(parts: Sequence[Contributions], a: Tensor, r: Relevance) -> Tensor:
@@ -305,20 +305,20 @@ def absorbed(parts: Sequence[Contributions], a: Tensor, r: Relevance) -> dict[st
     Without an epsilon, what went nowhere because z_k is zero counts as that of an epsilon that is next to nothing.
     Beside them "box", which did reach them: what z-box gave to inputs for the bounds of the box, not for a_j w_jk.
     """
-    found = {name: r.tensor.new_zeros(len(a)) for name in ("bias", "epsilon", "box")}
+    absorbed_by = {name: r.tensor.new_zeros(len(a)) for name in ("bias", "epsilon", "box")}
     for part in parts:
         if isinstance(part, Unchanged):
             continue
         s, total = part.shares(a, r), part.total(a, r.values)
         layer = part.biased
         if layer is not None and layer.bias is not None:
-            found["bias"] += (s * layer.along_outputs(layer.bias, s)).flatten(1).sum(1)
+            absorbed_by["bias"] += (s * layer.along_outputs(layer.bias, s)).flatten(1).sum(1)
         lost = part.denominator(total.clone()) - total
         kept = s * lost if part.eps else r.dense().masked_fill(total != 0, 0)
-        found["epsilon"] += kept.flatten(1).sum(1)
+        absorbed_by["epsilon"] += kept.flatten(1).sum(1)
         if isinstance(part, InBox):
-            found["box"] += (s * part.at_zero(a)).flatten(1).sum(1)
-    return found
+            absorbed_by["box"] += (s * part.at_zero(a)).flatten(1).sum(1)
+    return absorbed_by
 
 
 def _bound(bound: Bound, a: Tensor) -> Tensor | float:

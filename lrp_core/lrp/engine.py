@@ -170,8 +170,8 @@ class Explainer:
         first = reading_the_input(steps)
         reading = {place for place, i in enumerate(layers) if i in first}
         operations = [s.name for s in steps if kind_of(s.operation) is not None]
-        found = self.composite.rules_for(list(layers.values()), reading, operations)
-        self.rules = dict(zip(layers, found, strict=True))
+        rules = self.composite.rules_for(list(layers.values()), reading, operations)
+        self.rules = dict(zip(layers, rules, strict=True))
         self._settle(ruled_operations(steps, self.composite))
 
     def _settle(self, steps: list[Step]) -> None:
@@ -239,8 +239,8 @@ class Explainer:
         if reading is not self:
             return reading.relevance(inputs, target, start, channels=channels)
         chosen = conditions(self.steps, channels)
-        found = [self._of_piece(*piece, chosen) for piece in self._pieces(inputs, target, start)]
-        return torch.cat(found) if len(found) > 1 else found[0]
+        pieces = [self._of_piece(*piece, chosen) for piece in self._pieces(inputs, target, start)]
+        return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
     def weight_relevance(
         self,
@@ -271,19 +271,19 @@ class Explainer:
         uses = {i for i, name in named.items() if layer in (name, name.partition("@")[0])}
         if not uses:
             check_choice("layer with weights", layer, list(named.values()))
-        found = [self._of_weights(uses, *piece) for piece in self._pieces(inputs, target, start)]
-        return torch.stack(found).sum(0)
+        pieces = [self._of_weights(uses, *piece) for piece in self._pieces(inputs, target, start)]
+        return torch.stack(pieces).sum(0)
 
     def _of_weights(self, uses: set[int], inputs: Tensor, target: Any, start: Start) -> Tensor:
         values, backs = self._forward(inputs)
-        found: list[Tensor] = []
+        relevances: list[Tensor] = []
 
         def note(i: int, arrived: Relevance, left: Sequence[Relevance]) -> None:
             if i in uses:
-                found.append(of_weights(self._parts[i], values[self.steps[i].sources[0] + 1], arrived))
+                relevances.append(of_weights(self._parts[i], values[self.steps[i].sources[0] + 1], arrived))
 
         self._relevance(backs, self._start(values[-1], target, start)[1], note)
-        total = torch.stack(found).sum(0)
+        total = torch.stack(relevances).sum(0)
         if not is_finite(total):
             raise NonFiniteRelevance(
                 f"the relevance of the weights of {self.steps[min(uses)].name!r} became NaN or infinite: its "

@@ -40,18 +40,18 @@ def explainer_for(model: Any, composite: str | Composite) -> Explainer:
 
     Raises what `Explainer` raises.
     """
-    found = find_composite(composite)
+    resolved = find_composite(composite)
     if not isinstance(model, nn.Module):
-        return Explainer(model, found)
-    key, state = (id(model), id(found)), state_of(model)
+        return Explainer(model, resolved)
+    key, state = (id(model), id(resolved)), state_of(model)
     with _lock:
         kept = _kept.get(key)
         if kept is not None and kept.model() is model and kept.state == state:
             _kept.move_to_end(key)
             return kept.explainer
-    explainer = Explainer(model, found)
+    explainer = Explainer(model, resolved)
     with _lock:
-        _kept[key] = _Kept(weakref.ref(model, lambda _: _forget(key)), found, state, explainer)
+        _kept[key] = _Kept(weakref.ref(model, lambda _: _forget(key)), resolved, state, explainer)
         _kept.move_to_end(key)
         while len(_kept) > KEPT:
             _kept.popitem(last=False)

@@ -176,8 +176,8 @@ class Recurrent(Ruled):
                 a, backs = layers[place]
                 arriving = r_out[..., backwards * self.width : (backwards + 1) * self.width]
                 end_c = r_c[:, place] if r_c.shape[1] else r.new_zeros(len(r), self.hidden)
-                found = self._through_time(arriving.flip(1) if backwards else arriving, r_h[:, place], end_c, backs)
-                factors.append(found.flip(1) if backwards else found)
+                factor = self._through_time(arriving.flip(1) if backwards else arriving, r_h[:, place], end_c, backs)
+                factors.append(factor.flip(1) if backwards else factor)
             factor = sum(factors[1:], factors[0])
             r_out = a * factor
         return Relevance.product(x, factor)

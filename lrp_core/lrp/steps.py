@@ -20,11 +20,11 @@ class Step:
 def reading_the_input(steps: list[Step]) -> set[int]:
     """The layers with weights that read nothing but the network's input, at most moved, pooled or normalised."""
     raw = {-1}
-    found: set[int] = set()
+    affine: set[int] = set()
     for i, step in enumerate(steps):
         if all(source in raw for source in step.sources):
-            (found if isinstance(step.operation, Affine) else raw).add(i)
-    return found
+            (affine if isinstance(step.operation, Affine) else raw).add(i)
+    return affine
 
 
 def readers(steps: list[Step], i: int) -> list[int]:

@@ -13,7 +13,9 @@ _HOMES = (
     | dict.fromkeys(["MAX_FILE_BYTES", "ENOUGH"], "ranking")
     | dict.fromkeys(["Picture", "Removal"], "removal")
     | dict.fromkeys(["draft_study", "preset_study", "write_shares", "read_shares", "read_seeds", "name_study"], "draft")
-    | dict.fromkeys(["outlook", "measured_timings", "offers", "choice_of_data", "data_of_choice"], "draft")
+    | dict.fromkeys(
+        ["outlook", "measured_timings", "offers", "choice_of_data", "data_choices", "data_of_choice"], "draft"
+    )
     | dict.fromkeys(["MAX_UPLOAD", "UPLOADS", "columns_of", "own_study", "picture_of_data", "read_upload"], "own")
 )
 
@@ -28,6 +30,7 @@ __all__ = [
     "agreement",
     "choice_of_data",
     "columns_of",
+    "data_choices",
     "data_of_choice",
     "draft_study",
     "kept_by",
@@ -52,6 +55,7 @@ __all__ = [
 if TYPE_CHECKING:
     from .draft import (
         choice_of_data,
+        data_choices,
         data_of_choice,
         draft_study,
         measured_timings,

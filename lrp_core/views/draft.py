@@ -131,8 +131,7 @@ class Offers:
     `controls` are the criteria that are no rules of LRP.
     """
 
-    datasets: dict[str, str]
-    named: tuple[str, ...]
+    datasets: tuple[str, ...]
     architectures: tuple[str, ...]
     presets: tuple[str, ...]
     criteria: dict[str, str]
@@ -150,13 +149,18 @@ OWN = "own:"
 """What stands before the digest of data of your own, where a data set is chosen."""
 
 
+def data_choices() -> dict[str, str]:
+    """What data a study can be made of, and what a person reads: the named sets, then your own that are kept here."""
+    return {name: name for name in DATASETS} | {OWN + kept.digest: _label(kept) for kept in stored_data()}
+
+
 def choice_of_data(study: Study) -> str:
-    """How the data of a study are called among `Offers.datasets`."""
+    """How the data of a study are called among `data_choices`."""
     return OWN + study.digest if study.digest else study.dataset
 
 
 def data_of_choice(choice: str) -> dict[str, str]:
-    """The fields of a study for a choice among `Offers.datasets`. Raises `InputError` for data that are gone."""
+    """The fields of a study for a choice among `data_choices`. Raises `InputError` for data that are gone."""
     if not choice.startswith(OWN):
         return {"dataset": choice}
     digest = choice.removeprefix(OWN)
@@ -174,8 +178,7 @@ def _label(kept: Any) -> str:
 def offers() -> Offers:
     """What can be chosen in this process, your own criteria, strategies and networks among it."""
     return Offers(
-        datasets={name: name for name in DATASETS} | {OWN + kept.digest: _label(kept) for kept in stored_data()},
-        named=tuple(DATASETS),
+        datasets=tuple(DATASETS),
         architectures=tuple(ARCHITECTURES),
         presets=tuple(PRESETS),
         criteria={name: criterion.says for name, criterion in CRITERIA.items()},

@@ -178,10 +178,10 @@ class Settled:
             and self.value("overlap", images, keep) >= ENOUGH["overlap"]
         )
 
-    def finding(self, keep: int) -> str:
-        """Whether the study's sample suffices, in plain words."""
+    def finding(self, keep: int, images: str = "images") -> str:
+        """Whether the study's sample suffices, in plain words; `images` are what is explained, else rows."""
         spearman, overlap = self.value("spearman", self.judged), self.value("overlap", self.judged, keep)
-        sample = f"{self.judged:,} images each, none in common,"
+        sample = f"{self.judged:,} {images} each, none in common,"
         agreement = (
             f"Two rankings by {sample} agree to {spearman:.3f} (Spearman), and of the {keep:,} inputs that each keeps, "
             f"{overlap:.0%} are the same."
@@ -192,11 +192,11 @@ class Settled:
             return f"The sample suffices {needed}. {agreement}{more}"
         larger = sorted(n for n in set(self.table["images"]) if n > self.judged and self.suffices(n, keep))
         if larger:
-            advice = f" With {larger[0]:,} images it would."
+            advice = f" With {larger[0]:,} {images} it would."
         elif self.judged < self.used:
             advice = " Halves cannot show whether all of them suffice."
         else:
-            advice = " Rank by more images, if there are any, or trust the order less."
+            advice = f" Rank by more {images}, if there are any, or trust the order less."
         return f"The sample does not suffice {needed}. {agreement}{more}{advice}"
 
 

@@ -90,8 +90,8 @@ def in_order(table: pd.DataFrame, *, spans_decades: bool, marker: int | None = N
             y=table["score"],
             mode="lines",
             line={"color": ACCENT, "width": 2},
-            customdata=table[["row", "column"]],
-            hovertemplate="place %{x}: %{y:.3g}, row %{customdata[0]}, column %{customdata[1]}<extra></extra>",
+            customdata=_where(table),
+            hovertemplate="place %{x}: %{y:.3g}, %{customdata}<extra></extra>",
             showlegend=False,
         )
     )
@@ -100,6 +100,13 @@ def in_order(table: pd.DataFrame, *, spans_decades: bool, marker: int | None = N
     figure.update_xaxes(title="Place in the order", zeroline=False)
     figure.update_yaxes(title="Score", type="log" if spans_decades else "linear", exponentformat="power", nticks=8)
     return finish(figure, height)
+
+
+def _where(table: pd.DataFrame) -> pd.Series:
+    """What each input is called: its name, or the place of a pixel."""
+    if "input" in table:
+        return table["input"]
+    return "row " + table["row"].astype(str) + ", column " + table["column"].astype(str)
 
 
 def settling(table: pd.DataFrame, keep: int, *, used: int, enough: dict[str, float], height: int = 330) -> go.Figure:

@@ -8,54 +8,73 @@ import streamlit as st
 
 from .formats import count, percent, size
 
-COMMAND = "python -m lrp_core predict small-network digit.png"
+COMMANDS = {
+    "image": "python -m lrp_core predict small-network picture.png",
+    "row": "python -m lrp_core predict small-network new.csv",
+    "series": "python -m lrp_core predict small-network --data more.npz",
+}
+"""How new data of each kind are classified."""
+
+GIVEN = {
+    "image": "pixels between 0 and 1",
+    "row": "the numbers of your columns",
+    "series": "the numbers of your series",
+}
 
 PYTHON = """\
 import torch
 from lrp_core.study.export import load_export, predict
 
 network, card = load_export("small-network")         # checks the weights against the card
-images = torch.rand(1, {shape})                 # your images: pixels between 0 and 1
-classes, probabilities = predict("small-network", images)
+inputs = torch.rand(1, {shape})                 # yours: {given}
+classes, probabilities = predict("small-network", inputs)
 """
 
 
 def readme(card: dict[str, Any]) -> str:
     """The text beside the weights in the zip file."""
-    accuracy = card["accuracy"]
+    accuracy, kind = card["accuracy"], _kind(card)
+    inputs, things = ("pixels", "images") if kind == "image" else ("inputs", "rows")
     return (
-        f"A smaller network for {accuracy['dataset']}: reads {len(card['input']['kept_pixels'])} pixels of an image.\n"
-        f"Accuracy on {accuracy['images']:,} test images: {percent(accuracy['value'])}.\n\n"
+        f"A smaller network for {accuracy['dataset']}: reads {len(card['input']['kept_pixels'])} {inputs}.\n"
+        f"Accuracy on {accuracy['images']:,} test {things}: {percent(accuracy['value'])}.\n\n"
         "weights.safetensors  the weights; the names of its tensors are the layers'\n"
-        "card.json            what the network is, which pixels it reads, its accuracy and its cost\n\n"
-        f"Predict an image file:\n\n    {COMMAND}\n\n"
+        f"card.json            what the network is, which {inputs} it reads, its accuracy and its cost\n\n"
+        f"Predict from a file:\n\n    {COMMANDS[kind]}\n\n"
         f"From Python:\n\n{_indented(_python(card))}"
     )
 
 
 def show(card: dict[str, Any]) -> None:
     """The card in numbers, the ways to use it, and all of it."""
-    accuracy, cost = card["accuracy"], card["cost"]
+    accuracy, cost, kind = card["accuracy"], card["cost"], _kind(card)
+    things = "images" if kind == "image" else "rows"
     low, high = accuracy["interval_95"]
     with st.container(horizontal=True):
-        text = f"Measured on {accuracy['images']:,} test images, before writing and after reading back."
+        text = f"Measured on {accuracy['images']:,} test {things}, before writing and after reading back."
         st.metric("Test accuracy", percent(accuracy["value"], 2), border=True, help=text)
-        text = f"{accuracy['method']} interval of this one network over the test images."
+        text = f"{accuracy['method']} interval of this one network over the test {things}."
         st.metric("95 % interval", f"{100 * low:.2f} to {percent(high, 2)}", border=True, help=text)
-        st.metric("MACs", count(cost["macs"]), border=True, help="Multiply-accumulates for one image.")
+        st.metric("MACs", count(cost["macs"]), border=True, help=f"Multiply-accumulates for one {things[:-1]}.")
         st.metric("Parameters", count(cost["parameters"]), border=True, help="Weights and biases.")
         st.metric("Weights", size(cost["bytes"]), border=True, help="Bytes as float32.")
     st.caption(f"Checksum of weights.safetensors (SHA-256): `{card['files']['weights.safetensors']['sha256']}`")
     st.subheader("Use it", anchor=False)
     shell, python = st.tabs(["Command line", "Python"])
-    shell.code(COMMAND, language="bash")
+    shell.code(COMMANDS[kind], language="bash")
     python.code(_python(card), language="python")
     with st.expander("The whole card", icon=":material/description:"):
         st.json(card, expanded=1)
 
 
 def _python(card: dict[str, Any]) -> str:
-    return PYTHON.format(shape=", ".join(str(side) for side in card["input"]["shape"]))
+    shape = ", ".join(str(side) for side in card["input"]["shape"])
+    return PYTHON.format(shape=shape, given=GIVEN[_kind(card)])
+
+
+def _kind(card: dict[str, Any]) -> str:
+    """What the network classifies: an image, a row of a table, or a series."""
+    return {1: "row", 3: "image"}.get(len(card["input"]["shape"]), "series")
 
 
 def _indented(text: str) -> str:

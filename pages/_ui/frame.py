@@ -193,7 +193,8 @@ def _pick(known: list[Run]) -> Run:
         st.caption(
             f"Data set **{spec['dataset']}** · network **{spec['architecture']}** · "
             f"{seeds} {'seed' if seeds == 1 else 'seeds'} · "
-            f"{images} training images" + (f" · trained in {precision}" if precision != "float32" else "")
+            f"{images} training {'rows' if spec.get('digest') else 'images'}"
+            + (f" · trained in {precision}" if precision != "float32" else "")
         )
         runs.badge(run)
     if chosen == ids[0]:

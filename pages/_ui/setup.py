@@ -88,13 +88,14 @@ def form(chosen: Study | None, run: Run, known: list[Run], ledger: Ledger) -> No
 def _what(offers: Offers) -> None:
     """Data, network, methods, shares."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        if st.session_state.get("new-dataset") not in offers.datasets:
+        choices = views.data_choices()
+        if st.session_state.get("new-dataset") not in choices:
             st.session_state["new-dataset"] = "mnist"
-        dataset = field(st.selectbox, "Data set", list(offers.datasets), key="new-dataset", width=260,
-                        format_func=offers.datasets.get, help="MNIST is there. Your own are those that were given "
+        dataset = field(st.selectbox, "Data set", list(choices), key="new-dataset", width=260,
+                        format_func=choices.get, help="MNIST is there. Your own are those that were given "
                         "above, or by --data. The others are read from a folder with their original files."
                         )  # fmt: skip
-        if dataset in offers.named and dataset != "mnist":
+        if dataset in offers.datasets and dataset != "mnist":
             field(st.text_input, "Folder with its files", key="new-root", width=300, max_chars=1000,
                   placeholder="/home/me/data", help="On the machine that this app runs on. Leave it empty if the files "
                   "were downloaded with the command line's --download.")  # fmt: skip
@@ -114,7 +115,7 @@ def _what(offers: Offers) -> None:
 def _how_often() -> None:
     """Shares and seeds."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        field(st.text_input, "Pixels removed (%)", key="new-shares", width=330, max_chars=2000,
+        field(st.text_input, "Inputs removed (%)", key="new-shares", width=330, max_chars=2000,
               placeholder="15 30 50 70 80 90 95", help="One network for each share, method, smaller network and seed. "
               "Blanks or commas between them; decimals are fine.")  # fmt: skip
         field(st.number_input, "Seeds", 1, MAX_SEEDS, step=1, key="new-n-seeds", width=150,

@@ -46,7 +46,7 @@ def set_up(page, name: str, *, shares: str, images: int, seeds: int) -> None:
     count(page, "Epochs", 1)
     count(page, "Fine-tuning epochs", 1)
     count(page, "Seeds", seeds)
-    write(page, "Pixels removed (%)", shares)
+    write(page, "Inputs removed (%)", shares)
     write(page, "Name", name)
 
 

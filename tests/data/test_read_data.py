@@ -26,9 +26,9 @@ from PIL import Image
 import lrp_core as lc
 from lrp_core.cli import main
 from lrp_core.data import READERS, Dataset, InputGroup, Reader, Split, open_data, read_data, store
-from lrp_core.data.files import found as limits
+from lrp_core.data.files import contents as limits
 from lrp_core.data.files.arrays import _role
-from lrp_core.data.files.found import Found, Part
+from lrp_core.data.files.contents import Contents, Part
 from lrp_core.data.files.labels import classes_of
 from lrp_core.errors import InputError, LrpError, StorageError
 from lrp_core.registry import REGISTRIES
@@ -885,9 +885,9 @@ def test_groups_that_do_not_fit(groups: tuple[InputGroup, ...], words: str) -> N
 
 
 def test_one_entry_is_enough_for_a_new_kind_of_file(tmp_path: Path) -> None:
-    def read(path: Path, asked: Any) -> Found:
+    def read(path: Path, asked: Any) -> Contents:
         values, labels = table()
-        return Found(str(path), {"all": Part(values.astype(np.float32), labels)}, lambda _, i: f"{path}, row {i}")
+        return Contents(str(path), {"all": Part(values.astype(np.float32), labels)}, lambda _, i: f"{path}, row {i}")
 
     READERS.register("spectra", Reader("spectra of a device", (".spc",), read))
     try:

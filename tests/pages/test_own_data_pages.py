@@ -101,7 +101,7 @@ def test_a_file_is_understood_corrected_and_pictured(frame: pd.DataFrame) -> Non
     study = views.own_study(data)
     choice = views.choice_of_data(study)
     assert views.data_of_choice(choice) == {"dataset": "people", "digest": data.digest}
-    assert "yours, 60 rows of 3 inputs" in views.offers().datasets[choice]
+    assert "yours, 60 rows of 3 inputs" in views.data_choices()[choice]
     with pytest.raises(InputError, match="no longer kept"):
         views.data_of_choice("own:0123")
 

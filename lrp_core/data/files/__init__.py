@@ -18,7 +18,7 @@ from ...errors import InputError, StorageError, storage_errors
 from ...extras import from_extra
 from ...registry import Registry
 from ..splits import Dataset
-from .found import Asked, Found, part_of
+from .contents import Asked, Contents, part_of
 
 Files = Mapping[str, Sequence[Path]]
 """The files of each part; those of no part are "all"."""
@@ -34,7 +34,7 @@ class Reader:
 
     says: str
     suffixes: tuple[str, ...]
-    read: Callable[[Path, Asked], Found]
+    read: Callable[[Path, Asked], Contents]
     fits: Callable[[Path], bool] | None = None
 
     def is_for(self, path: Path) -> bool:
@@ -46,7 +46,7 @@ class Reader:
         return path.suffix.lower() in self.suffixes
 
 
-def _read_idx(path: Path, asked: Asked) -> Found:
+def _read_idx(path: Path, asked: Asked) -> Contents:
     from .idx import read_idx
 
     return read_idx(path, asked)
@@ -58,19 +58,19 @@ def _is_idx(path: Path) -> bool:
     return is_idx(path)
 
 
-def _read_npz(path: Path, asked: Asked) -> Found:
+def _read_npz(path: Path, asked: Asked) -> Contents:
     from .arrays import read_npz
 
     return read_npz(_only(path, (".npz",)), asked)
 
 
-def _read_mat(path: Path, asked: Asked) -> Found:
+def _read_mat(path: Path, asked: Asked) -> Contents:
     from .mat import read_mat
 
     return read_mat(_only(path, (".mat",)), asked)
 
 
-def _read_text(path: Path, asked: Asked) -> Found:
+def _read_text(path: Path, asked: Asked) -> Contents:
     from .tables import read_tables
     from .text import open_text
 
@@ -78,14 +78,14 @@ def _read_text(path: Path, asked: Asked) -> Found:
     return read_tables({which: [open_text(file, asked) for file in part] for which, part in files.items()}, asked)
 
 
-def _read_arrow(path: Path, asked: Asked) -> Found:
+def _read_arrow(path: Path, asked: Asked) -> Contents:
     from .arrow import read_arrow
 
     asked.refuse(str(path), "header")
     return read_arrow(_parts(path, _ARROW), asked)
 
 
-def _read_folders(path: Path, asked: Asked) -> Found:
+def _read_folders(path: Path, asked: Asked) -> Contents:
     from .folders import read_folders
 
     return read_folders(path, asked)
@@ -163,15 +163,15 @@ def read_data(
     with from_extra():
         from .assemble import assemble
 
-        found, called = _find(source, asked)
-        return assemble(found, name or called, split_seed, impute, standardise)
+        contents, called = _find(source, asked)
+        return assemble(contents, name or called, split_seed, impute, standardise)
 
 
 def _pair(series: Sequence[int] | None) -> Any:
     return None if series is None else tuple(map(int, series))
 
 
-def _find(source: Any, asked: Asked) -> tuple[Found, str]:
+def _find(source: Any, asked: Asked) -> tuple[Contents, str]:
     """What is in the source, and what it is called."""
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
@@ -199,7 +199,7 @@ def _find(source: Any, asked: Asked) -> tuple[Found, str]:
     )
 
 
-def _read_path(path: Path, asked: Asked) -> Found:
+def _read_path(path: Path, asked: Asked) -> Contents:
     with storage_errors("read", path):
         if not path.exists():
             raise StorageError(f"there is no file or folder {path}")
@@ -215,10 +215,10 @@ def _read_path(path: Path, asked: Asked) -> Found:
 
 def _files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """The files of a kind in a folder, or in its folder `data`."""
-    found = sorted(
+    files = sorted(
         f for f in folder.iterdir() if f.is_file() and f.suffix.lower() in suffixes and f.name[0] not in "._"
     )
-    return found or (_files(folder / "data", suffixes) if (folder / "data").is_dir() else [])
+    return files or (_files(folder / "data", suffixes) if (folder / "data").is_dir() else [])
 
 
 def _only(path: Path, suffixes: Sequence[str]) -> Path:
@@ -237,13 +237,13 @@ def _parts(path: Path, suffixes: Sequence[str]) -> dict[str, list[Path]]:
     files = _files(path, suffixes)
     if len(files) == 1:
         return {"all": files}
-    found: dict[str, list[Path]] = {}
+    parts: dict[str, list[Path]] = {}
     for file in files:
         which = part_of(file.stem)
         if which is not None:
-            found.setdefault(which, []).append(file)
-    if "train" not in found:
+            parts.setdefault(which, []).append(file)
+    if "train" not in parts:
         raise InputError(
             f"{path} holds {', '.join(file.name for file in files[:5])}: name one, or call one of them train"
         )
-    return {which: found[which] for which in ("train", "validation", "test") if which in found}
+    return {which: parts[which] for which in ("train", "validation", "test") if which in parts}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError, StorageError, check_choice, storage_errors
-from .found import PARTS, Asked, Found, Part, check_size
+from .contents import PARTS, Asked, Contents, Part, check_size
 from .labels import one_each
 from .shapes import as_bytes, channel_groups
 
@@ -33,12 +33,16 @@ class Named:
     read: Callable[[str], np.ndarray]
 
 
-def read_npz(path: Path, asked: Asked) -> Found:
+_DAMAGED = (zipfile.BadZipFile, ValueError, EOFError, KeyError, zlib.error, NotImplementedError)
+"""What zipfile and numpy raise on archives that are broken off, changed, or packed in a way that they lack."""
+
+
+def read_npz(path: Path, asked: Asked) -> Contents:
     """The arrays in a `.npz` file, nothing unpickled. Raises `StorageError` or `InputError` that names the array."""
     with storage_errors("read", path):
         try:
             shapes = _npz_shapes(path)
-        except (zipfile.BadZipFile, ValueError, EOFError, KeyError, zlib.error, NotImplementedError) as error:
+        except _DAMAGED as error:
             raise StorageError(f"{path} is truncated, damaged or no .npz file") from error
 
     def read(name: str) -> np.ndarray:
@@ -48,7 +52,7 @@ def read_npz(path: Path, asked: Asked) -> Found:
             try:
                 with np.load(path, allow_pickle=False) as file:
                     values: np.ndarray = file[name]
-            except (zipfile.BadZipFile, ValueError, EOFError, KeyError, zlib.error, NotImplementedError) as error:
+            except _DAMAGED as error:
                 raise StorageError(f"{path}, array {name!r} is truncated or damaged") from error
         return values
 
@@ -56,7 +60,7 @@ def read_npz(path: Path, asked: Asked) -> Found:
 
 
 def _npz_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
-    found = {}
+    arrays = {}
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             if entry.filename.endswith(".npy"):
@@ -68,11 +72,11 @@ def _npz_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
                         else np.lib.format.read_array_header_2_0
                     )
                     shape, _, dtype = read(file)
-                found[entry.filename.removesuffix(".npy")] = tuple(shape), dtype.str if not dtype.hasobject else "O"
-    return found
+                arrays[entry.filename.removesuffix(".npy")] = tuple(shape), dtype.str if not dtype.hasobject else "O"
+    return arrays
 
 
-def arrays_in_memory(arrays: Mapping[str, Any], asked: Asked, source: str) -> Found:
+def arrays_in_memory(arrays: Mapping[str, Any], asked: Asked, source: str) -> Contents:
     """Arrays or tensors in Python, which are copied and never changed."""
     own = {name: _array(name, values) for name, values in arrays.items()}
     shapes = {name: (values.shape, _kind(values)) for name, values in own.items()}
@@ -108,7 +112,7 @@ def check_plain(source: str | Path, name: str, kind: str) -> None:
         raise InputError(f"{source}, array {name!r} holds {np.dtype(kind)}, and numbers or words are needed")
 
 
-def read_named(named: Named, asked: Asked) -> Found:
+def read_named(named: Named, asked: Asked) -> Contents:
     """Inputs and labels by the names of arrays."""
     asked.refuse(named.source, "drop", "header")
     pairs = _pairs(named, asked)
@@ -116,11 +120,11 @@ def read_named(named: Named, asked: Asked) -> Found:
     for which, (inputs, labels) in pairs.items():
         for name in (inputs, labels):
             check_plain(named.source, name, named.shapes[name][1])
-        values, found = named.read(inputs), named.read(labels)
+        values, targets = named.read(inputs), named.read(labels)
         if values.dtype.kind not in "buif":
             raise InputError(f"{named.source}, array {inputs!r} holds {values.dtype}, not numbers")
-        found = one_each(found, f"{named.source}, array {labels!r}")
-        parts[which] = Part(_rows_first(values, len(found), f"{named.source}, array {inputs!r}"), found)
+        targets = one_each(targets, f"{named.source}, array {labels!r}")
+        parts[which] = Part(_rows_first(values, len(targets), f"{named.source}, array {inputs!r}"), targets)
     if asked.groups_column is not None:
         check_choice(f"array of {named.source}", asked.groups_column, named.shapes)
         check_plain(named.source, asked.groups_column, named.shapes[asked.groups_column][1])
@@ -130,7 +134,7 @@ def read_named(named: Named, asked: Asked) -> Found:
         if len(belongs) != len(parts[source].inputs):
             raise InputError(f"{named.source}, array {asked.groups_column!r} needs a group for each row")
     places = {which: f"{named.source}, array {inputs!r}" for which, (inputs, _) in pairs.items()}
-    found_all = Found(named.source, parts, lambda which, i: f"{places[which]}, row {i:,} (counted from 0)")
+    found_all = Contents(named.source, parts, lambda which, i: f"{places[which]}, row {i:,} (counted from 0)")
     found_all.notes.append(
         "read from the arrays " + ", ".join(f"{inputs!r} and {labels!r}" for inputs, labels in pairs.values())
     )
@@ -204,18 +208,19 @@ def _names(named: Named, known: tuple[str, ...], taken: set[str], n: int | None)
     return None
 
 
-def shaped(found: Found, asked: Asked) -> Found:
+def shaped(contents: Contents, asked: Asked) -> Contents:
     """Inputs [n, columns], [n, channels, length] or [n, channels, height, width]: bytes for pixels, else float32."""
-    for which, part in found.parts.items():
+    for which, part in contents.parts.items():
         if part.inputs.dtype.kind not in "buif":
-            raise InputError(f"{found.source} holds {part.inputs.dtype}, not numbers")
-        part.inputs = _layout(part.inputs, asked, found.source)
-        first = next(iter(found.parts.values())).inputs
+            raise InputError(f"{contents.source} holds {part.inputs.dtype}, not numbers")
+        part.inputs = _layout(part.inputs, asked, contents.source)
+        first = next(iter(contents.parts.values())).inputs
         if part.inputs.shape[1:] != first.shape[1:]:
             raise InputError(
-                f"the {which} part of {found.source} has rows of shape {part.inputs.shape[1:]}, not {first.shape[1:]}"
+                f"the {which} part of {contents.source} has rows of shape {part.inputs.shape[1:]}, not "
+                f"{first.shape[1:]}"
             )
-    parts = list(found.parts.values())
+    parts = list(contents.parts.values())
     shape = parts[0].inputs.shape[1:]
     pixels = len(shape) == 3 or asked.image_size is not None
     for part in parts:
@@ -223,10 +228,10 @@ def shaped(found: Found, asked: Asked) -> Found:
         with np.errstate(over="ignore"):
             part.inputs = np.require(part.inputs, np.uint8 if kept else np.float32, ["C", "W"])
     if pixels:
-        as_bytes(found)
+        as_bytes(contents)
     elif len(shape) == 2:
-        found.groups = channel_groups((shape[0], shape[1]), None)
-    return found
+        contents.groups = channel_groups((shape[0], shape[1]), None)
+    return contents
 
 
 def _layout(values: np.ndarray, asked: Asked, source: str) -> np.ndarray:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ...errors import InputError, StorageError, storage_errors
 from ...extras import from_extra
-from .found import Asked, Found, Part
+from .contents import Asked, Contents, Part
 from .images import Pictures
 from .sheets import CHUNK, Sheet
 from .tables import label_column, read_tables
@@ -101,7 +101,7 @@ def _batches(file: Any) -> Iterator[Any]:
     return iter(file)
 
 
-def read_arrow(files: Mapping[str, Sequence[Path]], asked: Asked) -> Found:
+def read_arrow(files: Mapping[str, Sequence[Path]], asked: Asked) -> Contents:
     """The rows of the files of each part. Raises `StorageError` for files that cannot be read, `InputError` else."""
     with from_extra():
         import pyarrow  # noqa: F401
@@ -169,7 +169,7 @@ def _is_nested(field: Any) -> bool:
     return bool(types.is_nested(field.type) or types.is_binary(field.type) or types.is_large_binary(field.type))
 
 
-def _pictures(opened: Mapping[str, Sequence[_Columns]], name: str, asked: Asked) -> Found:
+def _pictures(opened: Mapping[str, Sequence[_Columns]], name: str, asked: Asked) -> Contents:
     asked.refuse(str(next(iter(opened.values()))[0].path), "drop", "series")
     first = next(iter(opened.values()))[0]
     sheet = _sheet(first)
@@ -198,17 +198,17 @@ def _pictures(opened: Mapping[str, Sequence[_Columns]], name: str, asked: Asked)
                 n += batch.num_rows
         parts[which] = tables, n
     values = pictures.finished(str(first.path))
-    found: dict[str, Part] = {}
+    read: dict[str, Part] = {}
     start = 0
     for which, (tables, n) in parts.items():
         table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=kept)
         belongs = None if asked.groups_column is None else table[asked.groups_column].to_numpy()
-        found[which] = Part(values[start : start + n], table[label].to_numpy(), belongs)
+        read[which] = Part(values[start : start + n], table[label].to_numpy(), belongs)
         start += n
     notes = [f"images: column {name!r}; labels: column {label!r}", *pictures.notes]
-    return Found(
+    return Contents(
         str(first.path),
-        found,
+        read,
         lambda which, position: f"{opened[which][0].path}, row {position:,} (counted from 0)",
         classes=first.classes().get(label),
         notes=notes,

@@ -1,4 +1,4 @@
-"""From what a reader found to a data set: classes, splits, missing values and scale, without copying the inputs."""
+"""From what a reader contents to a data set: classes, splits, missing values and scale, without copying the inputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from ...errors import InputError, check_choice
 from ..splits import Dataset, Scaler, Split
-from .found import Found, Part, check_inputs, listed
+from .contents import Contents, Part, check_inputs, listed
 from .labels import check_enough, classes_of
 
 IMPUTE: tuple[str, ...] = ("median",)
@@ -25,8 +25,8 @@ _COLUMNS = 64
 """Columns of inputs that are put in order at a time: what is needed beside the inputs stays small."""
 
 
-def assemble(found: Found, name: str, split_seed: int, impute: str | None, standardise: str | None) -> Dataset:
-    """The data set. The arrays in `found` are put in order, filled and scaled in their place.
+def assemble(contents: Contents, name: str, split_seed: int, impute: str | None, standardise: str | None) -> Dataset:
+    """The data set. The arrays in `contents` are put in order, filled and scaled in their place.
 
     Parts that the source has are kept. Raises `InputError` for labels, values or classes that nothing can be made of.
     """
@@ -34,31 +34,31 @@ def assemble(found: Found, name: str, split_seed: int, impute: str | None, stand
         check_choice("way to impute", impute, IMPUTE)
     if standardise is not None:
         check_choice("way to standardise", standardise, STANDARDISE)
-    for part in found.parts.values():
-        check_inputs(found.source, part.inputs.shape[1:])
-    _check_values(found, impute)
-    codes, classes = _classes(found)
-    _check_classes(found, codes, classes)
-    splits = _splits(found, codes, classes, split_seed)
-    imputed = _impute(found, splits) if impute is not None else ()
+    for part in contents.parts.values():
+        check_inputs(contents.source, part.inputs.shape[1:])
+    _check_values(contents, impute)
+    codes, classes = _classes(contents)
+    _check_classes(contents, codes, classes)
+    splits = _splits(contents, codes, classes, split_seed)
+    imputed = _impute(contents, splits) if impute is not None else ()
     data = Dataset(
         name,
         classes,
         splits["train"],
         splits["validation"],
         splits["test"],
-        input_names=found.input_names,
-        groups=found.groups,
+        input_names=contents.input_names,
+        groups=contents.groups,
         imputed=imputed,
-        notes=tuple(found.notes),
+        notes=tuple(contents.notes),
     )
     return _standardised(data, standardise)
 
 
-def _check_values(found: Found, impute: str | None) -> None:
+def _check_values(contents: Contents, impute: str | None) -> None:
     """Raise `InputError` for infinity anywhere, and for missing values unless they are to be imputed."""
-    missing = dict(found.missing)
-    for which, part in found.parts.items():
+    missing = dict(contents.missing)
+    for which, part in contents.parts.items():
         if part.inputs.dtype.kind != "f":
             continue
         flat = part.inputs.reshape(len(part.inputs), -1)
@@ -67,47 +67,47 @@ def _check_values(found: Found, impute: str | None) -> None:
             if np.isinf(block).any():
                 row, column = map(int, np.argwhere(np.isinf(block))[0])
                 raise InputError(
-                    f"{found.row(which, row)}, {found.column(start + column)} holds infinity or more than float32 can "
-                    "hold: clean it first"
+                    f"{contents.row(which, row)}, {contents.column(start + column)} holds infinity or more than "
+                    "float32 can hold: clean it first"
                 )
             empty = np.isnan(block).sum(0)
             for column in np.flatnonzero(empty).tolist():
-                called = found.column(start + column)
+                called = contents.column(start + column)
                 missing[called] = missing.get(called, 0) + int(empty[column])
     if missing and impute is None:
         said = [f"{called} ({n:,} row{'s' * (n != 1)})" for called, n in list(missing.items())[:5]]
         more = f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
         raise InputError(
-            f"{found.source} misses values in {', '.join(said)}{more}: fill them in, leave these columns out "
+            f"{contents.source} misses values in {', '.join(said)}{more}: fill them in, leave these columns out "
             "(drop, --drop), or say impute='median' (--impute median)"
         )
 
 
-def _classes(found: Found) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+def _classes(contents: Contents) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """The classes of the rows of each part, and their names."""
-    sizes = {which: len(part.labels) for which, part in found.parts.items()}
+    sizes = {which: len(part.labels) for which, part in contents.parts.items()}
     starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
-    for which, part in found.parts.items():
+    for which, part in contents.parts.items():
         if len(part.inputs) != len(part.labels):
             raise InputError(
-                f"{found.source} has {len(part.inputs):,} rows of inputs and {len(part.labels):,} labels"
+                f"{contents.source} has {len(part.inputs):,} rows of inputs and {len(part.labels):,} labels"
                 + (f" in its {which} part" if which != "all" else "")
             )
 
     def row(position: int) -> str:
         which = next(w for w in reversed(starts) if starts[w] <= position)
-        return found.row(which, position - starts[which])
+        return contents.row(which, position - starts[which])
 
     if not sum(sizes.values()):
-        raise InputError(f"{found.source} holds no rows")
-    every = [part.labels for part in found.parts.values()]
+        raise InputError(f"{contents.source} holds no rows")
+    every = [part.labels for part in contents.parts.values()]
     joined = every[0] if len(every) == 1 else np.concatenate([np.asarray(one) for one in every])
-    codes, classes = classes_of(joined, found.source, row, found.classes)
+    codes, classes = classes_of(joined, contents.source, row, contents.classes)
     return {which: codes[starts[which] : starts[which] + n] for which, n in sizes.items()}, classes
 
 
-def _check_classes(found: Found, codes: dict[str, np.ndarray], classes: tuple[str, ...]) -> None:
-    source = found.source
+def _check_classes(contents: Contents, codes: dict[str, np.ndarray], classes: tuple[str, ...]) -> None:
+    source = contents.source
     if set(codes) == {"all"}:
         check_enough(codes["all"], classes, source, 3, "for a training, a validation and a test row")
         return
@@ -120,18 +120,20 @@ def _check_classes(found: Found, codes: dict[str, np.ndarray], classes: tuple[st
             raise InputError(f"the {which} part of {source} holds no rows")
 
 
-def _splits(found: Found, codes: dict[str, np.ndarray], classes: tuple[str, ...], split_seed: int) -> dict[str, Split]:
+def _splits(
+    contents: Contents, codes: dict[str, np.ndarray], classes: tuple[str, ...], split_seed: int
+) -> dict[str, Split]:
     """The three splits; those that the source lacks are drawn from its training rows, or from all of them."""
     own = {which: codes[which] for which in ("validation", "test") if which in codes}
     source = "all" if "all" in codes else "train"
-    part, labels = found.parts[source], codes[source]
-    _check_groups_apart(found)
+    part, labels = contents.parts[source], codes[source]
+    _check_groups_apart(contents)
     drawn = [which for which in ("test", "validation") if which not in own]
     share = _SHARE if len(drawn) == 2 else _SHARE_OF_TRAINING
     if drawn:
         draw = _draw_rows if part.belongs is None else _draw_groups
-        places = draw(found, part, labels, classes, drawn, share, split_seed)
-        _note_split(found, places, drawn, split_seed, part.belongs is not None)
+        places = draw(contents, part, labels, classes, drawn, share, split_seed)
+        _note_split(contents, places, drawn, split_seed, part.belongs is not None)
     else:
         places = {"train": np.arange(len(labels))}
     order = np.concatenate(list(places.values()))
@@ -142,27 +144,27 @@ def _splits(found: Found, codes: dict[str, np.ndarray], classes: tuple[str, ...]
         splits[which] = Split.checked(rows, torch.from_numpy(labels[positions]), torch.from_numpy(positions))
         start += len(positions)
     for which, classes_of_rows in own.items():
-        rows = torch.from_numpy(found.parts[which].inputs)
+        rows = torch.from_numpy(contents.parts[which].inputs)
         splits[which] = Split.checked(rows, torch.from_numpy(classes_of_rows), torch.arange(len(rows)))
     if own:
-        found.notes.append(f"the source's own parts were kept: training, {', '.join(own)}")
+        contents.notes.append(f"the source's own parts were kept: training, {', '.join(own)}")
     return {which: splits[which] for which in ("train", "validation", "test")}
 
 
-def _check_groups_apart(found: Found) -> None:
+def _check_groups_apart(contents: Contents) -> None:
     """Raise `InputError` for a group of rows that the source itself has in two parts."""
     owner: dict[object, str] = {}
-    for which, part in found.parts.items():
+    for which, part in contents.parts.items():
         for group in set() if part.belongs is None else set(part.belongs.tolist()):
             if owner.setdefault(group, which) != which:
                 raise InputError(
-                    f"{found.source} has the group of rows {str(group)!r} in its {owner[group]} and its {which} part: "
-                    "give all rows together, to be split here, or leave groups_column (--groups-column) out"
+                    f"{contents.source} has the group of rows {str(group)!r} in its {owner[group]} and its {which} "
+                    "part: give all rows together, to be split here, or leave groups_column (--groups-column) out"
                 )
 
 
 def _draw_rows(
-    found: Found,
+    contents: Contents,
     part: Part,
     labels: np.ndarray,
     classes: tuple[str, ...],
@@ -180,7 +182,7 @@ def _draw_rows(
             rest, held_out = train_test_split(rest, test_size=n, stratify=labels[rest], random_state=split_seed)
         except ValueError as error:
             raise InputError(
-                f"{found.source} has {len(labels):,} rows, too few to split {len(classes)} classes into training, "
+                f"{contents.source} has {len(labels):,} rows, too few to split {len(classes)} classes into training, "
                 "validation and test: add rows, or leave classes out"
             ) from error
         places[which] = np.sort(held_out)
@@ -188,7 +190,7 @@ def _draw_rows(
 
 
 def _draw_groups(
-    found: Found,
+    contents: Contents,
     part: Part,
     labels: np.ndarray,
     classes: tuple[str, ...],
@@ -202,7 +204,7 @@ def _draw_groups(
     belongs, names = pd.factorize(pd.Series(part.belongs).astype(object), use_na_sentinel=True)
     if (belongs < 0).any():
         raise InputError(
-            f"{found.row('all' if 'all' in found.parts else 'train', int((belongs < 0).argmax()))} is in no group"
+            f"{contents.row('all' if 'all' in contents.parts else 'train', int((belongs < 0).argmax()))} is in no group"
         )
     rest, places = np.arange(len(labels)), dict[str, np.ndarray]()
     for later in reversed(range(len(drawn))):
@@ -212,16 +214,16 @@ def _draw_groups(
         enough = [len(fold) > 0 and len(np.unique(belongs[r])) > later for fold, r in zip(folds, left, strict=True)]
         if not any(enough):
             raise InputError(
-                f"{found.source} has {len(names)} different groups of rows, and training, validation and test need one "
-                "of their own each: add groups"
+                f"{contents.source} has {len(names)} different groups of rows, and training, validation and test need "
+                "one of their own each: add groups"
             )
         whole = [ok and len(np.unique(labels[r])) == len(classes) for ok, r in zip(enough, left, strict=True)]
         chosen = (whole if any(whole) else enough).index(True)
         places[drawn[len(drawn) - 1 - later]], rest = folds[chosen], left[chosen]
     for code in np.setdiff1d(labels, labels[rest]).tolist():
         raise InputError(
-            f"{found.source} has class {classes[code]!r} in so few groups of rows that none is left to train on: add "
-            "groups, choose another split_seed (--split-seed), or leave the class out"
+            f"{contents.source} has class {classes[code]!r} in so few groups of rows that none is left to train on: "
+            "add groups, choose another split_seed (--split-seed), or leave the class out"
         )
     return {"train": rest} | places
 
@@ -240,12 +242,12 @@ def _folds(rest: np.ndarray, labels: np.ndarray, belongs: np.ndarray, size: floa
 
 
 def _note_split(
-    found: Found, places: dict[str, np.ndarray], drawn: list[str], split_seed: int, by_groups: bool
+    contents: Contents, places: dict[str, np.ndarray], drawn: list[str], split_seed: int, by_groups: bool
 ) -> None:
     n = sum(map(len, places.values()))
     shares = ", ".join(f"{len(places[which]) / n:.0%} {which}" for which in ("train", *reversed(drawn)))
     kind = "with no group of rows in two parts" if by_groups else "stratified"
-    found.notes.append(f"split here: {shares}, {kind}, seed {split_seed}")
+    contents.notes.append(f"split here: {shares}, {kind}, seed {split_seed}")
 
 
 def _reorder(inputs: np.ndarray, order: np.ndarray) -> None:
@@ -256,7 +258,7 @@ def _reorder(inputs: np.ndarray, order: np.ndarray) -> None:
         flat[:, start : start + _COLUMNS] = flat[order, start : start + _COLUMNS]
 
 
-def _impute(found: Found, splits: dict[str, Split]) -> tuple[tuple[int, float], ...]:
+def _impute(contents: Contents, splits: dict[str, Split]) -> tuple[tuple[int, float], ...]:
     """Put the median of its column over the training split in the place of each missing number."""
     train = splits["train"].raw
     if not train.is_floating_point():
@@ -268,14 +270,16 @@ def _impute(found: Found, splits: dict[str, Split]) -> tuple[tuple[int, float], 
         if not any(hole.any() for hole in holes.values()):
             continue
         if holes["train"].all():
-            raise InputError(f"{found.source} has no value in {found.column(column)} to impute from: leave it out")
+            raise InputError(
+                f"{contents.source} has no value in {contents.column(column)} to impute from: leave it out"
+            )
         median = float(np.median(arrays["train"][~holes["train"], column]))
         for which, hole in holes.items():
             arrays[which][hole, column] = median
         imputed.append((column, median))
     if imputed:
-        found.notes.append(
-            f"missing values became the training median in {listed(found.column(c) for c, _ in imputed)}".replace(
+        contents.notes.append(
+            f"missing values became the training median in {listed(contents.column(c) for c, _ in imputed)}".replace(
                 '"', ""
             )
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError, storage_errors
-from .found import PARTS, Asked, Found, Part
+from .contents import PARTS, Asked, Contents, Part
 from .images import Pictures
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".ppm"}
@@ -18,7 +18,7 @@ def holds_pictures(path: Path) -> bool:
     return path.is_dir() and any(_classes(folder) for folder in _parts(path).values())
 
 
-def read_folders(path: Path, asked: Asked) -> Found:
+def read_folders(path: Path, asked: Asked) -> Contents:
     """Every picture, with the name of its folder as its class. Raises `InputError` that names the file."""
     asked.refuse(str(path), "label", "inputs", "groups_column", "drop", "series", "header")
     pictures, places = Pictures(asked), dict[str, list[Path]]()
@@ -34,27 +34,27 @@ def read_folders(path: Path, asked: Asked) -> Found:
         parts[which] = Part(values[start : start + len(files)], names)
         start += len(files)
     notes = ["labels: the names of the folders", *pictures.notes]
-    return Found(str(path), parts, lambda which, position: str(places[which][position]), notes=notes)
+    return Contents(str(path), parts, lambda which, position: str(places[which][position]), notes=notes)
 
 
 def _parts(path: Path) -> dict[str, Path]:
     """The folder of each part; the folder itself if it has none."""
-    found: dict[str, Path] = {}
+    parts: dict[str, Path] = {}
     for folder in sorted(path.iterdir()):
         if folder.is_dir() and folder.name.lower() in PARTS:
             which = PARTS[folder.name.lower()]
-            if which in found:
-                raise InputError(f"{path} has two {which} folders, {found[which].name} and {folder.name}: leave one")
-            found[which] = folder
-    return found if "train" in found else {"all": path}
+            if which in parts:
+                raise InputError(f"{path} has two {which} folders, {parts[which].name} and {folder.name}: leave one")
+            parts[which] = folder
+    return parts if "train" in parts else {"all": path}
 
 
 def _classes(path: Path) -> dict[str, list[Path]]:
     """The pictures in each folder, classes and files in the order of their names."""
-    found = {}
+    classes = {}
     for folder in sorted(path.iterdir()):
         if folder.is_dir() and not folder.name.startswith("."):
             files = [f for f in folder.iterdir() if f.suffix.lower() in _SUFFIXES and not f.name.startswith(".")]
             if files:
-                found[folder.name] = sorted(files)
-    return found
+                classes[folder.name] = sorted(files)
+    return classes

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...errors import InputError, StorageError, storage_errors
 from .arrays import shaped
-from .found import Asked, Found, Part, check_size, part_of
+from .contents import Asked, Contents, Part, check_size, part_of
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _NAME = re.compile(r"(images|labels)[-._]idx\d", re.IGNORECASE)
@@ -30,7 +30,7 @@ def is_idx(path: Path) -> bool:
     return _role(path) is not None or path.suffix.lower() == ".idx"
 
 
-def read_idx(path: Path, asked: Asked) -> Found:
+def read_idx(path: Path, asked: Asked) -> Contents:
     """The images and labels of a folder, or of one file of images with its labels beside it.
 
     Raises `StorageError` for a file that is missing, truncated or in another format.
@@ -57,14 +57,14 @@ def read_idx(path: Path, asked: Asked) -> Found:
             raise StorageError(
                 f"{file} has no file of labels beside it: add {file.name.replace('images-idx3', 'labels-idx1')}"
             )
-        values, found = read_file(file), read_file(labels[_stem(file)])
-        if found.ndim == 2:  # QMNIST: the class is the first of eight columns
-            found = found[:, 0]
-        parts[which], places[which] = Part(values, found), file
+        values, targets = read_file(file), read_file(labels[_stem(file)])
+        if targets.ndim == 2:  # QMNIST: the class is the first of eight columns
+            targets = targets[:, 0]
+        parts[which], places[which] = Part(values, targets), file
     if list(parts) == ["test"]:
         parts = {"all": parts["test"]}
         places = {"all": places["test"]}
-    found_all = Found(str(path), parts, lambda which, i: f"{places[which]}, image {i:,} (counted from 0)")
+    found_all = Contents(str(path), parts, lambda which, i: f"{places[which]}, image {i:,} (counted from 0)")
     found_all.notes.append("labels: the IDX files beside the images")
     return shaped(found_all, asked)
 
@@ -107,8 +107,8 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 def _role(path: Path) -> str | None:
     """ "images" or "labels" by the name of a file."""
-    found = _NAME.search(path.name)
-    return found[1].lower() if found and not path.is_dir() else None
+    match = _NAME.search(path.name)
+    return match[1].lower() if match and not path.is_dir() else None
 
 
 def _stem(path: Path) -> str:

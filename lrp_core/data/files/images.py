@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from ...errors import InputError
 from ..pictures import LARGEST, UNREADABLE
-from .found import Asked, check_inputs, check_size
+from .contents import Asked, check_inputs, check_size
 
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import InputError
-from .found import listed
+from .contents import listed
 
 _MOST_NUMBERS = 1000
 """Different whole numbers that can be classes: more are an identifier or a quantity."""
@@ -35,8 +35,8 @@ def classes_of(
         )
     numbers = _numbers(values)
     if numbers is None:
-        codes, found = pd.factorize(values.astype(str), sort=True)
-        classes = tuple(map(str, found))
+        codes, distinct = pd.factorize(values.astype(str), sort=True)
+        classes = tuple(map(str, distinct))
     else:
         if not (numbers == np.round(numbers)).all():
             odd = float(numbers[numbers != np.round(numbers)][0])

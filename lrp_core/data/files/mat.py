@@ -16,7 +16,7 @@ import numpy as np
 from ...errors import InputError, StorageError, storage_errors
 from ...extras import from_extra
 from .arrays import Named, read_named
-from .found import Asked, Found, check_size
+from .contents import Asked, Contents, check_size
 
 _READ = """
 import json, sys
@@ -44,7 +44,7 @@ _TYPES = {
 }
 
 
-def read_mat(path: Path, asked: Asked) -> Found:
+def read_mat(path: Path, asked: Asked) -> Contents:
     """The arrays in a file. Raises `StorageError` or `InputError` that names the array."""
     with from_extra():
         if find_spec("scipy") is None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ..splits import InputGroup
-from .found import Asked, listed
+from .contents import Asked, listed
 from .sheets import Sheet
 
 
@@ -71,12 +71,12 @@ def _is_of_words(group: InputGroup, wanted: Wanted) -> bool:
 
 
 def _columns(sheet: Sheet, names: Sequence[str], *, as_words: bool) -> dict[str, pd.Series]:
-    found: dict[str, list[pd.Series]] = {name: [] for name in names}
+    texts: dict[str, list[pd.Series]] = {name: [] for name in names}
     frames: Iterator[tuple[int, pd.DataFrame]] = sheet.read(list(names), as_words, ()) if names else iter(())
     for _, frame in frames:
         for name in frame.columns:
-            found[name].append(frame[name])
-    return {name: pd.concat(several, ignore_index=True) for name, several in found.items() if several}
+            texts[name].append(frame[name])
+    return {name: pd.concat(several, ignore_index=True) for name, several in texts.items() if several}
 
 
 def _number(sheet: Sheet, column: pd.Series, position: int, wanted: Wanted) -> np.ndarray:

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..splits import InputGroup
-from .found import Found
+from .contents import Contents
 from .sheets import CHUNK
 
 
-def as_bytes(found: Found) -> None:
+def as_bytes(contents: Contents) -> None:
     """Keep images whose values are all whole and within 0..255 as bytes, if they are not all 0 or 1."""
-    parts = list(found.parts.values())
+    parts = list(contents.parts.values())
     if any(part.inputs.dtype == np.uint8 for part in parts):
         return
     largest = 0.0

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import InputError
-from .found import listed
+from .contents import listed
 
 CHUNK = 2**21
 """Cells that are read at a time."""

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ...errors import InputError, check_choice
 from ..splits import InputGroup
-from .found import Asked, Found, Part, check_inputs, check_size, listed
+from .contents import Asked, Contents, Part, check_inputs, check_size, listed
 from .labels import look_like_classes
 from .shapes import as_bytes, channel_groups
 from .sheets import Sheet
@@ -28,7 +28,7 @@ MOST_WORDS = 100
 """Different words in a column that become indicators; more are names or free text."""
 
 
-def read_tables(sheets: Mapping[str, Sequence[Sheet]], asked: Asked) -> Found:
+def read_tables(sheets: Mapping[str, Sequence[Sheet]], asked: Asked) -> Contents:
     """The rows of the sheets of each part. Raises `InputError` that names file, column or row."""
     first = next(iter(sheets.values()))[0]
     asked.refuse(first.source, "inputs")
@@ -44,11 +44,11 @@ def read_tables(sheets: Mapping[str, Sequence[Sheet]], asked: Asked) -> Found:
     except _NoBytes:
         side = side if chosen[0] != "column 2" else None  # nothing but its values said that it is a picture
         numbers = _Numbers.read(sheets, chosen, label, asked, np.float32)
-    found = numbers.found(sheets, asked)
-    found.classes = first.classes.get(label)
-    found.notes[:0] = [*notes, f"labels: column {label!r}"]
-    _shape(found, asked, side)
-    return found
+    contents = numbers.contents(sheets, asked)
+    contents.classes = first.classes.get(label)
+    contents.notes[:0] = [*notes, f"labels: column {label!r}"]
+    _shape(contents, asked, side)
+    return contents
 
 
 def label_column(sheet: Sheet, asked: Asked) -> str:
@@ -168,12 +168,12 @@ class _Numbers:
         if not at:
             raise InputError(f"{every[0].source} holds no rows")
         rest = {name: pd.concat(several, ignore_index=True) for name, several in aside.items()}
-        found: dict[str, list[pd.Series]] = {name: [] for name in columns if name in worded}
-        for sheet in every if found else ():
-            for _, frame in sheet.read(list(found), True, ()):
+        texts: dict[str, list[pd.Series]] = {name: [] for name in columns if name in worded}
+        for sheet in every if texts else ():
+            for _, frame in sheet.read(list(texts), True, ()):
                 for name in frame.columns:
-                    found[name].append(frame[name])
-        words = {name: pd.concat(several, ignore_index=True) for name, several in found.items()}
+                    texts[name].append(frame[name])
+        words = {name: pd.concat(several, ignore_index=True) for name, several in texts.items()}
         return cls(
             columns,
             values[:at],
@@ -183,7 +183,7 @@ class _Numbers:
             words,
         )
 
-    def found(self, sheets: Mapping[str, Sequence[Sheet]], asked: Asked) -> Found:
+    def contents(self, sheets: Mapping[str, Sequence[Sheet]], asked: Asked) -> Contents:
         """The inputs with indicators in the place of words."""
         source = next(iter(sheets.values()))[0].source
         row = _rows_of(sheets)
@@ -209,7 +209,7 @@ class _Numbers:
             )
             for which, n in self.sizes.items()
         }
-        return Found(source, parts, row, tuple(names), groups, missing=missing, notes=notes)
+        return Contents(source, parts, row, tuple(names), groups, missing=missing, notes=notes)
 
     def _leave_out_index(self, notes: list[str]) -> None:
         """A nameless first column that counts the rows is what pandas wrote beside a table."""
@@ -245,15 +245,15 @@ class _Numbers:
                     f"{row(odd)}, column {name!r} holds {str(words.iloc[odd])[:40]!r} where most rows hold a number: "
                     "correct it, or leave the column out (drop, --drop)"
                 )
-            codes, found = pd.factorize(words, sort=True)
-            if len(found) > min(MOST_WORDS, max(2, len(words) // 2)):
+            codes, distinct = pd.factorize(words, sort=True)
+            if len(distinct) > min(MOST_WORDS, max(2, len(words) // 2)):
                 raise InputError(
-                    f"{source}, column {name!r} holds {len(found):,} different words in {len(words):,} rows, too many "
-                    "for kinds of something: leave it out (drop, --drop)"
+                    f"{source}, column {name!r} holds {len(distinct):,} different words in {len(words):,} rows, too "
+                    "many for kinds of something: leave it out (drop, --drop)"
                 )
             if absent.any():
                 missing[f"column {name!r}"] = int(absent.sum())
-            kinds[name] = codes, [*map(str, found), *(["(missing)"] if absent.any() else [])]
+            kinds[name] = codes, [*map(str, distinct), *(["(missing)"] if absent.any() else [])]
         names, groups, places = [], [], []
         for position, name in enumerate(self.columns):
             if name not in kinds:
@@ -306,25 +306,25 @@ def _rows_of(sheets: Mapping[str, Sequence[Sheet]]) -> Callable[[str, int], str]
     return row
 
 
-def _shape(found: Found, asked: Asked, side: int | None) -> None:
+def _shape(contents: Contents, asked: Asked, side: int | None) -> None:
     """Give the rows the shape of pictures or series, if that is what they are."""
     size = asked.picture or ((1, side, side) if side else None)
     shape = size or asked.series
     if shape is None:
         return
-    n = next(iter(found.parts.values())).inputs.shape[1]
+    n = next(iter(contents.parts.values())).inputs.shape[1]
     if math.prod(shape) != n:
         what = "x".join(map(str, shape))
-        raise InputError(f"{found.source} has {n:,} inputs in a row, which are not {what} = {math.prod(shape):,}")
-    if found.groups:
+        raise InputError(f"{contents.source} has {n:,} inputs in a row, which are not {what} = {math.prod(shape):,}")
+    if contents.groups:
         raise InputError(
-            f"{found.source} has columns of words ({listed(g.name for g in found.groups)}), which are no samples"
+            f"{contents.source} has columns of words ({listed(g.name for g in contents.groups)}), which are no samples"
         )
-    for part in found.parts.values():
+    for part in contents.parts.values():
         part.inputs = part.inputs.reshape(len(part.inputs), *shape)
     if size is not None:
-        found.input_names = None
-        found.notes.append(f"rows are images of {' x '.join(map(str, shape[1:] if shape[0] == 1 else shape))}")
-        as_bytes(found)
+        contents.input_names = None
+        contents.notes.append(f"rows are images of {' x '.join(map(str, shape[1:] if shape[0] == 1 else shape))}")
+        as_bytes(contents)
     elif asked.series is not None:
-        found.groups = channel_groups(asked.series, found.input_names)
+        contents.groups = channel_groups(asked.series, contents.input_names)

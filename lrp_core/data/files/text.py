@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import InputError, StorageError, storage_errors
-from .found import Asked
+from .contents import Asked
 from .sheets import Sheet, chunk_rows
 from .tables import MOST_COLUMNS
 
@@ -93,9 +93,9 @@ def _read(
             except pd.errors.EmptyDataError as error:
                 raise InputError(f"{path} holds no rows") from error
             except pd.errors.ParserError as error:
-                found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
-                if found:
-                    raise _ragged(path, int(found[2]), int(found[3]), int(found[1])) from error
+                match = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+                if match:
+                    raise _ragged(path, int(match[2]), int(match[3]), int(match[1])) from error
                 reason = str(error).strip().splitlines()[-1]
                 raise StorageError(f"{path} is no table ({reason}): is a quote not closed?") from error
 
@@ -167,8 +167,8 @@ def _check_lengths(path: Path, separator: str, names: Sequence[str]) -> None:
         _check_length(path, line, cells, names)
 
 
-def _ragged(path: Path, line: int, found: int, expected: int) -> InputError:
-    return InputError(f"{path}, line {line} has {found} fields and the first line {expected}: every row needs as many")
+def _ragged(path: Path, line: int, fields: int, expected: int) -> InputError:
+    return InputError(f"{path}, line {line} has {fields} fields and the first line {expected}: every row needs as many")
 
 
 def _row(path: Path, separator: str, has_header: bool, position: int) -> str:

@@ -23,8 +23,8 @@ class Elementwise:
     @property
     def function(self) -> Callable[..., Any]:
         """Of torch.nn.functional, or of torch."""
-        found: Callable[..., Any] = getattr(F, self.name, None) or getattr(torch, self.name)
-        return found
+        function: Callable[..., Any] = getattr(F, self.name, None) or getattr(torch, self.name)
+        return function
 
 
 ELEMENTWISE: tuple[Elementwise, ...] = (

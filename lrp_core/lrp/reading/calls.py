@@ -61,9 +61,9 @@ class Call:
 
     def has_symbols(self) -> bool:
         """Whether an argument other than the value is not known."""
-        found: list[Any] = []
-        fx.map_arg((self.arguments(), list(self.options().values())), found.append)
-        return bool(found)
+        nodes: list[Any] = []
+        fx.map_arg((self.arguments(), list(self.options().values())), nodes.append)
+        return bool(nodes)
 
     def works_on_one_value(self) -> bool:
         """Whether the first argument is the only one that is computed from the network's input."""

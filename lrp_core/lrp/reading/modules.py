@@ -147,10 +147,10 @@ class Reader:
     def constant(self, value: Any) -> Any:
         """The tensor behind a parameter's node; anything else as it is."""
         if isinstance(value, fx.Node) and value.op == "get_attr":
-            found: Any = self.model
+            tensor: Any = self.model
             for part in str(value.target).split("."):
-                found = getattr(found, part)
-            return found.detach().clone()
+                tensor = getattr(tensor, part)
+            return tensor.detach().clone()
         return value
 
     def describe(self, node: fx.Node) -> str:
@@ -169,14 +169,14 @@ def _hint(node: fx.Node, modules: dict[str, nn.Module]) -> str:
 
 def _inputs(node: fx.Node) -> list[fx.Node]:
     """Every node among the arguments, as often as it stands there."""
-    found: list[fx.Node] = []
+    nodes: list[fx.Node] = []
 
     def note(argument: fx.Node) -> fx.Node:
-        found.append(argument)
+        nodes.append(argument)
         return argument
 
     fx.map_arg((node.args, node.kwargs), note)
-    return found
+    return nodes
 
 
 def from_module(module: nn.Module) -> Affine | Operation | None:
@@ -192,7 +192,7 @@ def from_module(module: nn.Module) -> Affine | Operation | None:
     if activation is not None:
         return Activation(_out_of_place(module), activation.never_negative)
     readings = (_layer, _normalisation, _attending, _pooling, _other)
-    return next((found for found in (read(module) for read in readings) if found is not None), None)
+    return next((operation for operation in (read(module) for read in readings) if operation is not None), None)
 
 
 def _layer(module: nn.Module) -> Affine | None:

@@ -49,8 +49,8 @@ def _inside(module: nn.Module) -> nn.Module | None:
 
 def _types(home: str, name: str) -> tuple[Any, ...]:
     """A type of torch's, if its home has been imported, which takes seconds: no object is of it otherwise."""
-    found = getattr(sys.modules.get(home), name, None)
-    return () if found is None else (found,)
+    kind = getattr(sys.modules.get(home), name, None)
+    return () if kind is None else (kind,)
 
 
 def evaluated(model: Any, *, frozen: bool = False) -> nn.Module:

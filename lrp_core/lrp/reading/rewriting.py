@@ -192,8 +192,8 @@ class Packed(nn.Module):
 
     def _cell(self, suffix: str) -> Cell:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-        found = (getattr(self.original, name + suffix, None) for name in names)
-        return Cell(*(None if p is None else p.detach().clone() for p in found))  # type: ignore[arg-type]
+        parameters = (getattr(self.original, name + suffix, None) for name in names)
+        return Cell(*(None if p is None else p.detach().clone() for p in parameters))  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """Sequences [n, time, values] -> [n, places]."""

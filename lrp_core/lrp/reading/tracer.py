@@ -95,8 +95,8 @@ class Part:
         self.index, self.function, self.arguments, self.options = index, function, arguments, options
 
     def __call__(self, value: Tensor) -> Tensor:
-        found: Tensor = self.function(value, *self.arguments, **self.options)[self.index]
-        return found
+        part: Tensor = self.function(value, *self.arguments, **self.options)[self.index]
+        return part
 
 
 class Proxy(fx.Proxy):
@@ -198,12 +198,12 @@ class Tracer(fx.Tracer):
 
     def _constant(self, tensor: Tensor) -> fx.Node:
         named = (*self.root.named_parameters(), *self.root.named_buffers())
-        found = next((name for name, other in named if other is tensor), None) or self.tensor_attrs.get(tensor)
-        if found is None:
-            found = self.get_fresh_qualname("_tensor_constant")
-            self.tensor_attrs[tensor] = found
-            setattr(self.root, found, tensor.detach())
-        return self.create_node("get_attr", found, (), {})
+        name = next((name for name, other in named if other is tensor), None) or self.tensor_attrs.get(tensor)
+        if name is None:
+            name = self.get_fresh_qualname("_tensor_constant")
+            self.tensor_attrs[tensor] = name
+            setattr(self.root, name, tensor.detach())
+        return self.create_node("get_attr", name, (), {})
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         if self._running or not _holds_proxy((args, kwargs)):
@@ -328,9 +328,9 @@ def _as_sizes(value: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _holds_proxy(arguments: Any) -> bool:
-    found = []
-    map_aggregate(arguments, lambda a: found.append(a) if isinstance(a, fx.Proxy) else None)
-    return bool(found)
+    proxies = []
+    map_aggregate(arguments, lambda a: proxies.append(a) if isinstance(a, fx.Proxy) else None)
+    return bool(proxies)
 
 
 def _is_own_python(function: Any) -> bool:

@@ -81,7 +81,7 @@ class Part:
 
 
 @dataclass(eq=False)
-class Found:
+class Contents:
     """What is in a source. `row` says where a row of a part is, `column` what an input is called.
 
     `missing` counts the missing values of columns that hold words; those of numbers are NaN. `classes` are the names
