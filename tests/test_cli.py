@@ -21,6 +21,8 @@ from lrp_core.pruning.files import load_network
 from lrp_core.ranking import Ranking
 from lrp_core.study.export import load_export
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--model", "softmax", "--train-images", "300", "--epochs", "1"]
 
 

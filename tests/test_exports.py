@@ -21,6 +21,8 @@ from lrp_core.training import Recipe, evaluate, fit, predict_logits
 
 from .support import check_sentence, frozen, is_one_sentence, python, toy_split, unchanged
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe(epochs=3, batch_size=32, lr=1e-2)
 KEPT = [1, 8, 9, 14, 20, 28]
 

@@ -47,6 +47,8 @@ from lrp_core.training import PRECISIONS, evaluate, one_thread
 
 from .support import MEASURED
 
+pytestmark = pytest.mark.slow
+
 TINY: dict[str, Any] = {
     "architecture": "softmax",
     "n_train": 300,

@@ -19,6 +19,8 @@ from lrp_core.study.ledger import Ledger
 from lrp_core.study.stages import base_network, ranking_of
 from lrp_core.views.study import OpenedStudy, open_study, percent_removed, study_trials
 
+pytestmark = pytest.mark.slow
+
 STUDY = Study(
     architecture="mlp-300-100",
     n_train=300,

@@ -27,6 +27,8 @@ from lrp_core.study.export import predict
 
 from ..support import NEED_NETWORK
 
+pytestmark = pytest.mark.slow
+
 SHAPES = st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple)
 
 

@@ -20,6 +20,8 @@ from .networks import Lambda, cnn, images, mlp, randomise, relative_error
 from .single import INSTANCES, LAYERS, is_bound_for_box, layer_of, make
 from .test_rules import TWINS, Case
 
+pytestmark = pytest.mark.slow
+
 KINDS = [
     *("dense", "dense over a sequence", "conv1d, everything", "conv, depthwise", "conv, everything"),
     *("transposed, groups", "conv3d", "batch-norm 2d"),

@@ -38,6 +38,8 @@ from .networks import (
     starting_value,
 )
 
+pytestmark = pytest.mark.slow
+
 ANY_START = st.sampled_from(STARTS)
 ANY_COMPOSITE = st.sampled_from(sorted(COMPOSITES))
 ANY_NETWORK = mlps() | cnns()

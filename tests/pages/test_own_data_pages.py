@@ -20,6 +20,8 @@ from lrp_core.study.ledger import Ledger
 
 from .conftest import PAGES, Stage
 
+pytestmark = pytest.mark.slow
+
 TITLES = [path.stem.split("_", 1)[1].replace("_", " ") for path in sorted(PAGES.glob("[0-9]*.py"))]
 
 

@@ -19,6 +19,8 @@ from pages._ui import data, export_card, state
 
 from .conftest import SMALL, Stage
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("Overview", "Study", "Relevance", "Ranking", "Feature removal", "Pruning", "Savings", "Export")
 
 

@@ -18,6 +18,8 @@ from lrp_core.training import Recipe, evaluate, fit
 
 from ..support import frozen, toy_split
 
+pytestmark = pytest.mark.slow
+
 QUICK = Elimination(drop=0.5, fine_drop=0.5, updates=5, batch_size=32, explained=50)
 
 

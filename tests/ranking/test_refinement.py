@@ -22,6 +22,8 @@ from lrp_core.ranking.neighbours import Images
 from ..support import toy_split
 from .test_swaps import N_INPUTS, any_ranking, some_images, three_bits
 
+pytestmark = pytest.mark.slow
+
 SMOOTHNESS = Smoothness(width=1.5, temperature=0.2)
 
 

@@ -24,6 +24,8 @@ from lrp_core.ranking.neighbours import (
 
 from ..support import toy_split
 
+pytestmark = pytest.mark.slow
+
 N_INPUTS = 36
 
 
