@@ -89,7 +89,10 @@ def _rows(path: Path, card: dict[str, Any]) -> Tensor:
     mean = taken["normalisation"].get("mean", [0.0] * n)
     wanted = Wanted(
         tuple(taken["names"]),
-        tuple(InputGroup(g["name"], tuple(g["indices"]), g["cost"]) for g in taken.get("groups", ())),
+        tuple(
+            InputGroup(g["name"], tuple(g["indices"]), g["cost"])
+            for g in taken.get("word_columns", taken.get("groups", ()))
+        ),
         frozenset(taken["kept_pixels"]),
         mean if len(mean) == n else [value for value in mean for _ in range(n // len(mean))],
         {int(position): value for position, value in taken.get("imputed", {}).items()},

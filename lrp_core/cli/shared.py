@@ -29,7 +29,10 @@ class Answer:
     """What could not be answered, beside what could."""
 
 
-_OWN_DATA = ("label", "inputs", "groups_column", "drop", "image_size", "series", "header", "impute", "standardise")
+_OWN_DATA = (
+    *("label", "inputs", "groups_column", "drop", "image_size", "series", "input_groups", "header", "impute"),
+    "standardise",
+)
 """The options that say how `--data` is read; they are the words of `read_data`."""
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...errors import InputError
-from ..splits import InputGroup
+from ..groups import InputGroup
 from .contents import Asked, listed
 from .sheets import Sheet
 

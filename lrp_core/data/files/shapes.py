@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..splits import InputGroup
+from ..groups import InputGroup
 from .contents import Contents
 from .sheets import CHUNK
 
