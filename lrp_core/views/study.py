@@ -105,11 +105,11 @@ class OpenedStudy(Part):
     def drawn_as(self) -> str:
         """How what stays is shown: on a "picture", on "series", or as "bars" of named inputs or groups."""
         data = self.data
-        if len(data.shape) == 1:
-            return "bars"
+        if not self.are_images:
+            return "bars" if len(data.shape) == 1 else "series"
         of = data.grouping.of.view(data.shape[0], -1)
-        bands = bool((of == of[:, :1]).all())  # each channel in one group: a picture would show nothing
-        return "bars" if bands else "picture" if self.are_images else "series"
+        bands = data.shape[0] > 1 and bool((of == of[:, :1]).all())  # of whole channels a picture would show nothing
+        return "bars" if bands else "picture"
 
     @property
     def words(self) -> tuple[str, str, str]:
