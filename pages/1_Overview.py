@@ -66,7 +66,8 @@ with frame.refusals():
                 border=True,
                 help=f"The largest measured share whose validation {opened.score} differs from the full "
                 + (
-                    f"network's of the same seed so little that the whole 95 % interval stays within a loss of {margin:g} points."
+                    "network's of the same seed so little that the whole 95 % interval stays within a loss of "
+                    f"{margin:g} points."
                     if headline.recommendation.is_certain
                     else f"network's of the same seed by a loss of at most {margin:g} points: the result of one seed."
                 ),

@@ -231,7 +231,7 @@ class NumberEvaluation:
         return self.r2
 
     @classmethod
-    def of(cls, outputs: Float[Tensor, "n 1"], labels: Tensor) -> NumberEvaluation:
+    def of(cls, outputs: Float[Tensor, "n outputs"], labels: Tensor) -> NumberEvaluation:
         """What outputs are worth. Raises `InputError` for a network with several outputs."""
         if outputs.shape[1] != 1:
             raise InputError(f"a number is predicted by one output, and the network has {outputs.shape[1]}")

@@ -72,7 +72,7 @@ def numbers_of(labels: Any, source: str, row: Callable[[int], str]) -> np.ndarra
         raise InputError(
             f"{row(first)} has the label {str(values.iloc[first])[:40]!r}, where a number is to be predicted"
         )
-    if not np.isfinite(numbers.astype(np.float32)).all():
+    if np.abs(numbers).max() > np.finfo(np.float32).max:
         raise InputError(f"{source} has a label of {np.abs(numbers).max():g}, more than float32 can hold: scale it")
     if numbers.min() == numbers.max():
         raise InputError(f"{source} has the number {numbers[0]:g} in every row: there is nothing to predict")
