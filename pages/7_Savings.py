@@ -7,7 +7,7 @@ from pages._ui.formats import count, percent, size
 
 opened, run = frame.open_page(
     "Savings",
-    "What the smaller network costs, counted layer by layer, and what accuracy a budget buys.",
+    "What the smaller network costs, counted layer by layer, and how good a network a budget buys.",
     live=True,
 )
 study = opened.study

@@ -64,13 +64,16 @@ def _how(content: bytes, name: str) -> dict[str, Any]:
     columns = views.columns_of(content, name)
     how: dict[str, Any] = {}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        label = field(st.selectbox, "Classes are in", [BY_LOOK, *columns], key="own-label", width=220,
-                      help="The column, or the array, that says which class each row is of.")  # fmt: skip
+        label = field(st.selectbox, "Labels are in", [BY_LOOK, *columns], key="own-label", width=220,
+                      help="The column, or the array, that says which class, or number, each row has.")  # fmt: skip
         rest = [column for column in columns if column != label]
         groups = field(st.selectbox, "Rows that belong together", ["", *rest], key="own-groups", width=220,
                        format_func=lambda column: column or "each row by itself",
                        help="A column of patients, devices or the like: rows of one never get into two parts."
                        )  # fmt: skip
+        if st.checkbox("Labels are numbers", key="own-numbers",
+                       help="To be predicted, as a price or a yield; else each value is a class."):  # fmt: skip
+            how["task"] = "regression"
         drop = field(st.multiselect, "Leave out", rest, key="own-drop", width=300,
                      placeholder="no column", help="Numbers of rows, dates, names: what no network should see."
                      )  # fmt: skip

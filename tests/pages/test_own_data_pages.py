@@ -14,7 +14,7 @@ import torch
 
 from lrp_core import views
 from lrp_core.cli.dashboard import given_study
-from lrp_core.data import Dataset, InputGroup, Split
+from lrp_core.data import Dataset, InputGroup, Split, Target
 from lrp_core.errors import InputError, StorageError
 from lrp_core.study import Study, preset, run_study
 from lrp_core.study.ledger import Ledger
@@ -132,6 +132,40 @@ def test_a_file_of_groups_is_dropped_beside_the_table(frame: pd.DataFrame) -> No
     assert picture.inputs["cost of the group"].tolist() == [3.0, 3.0, 0.0]
     with pytest.raises(InputError, match=r"^g.csv line 2 names 'sensor'"):
         views.read_upload(csv(frame), "p.csv", label="outcome", group_file=(b"group,cost\nsensor,2\n", "../../g.csv"))
+
+
+@pytest.fixture(scope="module", params=["table", "series", "images"])
+def numbers(request, tmp_path_factory: pytest.TempPathFactory):
+    shape = {"table": (6,), "series": (2, 5), "images": (1, 4, 4)}[request.param]
+    folder = tmp_path_factory.mktemp(f"numbers-{request.param}")
+    parts = []
+    for seed, n in enumerate((300, 60, 60)):
+        rows = torch.randn(n, *shape, generator=torch.Generator().manual_seed(seed))
+        parts.append(Split(rows, rows.flatten(1)[:, 1] - rows.flatten(1)[:, 4], numbers=True))
+    data = Dataset("own", (), *parts, target=Target("yield", 50.0, 4.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRP_CACHE", str(folder))
+        study = preset("quick", data, architecture="softmax", keeps=(2, 4), seeds=(0, 1), epochs=20)
+        for _ in run_study(study, Ledger(folder), name="own", jobs=1):
+            pass
+        yield Stage(Ledger(folder), study)
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_every_page_shows_predicted_numbers(numbers: Stage, title: str) -> None:
+    app = numbers.open(title)
+    assert not app.exception
+    assert not [error.value for error in app.error]
+    texts = [*(m.value for m in app.markdown), *(c.value for c in app.caption), *(m.label for m in app.metric)]
+    spoken = " ".join(texts)
+    if title in ("Overview", "Pruning", "Savings"):
+        assert "R²" in spoken
+        assert "accuracy" not in spoken.lower()
+    if title == "Relevance":
+        assert "The network predicts **" in spoken
+        assert "for yield" in spoken
+    if title == "Feature removal":
+        assert "numbers to predict" in app.info[0].value
 
 
 def csv(frame: pd.DataFrame) -> bytes:
