@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..errors import InputError, StorageError
-from .shared import Answer, asked_data, asked_root, asked_words, progress_bar, single_study, stopped_by_sigterm
+from .shared import (
+    Answer,
+    asked_data,
+    asked_recipe,
+    asked_root,
+    asked_words,
+    progress_bar,
+    single_study,
+    stopped_by_sigterm,
+)
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -32,23 +41,24 @@ def train(arguments: argparse.Namespace) -> Answer:
     data = asked_data(arguments)
     if arguments.output is not None and arguments.output.exists() and not arguments.overwrite:
         raise StorageError(f"{arguments.output} exists already: choose another file, or say --overwrite")
-    recipe = recipe_for(
-        arguments.model,
-        epochs=arguments.epochs,
-        batch_size=arguments.batch_size,
-        lr=arguments.learning_rate,
-        precision=arguments.precision,
-    )
+    recipe = recipe_for(arguments.model, precision=arguments.precision, **asked_recipe(arguments))
     split = data.train if arguments.train_images is None else data.train.sample(arguments.train_images)
     network = build_model(arguments.model, data, seed=arguments.seed)
+    losses: list[float] = []
     with progress_bar("training", recipe.epochs, "epoch") as advance:
+
+        def note(_: int, loss: float) -> None:
+            losses.append(loss)
+            advance(f"loss {loss:.4f}")
+
         network = fit(
             network,
             split,
             recipe=recipe,
             seed=arguments.seed,
             device=arguments.device,
-            on_epoch=lambda _, loss: advance(f"loss {loss:.4f}"),
+            on_epoch=note,
+            validation=data.validation,
         )
     evaluations = {part: evaluate(network, getattr(data, part)) for part in ("validation", "test")}
     interval = wilson_interval(int(evaluations["test"].correct.sum()), evaluations["test"].n)
@@ -61,6 +71,7 @@ def train(arguments: argparse.Namespace) -> Answer:
         "seed": arguments.seed,
         "training": asdict(recipe),
         "training_images": len(split),
+        "epochs_run": len(losses),
         "validation_accuracy": evaluations["validation"].accuracy,
         "test_accuracy": evaluations["test"].accuracy,
         "test_interval_95": [interval.low, interval.high],
@@ -72,7 +83,7 @@ def train(arguments: argparse.Namespace) -> Answer:
         "output": str(arguments.output) if arguments.output else None,
     }
     text = (
-        f"{arguments.model} on {data.name}, {len(split):,} images, {recipe.epochs} epochs, seed {arguments.seed}\n"
+        f"{arguments.model} on {data.name}, {len(split):,} images, {len(losses)} epochs, seed {arguments.seed}\n"
         f"  validation accuracy  {evaluations['validation'].accuracy:.2%}\n"
         f"  test accuracy        {_percent(interval)}\n"
         f"  cost of one image    {cost.macs:,} MACs, {cost.parameters:,} parameters, {cost.bytes:,} bytes of weights"
@@ -105,9 +116,9 @@ def study(arguments: argparse.Namespace) -> Answer:
         statistic=arguments.statistic,
         start=arguments.start,
         rank_images=arguments.images,
-        epochs=arguments.epochs,
         retrain_epochs=arguments.retrain_epochs,
         precision=arguments.precision,
+        **asked_recipe(arguments),
     )
     return _run_study(chosen, ledger, arguments.preset, arguments)
 

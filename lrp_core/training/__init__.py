@@ -2,21 +2,19 @@
 
 from .dense import DenseChain, find_dense_chain
 from .fitting import (
-    PRECISIONS,
-    RECIPES,
     Encode,
     Evaluation,
-    Recipe,
     evaluate,
     fit,
     one_thread,
     pick_device,
     predict_logits,
-    recipe_for,
     selects_pixels,
 )
+from .recipe import OPTIMIZERS, PRECISIONS, RECIPES, Recipe, recipe_for
 
 __all__ = [
+    "OPTIMIZERS",
     "PRECISIONS",
     "RECIPES",
     "DenseChain",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,59 +15,17 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..data import Dataset, Split, to_images
-from ..errors import InputError, LrpError, check_choice
+from ..data import Dataset, Split
+from ..errors import InputError, LrpError
 from .dense import DenseChain, find_dense_chain
+from .recipe import PRECISIONS, Recipe, recipe_for
+from .stopping import Held, to_floats
 
 Encode = Callable[[Tensor], Tensor]
 """Turns images [n, c, h, w] into what a network takes; the kept pixels [n, k] for a pruned one."""
 
-
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-"""What the products of training are computed in."""
-
-WARM_UP = 0.21
-"""Share of the steps in which the learning rate rises; OneCycleLR divides by WARM_UP * steps - 1, never zero here."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained: Adam with decoupled weight decay and a one-cycle learning rate.
-
-    `epochs` passes over the data, `batch_size` images a step, `lr` the highest learning rate. With `precision`
-    "bfloat16", products are rounded to 8 significant bits, while loss, weights and optimizer stay in float32; it is
-    faster on processors that have such products (AVX512-BF16, AMX; most GPUs) and slower on all others.
-    """
-
-    epochs: int = 16
-    batch_size: int = 256
-    lr: float = 3e-3
-    weight_decay: float = 0.1
-    precision: str = "float32"
-
-    def __post_init__(self) -> None:
-        check_choice("precision", self.precision, PRECISIONS)
-        finite = math.isfinite(self.lr) and math.isfinite(self.weight_decay)
-        if self.epochs < 0 or self.batch_size < 1 or self.lr <= 0 or self.weight_decay < 0 or not finite:
-            raise InputError(
-                f"cannot train with {self}: epochs and weight_decay must be 0 or more, batch_size at least 1, "
-                "lr above 0"
-            )
-
-
 M = TypeVar("M", bound=nn.Module)
 E = TypeVar("E", bound=Callable[..., Tensor])
-
-RECIPES: dict[str, Recipe] = {
-    "lenet-5": Recipe(epochs=14, lr=4e-3, weight_decay=0.05),
-    "cnn-32-64": Recipe(epochs=8, batch_size=128, weight_decay=0.05),
-}
-"""Recipes of the architectures for which the default is not the best found on validation data."""
-
-
-def recipe_for(architecture: str, **changes: Any) -> Recipe:
-    """The default recipe of an architecture, with every change that is not None."""
-    return replace(RECIPES.get(architecture, Recipe()), **{k: v for k, v in changes.items() if v is not None})
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -94,6 +51,7 @@ def fit(
     device: str = "auto",
     encode: Encode | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
+    validation: Split | None = None,
 ) -> M:
     """A trained copy of `model`, on the CPU and in evaluation mode; `model` itself is not changed.
 
@@ -101,7 +59,11 @@ def fit(
     architecture; `encode` prepares the images (default: none); `on_epoch(epoch, mean loss)` is called after
     each pass. The same seed, versions and thread count give the same weights.
 
-    Raises `LrpError` if the loss or the weights stop being finite, `InputError` for no images.
+    A recipe with `patience` stops early: the loss on `validation` (default: `data.validation`) is measured after every
+    epoch, and the weights of the epoch in which it was lowest are given back. The test split is never read.
+
+    Raises `LrpError` if the loss or the weights stop being finite, `InputError` for no images, or for `patience`
+    without held-out rows.
 
     >>> import torch
     >>> import lrp_core as lc
@@ -123,6 +85,7 @@ def fit(
     labels = split.labels.to(target)
     if len(labels) == 1 and any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in network.modules()):
         raise InputError("batch-norm cannot learn from a single image: train on at least 2")
+    held = _held_out(data, validation, recipe, encode, target)
     starts = list(range(0, len(labels), recipe.batch_size))
     if len(labels) % recipe.batch_size == 1 and len(starts) > 1:
         starts.pop()  # batch-norm cannot learn from one image: it joins the batch before
@@ -133,10 +96,8 @@ def fit(
     gradient = chain.gradient if chain else partial(_gradient, network, dtype=dtype)
     trained = [chain.flat] if chain else [p for p in network.parameters() if p.requires_grad]
     if recipe.epochs and trained:
-        optimizer = torch.optim.AdamW(trained, recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, recipe.lr, total_steps=recipe.epochs * n_batches, pct_start=WARM_UP
-        )
+        optimizer = recipe.optimize(trained)
+        schedule = recipe.schedule(optimizer, recipe.epochs * n_batches)
         random = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
             torch.manual_seed(seed)
@@ -145,7 +106,7 @@ def fit(
                 total = torch.zeros((), device=target)
                 for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
                     rows = order[start:stop]
-                    x, y = _floats(inputs.index_select(0, rows)), labels[rows]
+                    x, y = to_floats(inputs.index_select(0, rows)), labels[rows]
                     total += gradient(x, y)
                     optimizer.step()
                     schedule.step()
@@ -154,12 +115,31 @@ def fit(
                     raise LrpError(f"training diverged in epoch {epoch}: lower the learning rate ({recipe.lr:g})")
                 if on_epoch:
                     on_epoch(epoch, mean_loss)
+                if held and held.is_over(network, chain):
+                    break
         if chain:
             chain.write_back()
+        if held:
+            held.restore(network)
         with torch.no_grad():
             if not bool(torch.isfinite(network.eval()(x)).all()):
                 raise LrpError(f"training diverged in its last step: lower the learning rate ({recipe.lr:g})")
     return network.to(memory_format=torch.contiguous_format).cpu().eval()
+
+
+def _held_out(
+    data: Dataset | Split, validation: Split | None, recipe: Recipe, encode: Encode | None, target: torch.device
+) -> Held | None:
+    """The rows by which training stops, None if it does not stop early."""
+    if recipe.patience is None:
+        return None
+    split = data.validation if validation is None and isinstance(data, Dataset) else validation
+    if split is None or len(split) == 0:
+        raise InputError(
+            f"early stopping (patience={recipe.patience}) needs held-out rows: give data with a validation split, or "
+            "fit(..., validation=a split)"
+        )
+    return Held(_encoded(split, encode).to(target), split.labels.to(target), recipe.patience)
 
 
 def _gradient(network: nn.Module, x: Tensor, labels: Tensor, *, dtype: torch.dtype) -> Tensor:
@@ -187,10 +167,6 @@ def _encoded(split: Split, encode: Encode | None) -> Tensor:
     if encode is None:
         return raw
     return encode(raw if getattr(encode, "selects_pixels", False) else split.inputs)
-
-
-def _floats(inputs: Tensor) -> Tensor:
-    return to_images(inputs) if inputs.dtype == torch.uint8 else inputs
 
 
 @contextmanager
@@ -260,7 +236,7 @@ def predict_logits(
     target = pick_device(device)
     network = copy.deepcopy(model).to(target).eval()
     with torch.inference_mode():
-        logits = [network(_floats(batch.to(target))).cpu() for batch in torch.split(inputs, batch_size)]
+        logits = [network(to_floats(batch.to(target))).cpu() for batch in torch.split(inputs, batch_size)]
     return torch.cat(logits).clone()  # out of inference mode, so that the result is a tensor like any other
 
 
