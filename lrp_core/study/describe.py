@@ -13,7 +13,7 @@ from ..data import Dataset, open_data, store
 from ..errors import InputError, StorageError, check_choice
 from ..loading import use_given
 from ..lrp import STARTS, Composite
-from ..models import ARCHITECTURES
+from ..models import ARCHITECTURES, check_takes
 from ..ranking import (
     CRITERIA,
     STATISTICS,
@@ -231,6 +231,7 @@ def trial_at(
 
 
 def _check_fits(study: Study, data: Dataset) -> None:
+    check_takes(study.architecture, data.shape)
     for keep in study.keeps:
         check_keep(keep, data.n_inputs)
     for name, n in (("n_train", study.n_train), ("rank_images", study.rank_images)):
