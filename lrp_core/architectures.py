@@ -76,13 +76,13 @@ def cnn_32_64(spec: ModelSpec) -> Layers:
 
 
 def cnn_1d(spec: ModelSpec) -> Layers:
-    """Two blocks of convolution over 5 steps, batch-norm, ReLU and max-pooling, then 64 units with dropout."""
+    """Two blocks of convolution over 9 steps, batch-norm, ReLU and max-pooling of 4, then 64 units with dropout."""
     channels, length = _series_shape(spec)
     layers: Layers = []
     for i, maps in enumerate((32, 64), start=1):
-        pool = min(2, length)
+        pool = min(4, length)
         layers += [
-            (f"conv{i}", nn.Conv1d(channels, maps, 5, padding=2)),
+            (f"conv{i}", nn.Conv1d(channels, maps, 9, padding=4)),
             (f"bn{i}", nn.BatchNorm1d(maps)),
             (f"relu{i}", nn.ReLU()),
             (f"pool{i}", nn.MaxPool1d(pool)),

@@ -155,6 +155,7 @@ def test_a_shorter_series_never_costs_more():
 # Relevance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("composite", COMPOSITES)
 @pytest.mark.parametrize("architecture", SERIES_NETWORKS)
 def test_relevance_adds_up(architecture, composite):
@@ -239,7 +240,7 @@ def test_the_convolutional_one_computes_on_a_stretch_of_time_alone():
         measure_cost(prune_inputs(network, PixelMask.from_indices(range(90, 90 + k), (2, 200)))).macs for k in (9, 99)
     ]
     assert macs[0] < macs[1] < measure_cost(network).macs
-    assert macs[0] < measure_cost(network).macs / 5
+    assert macs[0] < measure_cost(network).macs / 3
 
 
 def test_a_transformer_that_loses_no_channel_says_that_it_is_no_cheaper():
@@ -399,6 +400,7 @@ def test_files_that_run_without_the_project(architecture, form, name, tmp_path: 
 # In a study
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", SERIES_NETWORKS)
 def test_inputs_are_eliminated(data, architecture):
     network = build_model(architecture, data)

@@ -91,6 +91,8 @@ class _DecayedSGD(torch.optim.SGD):
 RECIPES: dict[str, Recipe] = {
     "lenet-5": Recipe(epochs=14, lr=4e-3, weight_decay=0.05),
     "cnn-32-64": Recipe(epochs=8, batch_size=128, weight_decay=0.05),
+    "cnn-1d": Recipe(batch_size=64, weight_decay=0.05),
+    "transformer-1d": Recipe(batch_size=64, weight_decay=0.05),
 }
 """Recipes of the architectures for which the default is not the best found on validation data."""
 
