@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 
 from lrp_core.data import load_dataset
 from lrp_core.evaluation import mean_interval
-from lrp_core.models import ARCHITECTURES, build_model
+from lrp_core.models import ARCHITECTURES, architectures_for, build_model
 from lrp_core.training import evaluate, fit, recipe_for
 
 REACH = {"mlp-300-100": 0.979, "mlp-1000": 0.982, "lenet-5": 0.989, "cnn-32-64": 0.992}
@@ -36,7 +36,8 @@ def train_one(architecture: str, seed: int, dataset: str) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", default=list(ARCHITECTURES), choices=list(ARCHITECTURES))
+    of_images = list(architectures_for((1, 28, 28)))
+    parser.add_argument("--models", nargs="+", default=of_images, choices=list(ARCHITECTURES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--jobs", type=int, default=-1, help="processes of one thread each; default: one for each core")

@@ -21,7 +21,7 @@ from lrp_core.data import Split, load_dataset
 from lrp_core.models import build_model
 from lrp_core.pruning import PixelMask, build_pruned
 from lrp_core.training import Recipe
-from lrp_core.training.fitting import WARM_UP
+from lrp_core.training.recipe import WARM_UP
 
 from .processes import Seconds
 

@@ -7,15 +7,16 @@ scratch takes.
 from __future__ import annotations
 
 import copy
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from .architectures import Layers, cnn_1d, cnn_32_64, lenet_5, mlp, transformer_1d
 from .errors import InputError, check_choice
 from .registry import Registry
 
@@ -26,8 +27,8 @@ class ModelSpec:
 
     A network with 1 output predicts a number.
 
-    `shape` is (channels, height, width), or (features,) for networks on a flat vector. `dataset` names the
-    data set that it was built for, if that is one that loads by its name.
+    `shape` is (channels, height, width) for images, (channels, length) for series, or (features,) for networks on a
+    flat vector. `dataset` names the data set that it was built for, if that is one that loads by its name.
     """
 
     architecture: str
@@ -47,9 +48,6 @@ class Network(nn.Sequential):
     def __init__(self, spec: ModelSpec, layers: Layers) -> None:
         super().__init__(OrderedDict(layers))
         self.spec = spec
-
-
-Layers = list[tuple[str, nn.Module]]
 
 
 @runtime_checkable
@@ -102,6 +100,33 @@ def build_from_spec(spec: ModelSpec, *, seed: int = 0, device: str = "cpu") -> N
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
         return Network(spec, as_layers(builder(spec)))
+
+
+@lru_cache(maxsize=64)
+def check_takes(architecture: str, shape: tuple[int, ...]) -> None:
+    """Raise `InputError` if one of the project's networks cannot be built for inputs of `shape`.
+
+    One of your own is not asked: it may take its time.
+    """
+    if ARCHITECTURES.is_built_in(architecture):
+        build_from_spec(ModelSpec(architecture, shape, n_classes=2), device="meta")
+
+
+def architectures_for(shape: Sequence[int]) -> tuple[str, ...]:
+    """The names of the networks for inputs of `shape`; those of your own are all among them.
+
+    >>> import lrp_core.models
+    >>> lrp_core.models.architectures_for((20,))
+    ('softmax', 'mlp-300-100', 'mlp-1000')
+    """
+    names = []
+    for name in ARCHITECTURES:
+        try:
+            check_takes(name, tuple(shape))
+        except InputError:
+            continue
+        names.append(name)
+    return tuple(names)
 
 
 Builder = Callable[[ModelSpec], Layers | nn.Module]
@@ -157,85 +182,16 @@ def count_outputs(model: nn.Module, shape: Sequence[int]) -> int:
     return logits.shape[1]
 
 
-def _mlp(*hidden: int) -> Builder:
-    def build(spec: ModelSpec) -> Layers:
-        layers: Layers = [("flatten", nn.Flatten())]
-        width = math.prod(spec.shape)
-        for i, n in enumerate(hidden, start=1):
-            layers += [(f"fc{i}", nn.Linear(width, n)), (f"relu{i}", nn.ReLU())]
-            width = n
-        return [*layers, ("logits", nn.Linear(width, spec.n_classes))]
-
-    return build
-
-
-def _lenet_5(spec: ModelSpec) -> Layers:
-    """LeCun et al. 1998 with ReLU and max-pooling: 6 and 16 maps of 5x5, then 120 and 84 units."""
-    channels, *size = _image_shape(spec)
-    first, size1 = _pool(size)
-    padding = (0 if size1[0] >= 6 else 2, 0 if size1[1] >= 6 else 2)
-    second, size2 = _pool([s + 2 * p - 4 for s, p in zip(size1, padding, strict=True)])
-    return [
-        ("conv1", nn.Conv2d(channels, 6, 5, padding=2)),
-        ("relu1", nn.ReLU()),
-        ("pool1", first),
-        ("conv2", nn.Conv2d(6, 16, 5, padding=padding)),
-        ("relu2", nn.ReLU()),
-        ("pool2", second),
-        ("flatten", nn.Flatten()),
-        ("fc1", nn.Linear(16 * math.prod(size2), 120)),
-        ("relu3", nn.ReLU()),
-        ("fc2", nn.Linear(120, 84)),
-        ("relu4", nn.ReLU()),
-        ("logits", nn.Linear(84, spec.n_classes)),
-    ]
-
-
-def _cnn_32_64(spec: ModelSpec) -> Layers:
-    """Two blocks of 3x3 convolution, batch-norm, ReLU and max-pooling, then 128 units with dropout."""
-    channels, *size = _image_shape(spec)
-    layers: Layers = []
-    for i, maps in enumerate((32, 64), start=1):
-        pool, size = _pool(size)
-        layers += [
-            (f"conv{i}", nn.Conv2d(channels, maps, 3, padding=1)),
-            (f"bn{i}", nn.BatchNorm2d(maps)),
-            (f"relu{i}", nn.ReLU()),
-            (f"pool{i}", pool),
-        ]
-        channels = maps
-    return [
-        *layers,
-        ("flatten", nn.Flatten()),
-        ("fc1", nn.Linear(channels * math.prod(size), 128)),
-        ("relu3", nn.ReLU()),
-        ("dropout", nn.Dropout(0.5)),
-        ("logits", nn.Linear(128, spec.n_classes)),
-    ]
-
-
-def _image_shape(spec: ModelSpec) -> tuple[int, ...]:
-    if len(spec.shape) != 3:
-        raise InputError(
-            f"{spec.architecture} needs images (channels, height, width), not inputs of shape {spec.shape}"
-        )
-    return spec.shape
-
-
-def _pool(size: Sequence[int]) -> tuple[nn.Module, list[int]]:
-    """2x2 max-pooling and the size it leaves; an axis that is only one pixel long is not pooled."""
-    kernel = tuple(min(2, s) for s in size)
-    return nn.MaxPool2d(kernel), [s // k for s, k in zip(size, kernel, strict=True)]
-
-
 ARCHITECTURES: Registry[Builder] = Registry(
     "model",
     {
-        "softmax": _mlp(),
-        "mlp-300-100": _mlp(300, 100),
-        "mlp-1000": _mlp(1000),
-        "lenet-5": _lenet_5,
-        "cnn-32-64": _cnn_32_64,
+        "softmax": mlp(),
+        "mlp-300-100": mlp(300, 100),
+        "mlp-1000": mlp(1000),
+        "lenet-5": lenet_5,
+        "cnn-32-64": cnn_32_64,
+        "cnn-1d": cnn_1d,
+        "transformer-1d": transformer_1d,
     },
 )
 """Every architecture by name: `ModelSpec` -> layers with names, or a whole module."""
@@ -246,7 +202,8 @@ def register_model(name: str, builder: Builder) -> Builder:
 
     `builder(spec)` gives a network for inputs of `spec.shape` and `spec.n_classes` classes. For training on kept inputs
     from scratch it is asked for inputs of the shape (k,), or, if the network convolves, for the bounding box of the
-    kept inputs. Raises `InputError` for a name that is taken, or a builder that cannot be called.
+    kept inputs, in the channels that have any. Raises `InputError` for a name that is taken, or a builder that cannot
+    be called.
     """
     if not callable(builder):
         raise InputError(f"register_model takes a function from a ModelSpec to a network, not {builder!r}")

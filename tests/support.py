@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 
+IMAGE_NETWORKS = ("softmax", "mlp-300-100", "mlp-1000", "lenet-5", "cnn-32-64")
+SERIES_NETWORKS = ("cnn-1d", "transformer-1d")
+"""The project's networks: those that take images (the first three any input), and those for series alone."""
+
 PATIENCE = 600
 """Seconds after which a test gives up on what it waits for. It ends a hang; nothing is measured by it."""
 

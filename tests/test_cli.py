@@ -179,6 +179,25 @@ def test_precision_is_that_of_training(capsys: pytest.CaptureFixture[str]) -> No
     assert "did you mean 'bfloat16'" in refusal(capsys, *arguments, "--precision", "bf16")
 
 
+def test_the_recipe_is_that_of_the_words(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ["--optimizer", "sgd", "--lr", "0.05", "--batch-size", "50", "--patience", "1"]
+    recipe = {"optimizer": "sgd", "lr": 0.05, "batch_size": 50, "patience": 1}
+    said = ask(capsys, "train", *SMALL, *words)
+    assert {name: said["training"][name] for name in recipe} == recipe
+    said = ask(capsys, "study", *SMALL, *words, "--seeds", "0", "--criteria", "random", "--keeps", "39", "--jobs", "1")
+    assert {name: said["spec"][name] for name in recipe} == recipe
+    exported = ["export", *SMALL, *words, "--criterion", "random", "--keep", "39"]
+    card = ask(capsys, *exported, "--output", str(tmp_path / "small"))["card"]
+    assert {name: card["provenance"]["training"][name] for name in recipe} == recipe
+    assert "did you mean 'adamw'" in refusal(capsys, "rank", *SMALL, "--optimizer", "adam")
+
+
+def test_training_that_stops_early_says_after_how_many_epochs(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "--model", "softmax", "--train-images", "100", "--epochs", "200", "--patience", "2"]
+    said = ask(capsys, *arguments, "--lr", "0.1")
+    assert 2 < said["epochs_run"] < 200
+
+
 def test_study_prints_the_curve(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["study", *SMALL, "--seeds", "0", "1", "--criteria", "random", "--removed", "50", "--keeps", "39"]
     said = ask(capsys, *arguments, "--jobs", "1")

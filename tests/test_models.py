@@ -7,19 +7,25 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lrp_core.errors import InputError
-from lrp_core.models import ARCHITECTURES, ModelSpec, Network, build_from_spec, build_model
+from lrp_core.models import ARCHITECTURES, ModelSpec, Network, architectures_for, build_from_spec, build_model
 
-from .support import frozen, is_one_sentence, unchanged
+from .support import IMAGE_NETWORKS, SERIES_NETWORKS, frozen, is_one_sentence, unchanged
 
 CONVOLUTIONAL = {"lenet-5", "cnn-32-64"}
+DENSE = {"softmax", "mlp-300-100", "mlp-1000"}
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(1, 40))
 
 
 def test_the_registry():
-    assert set(ARCHITECTURES) == {"softmax", "mlp-300-100", "mlp-1000", "lenet-5", "cnn-32-64"}
+    assert set(ARCHITECTURES) == {*IMAGE_NETWORKS, *SERIES_NETWORKS}
+    assert set(IMAGE_NETWORKS) == {"softmax", "mlp-300-100", "mlp-1000", "lenet-5", "cnn-32-64"}
+    assert set(SERIES_NETWORKS) == {"cnn-1d", "transformer-1d"}
+    for_series = set(ARCHITECTURES) - CONVOLUTIONAL
+    for shape, names in (((1, 5, 5), set(IMAGE_NETWORKS)), ((3, 20), for_series), ((7,), DENSE), ((1, 2, 2, 2), DENSE)):
+        assert set(architectures_for(shape)) == names
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", IMAGE_NETWORKS)
 @given(shape=SHAPES, n_classes=st.integers(2, 12), n=st.integers(1, 3))
 def test_every_architecture_takes_any_image(architecture, shape, n_classes, n):
     model = build_model(architecture, shape=shape, n_classes=n_classes)
@@ -40,7 +46,7 @@ def test_convolutional_networks_at_the_smallest_sizes(architecture, shape):
     assert bool((x.grad != 0).any()), "the logits do not depend on the image at all"
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", IMAGE_NETWORKS)
 def test_flat_inputs(architecture):
     if architecture in CONVOLUTIONAL:
         with pytest.raises(InputError, match=rf"^{architecture} needs images .* not inputs of shape \(50,\)$"):
@@ -74,7 +80,7 @@ def test_parameter_counts_known_from_the_literature():
         assert sum(p.numel() for p in model.parameters()) == count
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", IMAGE_NETWORKS)
 def test_a_seed_decides_the_weights_and_leaves_the_global_random_state(architecture):
     torch.manual_seed(123)
     before = torch.random.get_rng_state()

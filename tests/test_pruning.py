@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lrp_core.errors import InputError, LrpError, UnsupportedLayer
-from lrp_core.models import ARCHITECTURES, ModelSpec, Network, build_model
+from lrp_core.models import ModelSpec, Network, build_model
 from lrp_core.pruning import PixelMask, PrunedNetwork, build_pruned, prune_inputs
 from lrp_core.pruning.layers import Frame, Scatter
 
-from .support import check_sentence, frozen, livened, stir, unchanged
+from .support import IMAGE_NETWORKS, check_sentence, frozen, livened, stir, unchanged
 
 FILLS = st.sampled_from([0.0, 1.0, 0.3, -2.5])
 SHAPE = (1, 28, 28)
@@ -157,7 +157,7 @@ def assert_same_function(network: Network, mask: PixelMask, fill: float, seed: i
     try:
         small = prune_inputs(network, mask, fill=fill)
     except InputError as error:
-        if "reads none of the kept pixels" not in str(error):
+        if "reads none of the kept inputs" not in str(error):
             raise
         other = mask.remove(batch(network.spec.shape, seed=seed + 1), fill)
         assert torch.equal(network(mask.remove(x, fill)), network(other)), "refused although pixels matter"
@@ -169,7 +169,7 @@ def assert_same_function(network: Network, mask: PixelMask, fill: float, seed: i
     assert (found - expected).abs().max() < 1e-10 * max(1, float(expected.abs().max()))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", IMAGE_NETWORKS)
 @settings(max_examples=15)
 @given(mask=masks(SHAPE), fill=FILLS, seed=st.integers(0, 3))
 @example(mask=PixelMask.from_indices([0], SHAPE), fill=0.0, seed=0)
@@ -181,7 +181,7 @@ def test_the_small_network_computes_the_same(architecture, mask, fill, seed):
     assert_same_function(network_for(architecture, seed), mask, fill, seed)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", IMAGE_NETWORKS)
 @settings(max_examples=15)
 @given(st.data())
 def test_the_small_network_computes_the_same_on_any_shape(architecture, data):
@@ -195,7 +195,7 @@ def test_flat_networks_are_pruned_too(architecture):
     assert_same_function(livened(architecture, (20,), 4), PixelMask.from_indices([2, 3, 19], (20,)), 0.7)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", IMAGE_NETWORKS)
 @settings(max_examples=10)
 @given(keep=supports(SHAPE), fill=FILLS, seed=st.integers(0, 99))
 def test_masks_nest(architecture, keep, fill, seed):
@@ -322,7 +322,7 @@ def addresses(module: nn.Module) -> set[int]:
     return {t.untyped_storage().data_ptr() for t in tensors if t.numel()}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", IMAGE_NETWORKS)
 @pytest.mark.parametrize("indices", [range(784), range(100, 500, 3)], ids=["all", "some"])
 def test_the_network_is_not_touched_and_shares_no_memory(architecture, indices):
     network = livened(architecture, SHAPE, 10).train()
@@ -340,7 +340,7 @@ def test_the_network_is_not_touched_and_shares_no_memory(architecture, indices):
     assert torch.equal(mask.indices, kept), "the small network shares the mask's memory"
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", IMAGE_NETWORKS)
 def test_pruning_leaves_the_global_random_state(architecture):
     network = livened(architecture, SHAPE, 10)
     mask = PixelMask.from_indices(range(100, 300), SHAPE)
@@ -355,7 +355,7 @@ def test_pruning_leaves_the_global_random_state(architecture):
         assert torch.equal(torch.random.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", IMAGE_NETWORKS)
 def test_the_small_network_is_smaller_and_says_what_it_is(architecture):
     network = livened(architecture, SHAPE, 10)
     mask = PixelMask.from_indices([i * 28 + j for i in range(10) for j in range(14)], SHAPE)
@@ -367,7 +367,7 @@ def test_the_small_network_is_smaller_and_says_what_it_is(architecture):
     assert {p.dtype for p in small.parameters()} == {torch.float64}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", IMAGE_NETWORKS)
 def test_a_small_network_can_be_printed_and_copied(architecture):
     small = prune_inputs(network_for(architecture), PixelMask.from_indices(range(200, 400), SHAPE))
     assert "logits" in repr(small)
@@ -375,7 +375,7 @@ def test_a_small_network_can_be_printed_and_copied(architecture):
     assert torch.equal(copy.deepcopy(small)(x), small(x))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", IMAGE_NETWORKS)
 def test_training_mode_is_that_of_the_network(architecture):
     for training in (True, False):
         small = prune_inputs(livened(architecture, SHAPE, 10).train(training), PixelMask.full(SHAPE))
@@ -402,7 +402,7 @@ def test_a_dense_slice_is_its_columns():
 # Networks for the kept pixels from scratch
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", IMAGE_NETWORKS)
 @pytest.mark.parametrize("structure", ["fresh", "sliced"])
 @settings(max_examples=8)
 @given(mask=masks(SHAPE), fill=FILLS)

@@ -37,13 +37,15 @@ from lrp_core.study import (
     weights_path,
 )
 from lrp_core.study.ledger import Ledger
+from lrp_core.study.run import make_network
 from lrp_core.study.stages import (
     base_network,
     ranking_of,
     training_split,
 )
-from lrp_core.study.trials import RankingSpec, significant
+from lrp_core.study.trials import ADDED, Base, RankingSpec, Trial, key_of, significant
 from lrp_core.training import PRECISIONS, evaluate, one_thread
+from lrp_core.training.stopping import Held
 
 from .support import MEASURED
 
@@ -312,6 +314,10 @@ changes = st.fixed_dictionaries(
         "epochs": st.just(2),
         "retrain_epochs": st.just(3),
         "precision": st.just("bfloat16"),
+        "optimizer": st.just("sgd"),
+        "batch_size": st.just(64),
+        "lr": st.just(0.01),
+        "patience": st.just(2),
     },
 )
 
@@ -327,6 +333,48 @@ def test_a_description_survives_json_and_identifies_the_study(change: dict[str, 
     assert (study.key == tiny().key) == (study == tiny())
 
 
+def _names_in(values: dict[str, Any]) -> set[str]:
+    inner = (_names_in(value) for value in values.values() if isinstance(value, dict))
+    return set(values).union(*inner)
+
+
+def test_keys_are_those_of_before() -> None:
+    """Digests that an earlier version gave: results that were kept under them are still found."""
+    assert Study(keeps=(100, 400)).key == "517708bde84c3d6dc080855d"
+    assert Study(keeps=(100,), architecture="lenet-5", epochs=3).key == "1e97e683cd3c889d516ea6e9"
+    assert key_of(Base(), without="root") == "12b89f2a75168ec0efe4bb69"
+    assert Trial(Base(), 400, "fine-tune").key == "d2ecbe75899c03c6237a13ea"
+
+
+RECIPE = {"optimizer": "sgd", "batch_size": 64, "lr": 0.01, "patience": 2}
+
+
+def test_the_recipe_reaches_every_network(mnist: Dataset) -> None:
+    for trial in plan(tiny(modes=("fine-tune", "scratch"), **RECIPE), mnist):
+        for base in trial.bases:
+            assert {name: getattr(base.recipe, name) for name in RECIPE} == RECIPE
+        if trial.ranking:
+            assert {name: getattr(trial.retrain, name) for name in RECIPE if name != "lr"}.items() <= RECIPE.items()
+            assert trial.retrain.lr == (0.005 if trial.mode == "fine-tune" else 0.01)
+
+
+def test_full_and_smaller_networks_stop_by_the_validation_images(
+    mnist: Dataset, monkeypatch: pytest.MonkeyPatch, own_cache: Path
+) -> None:
+    given: list[tuple[int, int]] = []
+
+    class Watched(Held):
+        def __init__(self, inputs: torch.Tensor, labels: torch.Tensor, patience: int) -> None:
+            given.append((inputs[0].numel(), len(labels)))
+            assert torch.equal(labels, mnist.validation.labels)
+            super().__init__(inputs, labels, patience)
+
+    monkeypatch.setattr("lrp_core.training.fitting.Held", Watched)
+    trial = plan(tiny(modes=("scratch",), criteria=("variance",), keeps=(50,), patience=1), mnist)[-1]
+    make_network(trial)
+    assert given == [(784, len(mnist.validation)), (50, len(mnist.validation))]
+
+
 def test_precision_reaches_every_network_and_its_key(mnist: Dataset) -> None:
     exact, fast = (plan(tiny(modes=("fine-tune", "scratch"), precision=name), mnist) for name in PRECISIONS)
     assert {trial.retrain.precision for trial in fast if trial.ranking} == {"bfloat16"}
@@ -338,11 +386,12 @@ def test_results_from_before_there_was_a_choice_of_precision_stay_valid(mnist: D
     """A key is that of the fields there were then; a description of then is read, and means float32."""
     study = tiny()
     values = asdict(study)
-    assert (values.pop("precision"), values.pop("digest")) == ("float32", "")
+    added = {name: values.pop(name) for name in ADDED if name in values}
+    assert added == {name: value for name, value in ADDED.items() if name != "own"}
     assert Study.from_values(values) == study
     assert significant(asdict(study)) == values
     for trial in plan(study, mnist):
-        assert "precision" not in str(significant(asdict(trial)))
+        assert not set(ADDED) & {"precision", "optimizer", "patience"} & _names_in(significant(asdict(trial)))
     assert "precision" in str(significant(asdict(tiny(precision="bfloat16"))))
 
 
@@ -375,6 +424,10 @@ def test_early_results_span_the_curve(mnist: Dataset) -> None:
         ({"statistic": "median"}, "unknown statistic"),
         ({"start": "softmax"}, "unknown start"),
         ({"seeds": (-1,)}, "seed"),
+        ({"optimizer": "adam"}, "unknown optimizer 'adam': did you mean 'adamw'"),
+        ({"patience": 0}, "patience is a number of epochs, at least 1"),
+        ({"lr": 0.0}, "lr above 0"),
+        ({"batch_size": 0}, "batch_size at least 1"),
         ({"precision": "bf16"}, "unknown precision 'bf16': did you mean 'bfloat16'"),
         ({"epochs": -1}, "epochs"),
     ],

@@ -16,11 +16,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from lrp_core.errors import StorageError
-from lrp_core.models import ARCHITECTURES, Network, build_model
+from lrp_core.models import Network, build_model
 from lrp_core.pruning import PixelMask, PrunedNetwork, build_pruned, prune_inputs
 from lrp_core.pruning.files import checksum, describe, load_network, save_network, to_bytes
 
-from .support import check_sentence, frozen, is_one_sentence, python, stir, unchanged
+from .support import IMAGE_NETWORKS, check_sentence, frozen, is_one_sentence, python, stir, unchanged
 
 SHAPE = (1, 6, 6)
 MASK = PixelMask.from_indices([1, 8, 9, 20, 28], SHAPE)
@@ -62,7 +62,7 @@ def forge(path: Path, description: Any, tensors: dict[str, Tensor] | None = None
 # Round trips
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", IMAGE_NETWORKS)
 @pytest.mark.parametrize("form", FORMS)
 def test_round_trips_are_bitwise_equal(architecture, form, tmp_path):
     network = build(architecture, form)

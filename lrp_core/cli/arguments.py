@@ -82,6 +82,7 @@ def make_dashboard_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", metavar="NAME")
     _network_arguments(parser)
     parser.add_argument("--epochs", type=int, metavar="N")
+    _recipe_arguments(parser)
     parser.set_defaults(command="dashboard")
     return parser
 
@@ -163,6 +164,7 @@ def _model_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--epochs", type=int, metavar="N", help="passes over the training images; default: the model's"
     )
+    _recipe_arguments(command)
     command.add_argument("--train-images", type=int, metavar="N", help="stratified sample to train on; default: all")
 
 
@@ -185,9 +187,25 @@ def _network_arguments(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _train_arguments(command: argparse.ArgumentParser) -> None:
+def _recipe_arguments(command: argparse.ArgumentParser) -> None:
+    """How networks are trained, beside how long."""
+    command.add_argument(
+        "--optimizer", metavar="NAME", help="adamw (default), or sgd, which wants a higher --lr, 0.1 say"
+    )
     command.add_argument("--batch-size", type=int, metavar="N", help="images in each step; default: the model's")
-    command.add_argument("--learning-rate", type=float, metavar="X", help="highest learning rate; default: the model's")
+    command.add_argument(
+        *("--lr", "--learning-rate"), type=float, metavar="X", help="highest learning rate; default: the model's"
+    )
+    command.add_argument(
+        "--patience",
+        type=int,
+        metavar="N",
+        help="end training after N epochs without a lower loss on validation images, and take the best epoch's "
+        "weights; default: train all epochs",
+    )
+
+
+def _train_arguments(command: argparse.ArgumentParser) -> None:
     _precision_argument(command)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     command.add_argument("--output", type=Path, metavar="FILE", help="write the weights to this .safetensors file")
@@ -285,6 +303,7 @@ def _study_arguments(command: argparse.ArgumentParser) -> None:
         "--epochs", type=int, metavar="N", help="passes over the images when training on all inputs or from scratch"
     )
     command.add_argument("--retrain-epochs", type=int, metavar="N", help="passes over the images when fine-tuning")
+    _recipe_arguments(command)
     _precision_argument(command)
     command.add_argument(
         "--jobs", type=int, metavar="N", help="processes of one thread each; default: one for each core"

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..errors import InputError, StorageError
-from .shared import Answer, asked_data, asked_root, asked_words, progress_bar, single_study, stopped_by_sigterm
+from .shared import (
+    Answer,
+    asked_data,
+    asked_recipe,
+    asked_root,
+    asked_words,
+    progress_bar,
+    single_study,
+    stopped_by_sigterm,
+)
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -32,23 +41,24 @@ def train(arguments: argparse.Namespace) -> Answer:
     data = asked_data(arguments)
     if arguments.output is not None and arguments.output.exists() and not arguments.overwrite:
         raise StorageError(f"{arguments.output} exists already: choose another file, or say --overwrite")
-    recipe = recipe_for(
-        arguments.model,
-        epochs=arguments.epochs,
-        batch_size=arguments.batch_size,
-        lr=arguments.learning_rate,
-        precision=arguments.precision,
-    )
+    recipe = recipe_for(arguments.model, precision=arguments.precision, **asked_recipe(arguments))
     split = data.train if arguments.train_images is None else data.train.sample(arguments.train_images)
     network = build_model(arguments.model, data, seed=arguments.seed)
+    losses: list[float] = []
     with progress_bar("training", recipe.epochs, "epoch") as advance:
+
+        def note(_: int, loss: float) -> None:
+            losses.append(loss)
+            advance(f"loss {loss:.4f}")
+
         network = fit(
             network,
             split,
             recipe=recipe,
             seed=arguments.seed,
             device=arguments.device,
-            on_epoch=lambda _, loss: advance(f"loss {loss:.4f}"),
+            on_epoch=note,
+            validation=data.validation,
         )
     evaluations = {part: evaluate(network, getattr(data, part)) for part in ("validation", "test")}
     test, score = evaluations["test"], data.words.score
@@ -67,6 +77,7 @@ def train(arguments: argparse.Namespace) -> Answer:
         "seed": arguments.seed,
         "training": asdict(recipe),
         "training_images": len(split),
+        "epochs_run": len(losses),
         f"validation_{key}": evaluations["validation"].score,
         f"test_{key}": test.score,
         "test_interval_95": [interval.low, interval.high],
@@ -79,7 +90,7 @@ def train(arguments: argparse.Namespace) -> Answer:
     }
     thing = "image" if len(data.shape) == 3 else "row"
     text = (
-        f"{arguments.model} on {data.name}, {len(split):,} {thing}s, {recipe.epochs} epochs, seed {arguments.seed}\n"
+        f"{arguments.model} on {data.name}, {len(split):,} {thing}s, {len(losses)} epochs, seed {arguments.seed}\n"
         f"  {f'validation {score}':<19}  {evaluations['validation'].score:.2%}\n"
         f"  {f'test {score}':<19}  {_percent(interval)}\n"
         f"  cost of one {thing}    {cost.macs:,} MACs, {cost.parameters:,} parameters, {cost.bytes:,} bytes of weights"
@@ -112,9 +123,9 @@ def study(arguments: argparse.Namespace) -> Answer:
         statistic=arguments.statistic,
         start=arguments.start,
         rank_images=arguments.images,
-        epochs=arguments.epochs,
         retrain_epochs=arguments.retrain_epochs,
         precision=arguments.precision,
+        **asked_recipe(arguments),
     )
     return _run_study(chosen, ledger, arguments.preset, arguments)
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .arguments import make_dashboard_parser
-from .shared import asked_data, asked_root, take_network
+from .shared import asked_data, asked_recipe, asked_root, take_network
 
 if TYPE_CHECKING:
     from ..study import Study
@@ -29,5 +29,5 @@ def given_study(words: tuple[str, ...]) -> Study | None:
         asked_data(arguments),
         root=asked_root(arguments),
         architecture=arguments.model,
-        epochs=arguments.epochs,
+        **asked_recipe(arguments),
     )

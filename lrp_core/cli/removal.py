@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..errors import InputError, check_choice
-from .shared import Answer, asked_data, progress_bar, single_study
+from .shared import Answer, asked_data, asked_recipe, progress_bar, single_study
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -206,7 +206,9 @@ def _retrained(
     from ..training import recipe_for
 
     epochs = arguments.epochs if arguments.retrain_epochs is None else arguments.retrain_epochs
-    retrain = Retrain(tuple(arguments.retrain_seeds), recipe_for(arguments.model, epochs=epochs))
+    # What is trained again goes through all epochs: inputs are removed from training and test images alone.
+    how = asked_recipe(arguments) | {"epochs": epochs, "patience": None}
+    retrain = Retrain(tuple(arguments.retrain_seeds), recipe_for(arguments.model, **how))
     train = training_split(base)
     criteria = _criteria(arguments)
     each = (bool(roar_shares) + 2 * len(roar_shares) + 2 * arguments.mask_leak) * len(retrain.seeds)

@@ -42,7 +42,7 @@ def asked_data(arguments: argparse.Namespace, *, standardise: str | None = None)
 
     how = {name: getattr(arguments, name) for name in _OWN_DATA}
     if arguments.data is None:
-        unsaid = (None, [], "classification")
+        unsaid: tuple[Any, ...] = (None, [], "classification")
         if given := [option for name, option in zip(_OWN_DATA, _options(), strict=True) if how[name] not in unsaid]:
             hint = "; the class to rank by is --for-class" if "--label" in given and "for_class" in arguments else ""
             raise InputError(
@@ -110,6 +110,11 @@ def take_network(arguments: argparse.Namespace) -> None:
         arguments.epochs = 0
 
 
+def asked_recipe(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How networks are to be trained: the words of `Study` and of `recipe_for`."""
+    return {name: getattr(arguments, name) for name in ("epochs", "optimizer", "batch_size", "lr", "patience")}
+
+
 @contextmanager
 def progress_bar(title: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
     """A progress bar on a terminal, nothing elsewhere; gives advance(note, done)."""
@@ -142,7 +147,7 @@ def single_study(arguments: argparse.Namespace, data: Dataset) -> Study:
         statistic=asked.get("statistic"),
         start=arguments.start if "criterion" in asked else None,
         rank_images=arguments.images if "criterion" in asked else None,
-        epochs=arguments.epochs,
+        **asked_recipe(arguments),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import TypeAlias, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,10 @@ from ..errors import InputError, UnsupportedLayer
 from .layers import Frame, Scatter
 from .mask import PixelMask, crop_mask
 from .sequences import Named, check_hooks, copy_of_sequence, is_torchs_own, named_layers, runs_as, steps_of
+
+Convolution: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d
+Pooling: TypeAlias = nn.MaxPool1d | nn.MaxPool2d | nn.MaxPool3d
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def slice_dense(network: nn.Module, mask: PixelMask, fill: float) -> nn.Sequential | None:
@@ -60,47 +64,68 @@ def _like(parameter: Tensor, values: Tensor) -> nn.Parameter:
     return nn.Parameter(values, requires_grad=parameter.requires_grad)
 
 
+def take_channels(layer: Convolution, channels: Tensor) -> Convolution:
+    """`layer` on some of its input channels: exact if the others are always 0."""
+    small = copy.deepcopy(layer)
+    small.weight = _like(layer.weight, layer.weight.detach()[:, channels.to(layer.weight.device)].clone())
+    small.in_channels = len(channels)
+    return small
+
+
+def needed_channels(layer: nn.Module | None, mask: PixelMask, fill: float) -> Tensor | None:
+    """The channels that a first convolution still reads, None if it reads all of them as they are.
+
+    A channel without a kept input is `fill` everywhere. As 0 it adds nothing to any place of the map; any other number
+    would add something else near the padding than in the middle.
+    """
+    if fill != 0 or not isinstance(layer, CONVOLUTIONS) or not is_torchs_own(layer) or layer.groups != 1:
+        return None
+    return mask.channels if len(mask.channels) < mask.shape[0] else None
+
+
 @dataclass(frozen=True)
 class _Window:
-    """What depends on the kept pixels in a feature map: `top` to before `bottom`, `left` to before `right`."""
+    """What depends on the kept inputs in a feature map: for each axis, from the first place to before the end."""
 
-    top: int
-    bottom: int
-    left: int
-    right: int
+    spans: tuple[tuple[int, int], ...]
 
-    def through(self, layer: nn.Conv2d | nn.MaxPool2d, size: Sequence[int]) -> tuple[_Window, _Window]:
+    def through(self, layer: Convolution | Pooling, size: Sequence[int]) -> tuple[_Window, _Window]:
         """The window of the outputs of `layer` that depend on this one, and what they read of the padded input."""
-        kernel, stride, padding, dilation = (
-            _pair(v) for v in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-        )
+        given = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+        kernel, stride, padding, dilation = (_each(value, len(size)) for value in given)
         outputs, reads = [], []
-        for axis, (first, end) in enumerate(((self.top, self.bottom), (self.left, self.right))):
+        for axis, (first, end) in enumerate(self.spans):
             k, s, p = dilation[axis] * (kernel[axis] - 1) + 1, stride[axis], padding[axis]
             n_out = (size[axis] + 2 * p - k) // s + 1
             low = max(0, -(-(first + p - k + 1) // s))
             low -= low * s > first + p  # a gap between kernels: start with the one before
             high = min(n_out, (end - 1 + p) // s + 1)
-            outputs += [low, max(high, low)]
-            reads += [low * s, max((high - 1) * s + k, end + p)]
-        return _Window(*outputs), _Window(*reads)
+            outputs.append((low, max(high, low)))
+            reads.append((low * s, max((high - 1) * s + k, end + p)))
+        return _Window(tuple(outputs)), _Window(tuple(reads))
 
     @property
     def is_empty(self) -> bool:
-        return self.top >= self.bottom or self.left >= self.right
+        return any(first >= end for first, end in self.spans)
+
+    def of(self, maps: Tensor) -> Tensor:
+        """This part of maps [channels, *size]."""
+        return maps[(slice(None), *(slice(first, end) for first, end in self.spans))]
 
 
 def slice_convolutional(steps: Named, mask: PixelMask, fill: float) -> nn.Sequential:
-    """Layers on the bounding box, exact: what the kept pixels cannot reach is constant and is kept as such.
+    """Layers on the bounding box, exact: what the kept inputs cannot reach is constant and is kept as such.
 
-    Layer by layer, only the window of the feature map that depends on kept pixels is computed. Around it the
-    map is what the network gives for an image of nothing but `fill`; as much of that as the next kernel
-    reads is set around the window (`Frame`), and all the rest goes into the bias of the first dense layer. Raises
-    `UnsupportedLayer` for layers of other kinds before that, `InputError` if no kept pixel reaches it.
+    Layer by layer, only the window of the feature map that depends on kept inputs is computed. Around it the
+    map is what the network gives for an input of nothing but `fill`; as much of that as the next kernel
+    reads is set around the window (`Frame`), and all the rest goes into the bias of the first dense layer. Channels
+    without a kept input are left out (`needed_channels`). Raises `UnsupportedLayer` for layers of other kinds before
+    that, `InputError` if no kept input reaches it.
     """
-    rows, columns = mask.bounding_box()
-    box = crop_mask(mask, rows, columns)
-    window = _Window(rows.start, rows.stop, columns.start, columns.stop)
+    stretches = mask.bounding_box()
+    channels = needed_channels(_first(steps), mask, fill)
+    box = crop_mask(mask, stretches, channels)
+    window = _Window(tuple((stretch.start, stretch.stop) for stretch in stretches))
     layers: list[tuple[str, nn.Module]] = [("scatter", Scatter(box.indices, box.shape, fill))]
     reference = next(p for _, layer in steps for p in layer.parameters())
     constant: Tensor | None = torch.full((1, *mask.shape), fill, dtype=reference.dtype, device=reference.device)
@@ -119,19 +144,24 @@ def slice_convolutional(steps: Named, mask: PixelMask, fill: float) -> nn.Sequen
         if _slides(layer):
             after, reads = window.through(layer, constant.shape[2:])
             if after.is_empty:
-                raise InputError(f"layer {name!r} reads none of the kept pixels: keep some nearer to the centre")
+                raise InputError(f"layer {name!r} reads none of the kept inputs: keep some nearer to the centre")
+            around = constant
+            if channels is not None and isinstance(layer, CONVOLUTIONS):
+                layer, around, channels = take_channels(layer, channels), constant[:, channels], None
             if reads != window:
-                layers.append((f"{name}_frame", _frame(layer, constant, window, reads)))
-            layer.padding = (0, 0)
+                layers.append((f"{name}_frame", _frame(layer, around, window, reads)))
+            layer.padding = (0,) * len(window.spans)
             window = after
         elif _flattens_all(layer):
             positions = torch.arange(constant[0].numel(), device=constant.device).view(constant.shape[1:])
-            reached = positions[:, window.top : window.bottom, window.left : window.right].flatten()
+            reached = window.of(positions).flatten()
         elif isinstance(layer, nn.Linear) and reached is not None:
             layers.append((name, take_columns(layer, reached, constant.flatten(), shifts=True)))
             constant = None
             continue
-        elif not isinstance(layer, nn.BatchNorm2d | nn.ReLU | nn.Dropout | nn.Identity):
+        elif not isinstance(layer, nn.ReLU | nn.Dropout | nn.Identity) and not (
+            isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) and reached is None
+        ):
             raise UnsupportedLayer(f"a convolutional network with {type(layer).__name__} ({name!r}) cannot be cropped")
         layers.append((name, layer))
         constant = _evaluate(original, constant)
@@ -140,12 +170,17 @@ def slice_convolutional(steps: Named, mask: PixelMask, fill: float) -> nn.Sequen
     return named_layers(layers)
 
 
-def _slides(layer: nn.Module) -> TypeGuard[nn.Conv2d | nn.MaxPool2d]:
-    """Whether a layer moves a kernel over the image in the way that `_Window` follows."""
+def _first(steps: Named) -> nn.Module | None:
+    """The first layer that does anything in evaluation."""
+    return next((layer for _, layer in steps if not isinstance(layer, nn.Identity | nn.Dropout)), None)
+
+
+def _slides(layer: nn.Module) -> TypeGuard[Convolution | Pooling]:
+    """Whether a layer moves a kernel over the input in the way that `_Window` follows."""
     match layer:
-        case nn.Conv2d():
+        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
             return layer.padding_mode == "zeros"
-        case nn.MaxPool2d():
+        case nn.MaxPool1d() | nn.MaxPool2d() | nn.MaxPool3d():
             return not layer.ceil_mode and not layer.return_indices
     return False
 
@@ -154,13 +189,14 @@ def _flattens_all(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) == (1, -1)
 
 
-def _frame(layer: nn.Conv2d | nn.MaxPool2d, constant: Tensor, window: _Window, reads: _Window) -> Frame:
+def _frame(layer: Convolution | Pooling, constant: Tensor, window: _Window, reads: _Window) -> Frame:
     """What `layer` reads around the window: the constant map, and the layer's own padding around that."""
-    top, left = _pair(layer.padding)
-    outside = 0.0 if isinstance(layer, nn.Conv2d) else -torch.inf
-    padded = nn.functional.pad(constant, (left, left, top, top), value=outside)[0]
-    surround = padded[:, reads.top : reads.bottom, reads.left : reads.right]
-    return Frame(surround, window.top + top - reads.top, window.left + left - reads.left)
+    padding = _each(layer.padding, len(window.spans))
+    outside = 0.0 if isinstance(layer, CONVOLUTIONS) else -torch.inf
+    sides = [side for p in reversed(padding) for side in (p, p)]
+    surround = reads.of(nn.functional.pad(constant, sides, value=outside)[0])
+    spans = zip(window.spans, padding, reads.spans, strict=True)
+    return Frame(surround, *(first + p - start for (first, _), p, (start, _) in spans))
 
 
 @torch.no_grad()
@@ -169,7 +205,7 @@ def _evaluate(layer: nn.Module, x: Tensor) -> Tensor:
     return result
 
 
-def _pair(value: int | tuple[int, ...] | str) -> tuple[int, int]:
+def _each(value: int | tuple[int, ...] | str, n_axes: int) -> tuple[int, ...]:
     if isinstance(value, str):
         raise UnsupportedLayer(f"padding={value!r} is not supported here: give it as numbers")
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+    return (value,) * n_axes if isinstance(value, int) else tuple(value)

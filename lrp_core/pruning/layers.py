@@ -13,7 +13,7 @@ from .explained import Framing, Scattering
 
 
 class Scatter(nn.Module):
-    """Put kept pixels back into their places on a canvas: [n, k] -> [n, channels, height, width].
+    """Put kept inputs back into their places on a canvas: [n, k] -> [n, *shape].
 
     `positions` [k] are flat indices into the canvas; every other place holds `fill`.
     """
@@ -34,7 +34,7 @@ class Scatter(nn.Module):
         return canvas
 
     def gather(self, canvas: Tensor) -> Tensor:
-        """The kept places of a canvas: the adjoint of `forward`, [n, c, h, w] -> [n, k]."""
+        """The kept places of a canvas: the adjoint of `forward`, [n, *shape] -> [n, k]."""
         return canvas.flatten(1)[:, self.positions]
 
     def extra_repr(self) -> str:
@@ -42,17 +42,17 @@ class Scatter(nn.Module):
 
 
 class Frame(nn.Module):
-    """Set a feature map into a larger one that is constant: [n, c, h, w] -> [n, c, H, W].
+    """Set a feature map into a larger one that is constant: [n, c, h, w] -> [n, c, H, W], or [n, c, l] -> [n, c, L].
 
-    `surround` [c, H, W] holds the constant; the map goes to rows `top`.. and columns `left`... .
+    `surround` [c, H, W] or [c, L] holds the constant; the map goes to rows and columns, or steps, from `starts` on.
     """
 
     surround: Tensor
 
-    def __init__(self, surround: Tensor, top: int, left: int) -> None:
+    def __init__(self, surround: Tensor, *starts: int) -> None:
         super().__init__()
         self.register_buffer("surround", surround.clone())
-        self.top, self.left = top, left
+        self.starts = starts
 
     def forward(self, features: Tensor) -> Tensor:
         framed = self.surround.expand(features.shape[0], *self.surround.shape).clone()
@@ -64,11 +64,12 @@ class Frame(nn.Module):
         return self._window(framed, like)
 
     def _window(self, framed: Tensor, like: Tensor) -> Tensor:
-        height, width = like.shape[-2:]
-        return framed[..., self.top : self.top + height, self.left : self.left + width]
+        sizes = like.shape[-len(self.starts) :]
+        window = [slice(start, start + size) for start, size in zip(self.starts, sizes, strict=True)]
+        return framed[(slice(None), slice(None), *window)]
 
     def extra_repr(self) -> str:
-        return f"into {tuple(self.surround.shape)} at row {self.top}, column {self.left}"
+        return f"into {tuple(self.surround.shape)} at {self.starts}"
 
 
 class Gather(nn.Module):

@@ -90,13 +90,22 @@ class PixelMask:
         self._check(images)
         return torch.where(self.keep.to(images.device), images, fill)
 
-    def bounding_box(self) -> tuple[slice, slice]:
-        """Rows and columns of the smallest rectangle that holds every kept pixel of a mask of images."""
-        if len(self.shape) != 3:
-            raise InputError(f"inputs of shape {self.shape} are no images and have no bounding box")
+    @property
+    def channels(self) -> Int64[Tensor, " kept"]:
+        """The channels of images or series that have a kept input, in increasing order."""
+        return self.keep.flatten(1).any(1).nonzero().flatten()
+
+    def bounding_box(self) -> tuple[slice, ...]:
+        """Of every axis behind the channels, the shortest stretch that holds every kept input.
+
+        Those are rows and columns of images, and steps of series. Raises `InputError` for inputs that are vectors.
+        """
+        if len(self.shape) < 2:
+            raise InputError(f"inputs of shape {self.shape} are no images or series and have no bounding box")
         grid = self.keep.any(0)
-        rows, columns = (grid.any(axis).nonzero().flatten() for axis in (1, 0))
-        return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+        places = grid.nonzero()
+        first, last = places.amin(0).tolist(), places.amax(0).tolist()
+        return tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))
 
     def _check(self, images: Tensor) -> None:
         if tuple(images.shape[1:]) != self.shape:
@@ -106,6 +115,7 @@ class PixelMask:
             )
 
 
-def crop_mask(mask: PixelMask, rows: slice, columns: slice) -> PixelMask:
-    inside = mask.keep[:, rows, columns]
+def crop_mask(mask: PixelMask, box: Sequence[slice], channels: Tensor | None = None) -> PixelMask:
+    """The mask inside a box, on some channels or all."""
+    inside = mask.keep[(slice(None) if channels is None else channels, *box)]
     return PixelMask(inside.flatten().nonzero().flatten(), tuple(inside.shape))

@@ -2,7 +2,8 @@
 
 It takes the kept inputs alone, [n, k]. A dense first layer keeps their columns only, on every path from the input; a
 sequence that convolves runs on their bounding box. Neither computes with the other inputs at all. Any other network
-that convolves gets them back on a canvas: it computes the same, and as much as before.
+that convolves gets them back on a canvas: it computes the same, and as much as before. Where removed inputs are 0, a
+first convolution loses the channels that have no kept one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from ..errors import InputError, UnsupportedLayer, check_choice
 from ..models import ModelSpec, build_from_spec, count_outputs, needed_spec, spec_of
 from ..training import selects_pixels
-from .crop import slice_convolutional, slice_dense
+from .crop import CONVOLUTIONS, slice_convolutional, slice_dense
 from .descriptions import describe_layers
 from .layers import Scatter
 from .mask import PixelMask, crop_mask
@@ -35,9 +36,10 @@ class PrunedNetwork(nn.Module):
     """A network on the kept inputs alone: `forward` takes [n, k] and gives logits.
 
     `structure` says how `body` came about: "sliced" out of a trained network, whose function on masked inputs it
-    computes; "canvas", the trained network as it is behind a layer that puts kept inputs back into their places; or
-    "fresh" for the kept inputs. `spec` is that of the full network, if it has one; `layers` describes the full one, if
-    it is made of torch's own layers alone; `made_from` is the name of its class.
+    computes, with fewer columns or channels, or on the bounding box; "canvas", the trained network as it is behind a
+    layer that puts kept inputs back into their places; or "fresh" for the kept inputs. `spec` is that of the full
+    network, if it has one; `layers` describes the full one, if it is made of torch's own layers alone; `made_from` is
+    the name of its class.
     """
 
     def __init__(
@@ -113,9 +115,9 @@ def _pruned(network: nn.Module, mask: PixelMask, fill: float) -> tuple[nn.Module
         dense = slice_dense(network, mask, fill)
         if dense is not None:
             return dense, "sliced"
-        convolves = any(isinstance(layer, nn.Conv2d) for _, layer in steps)
+        convolves = any(isinstance(layer, CONVOLUTIONS) for _, layer in steps)
         whole = len(mask) == mask.n_inputs and spec_of(network) is None
-        if convolves and len(mask.shape) == 3 and not whole:
+        if convolves and len(mask.shape) > 1 and not whole:
             try:
                 return slice_convolutional(steps, mask, fill), "sliced"
             except UnsupportedLayer:
@@ -149,7 +151,7 @@ def loses_columns(network: nn.Module, shape: tuple[int, ...]) -> bool:
     """Whether pruning makes the first layers of `network` smaller, input by input: they are dense on every path."""
     if slice_dense(network, PixelMask.full(shape), 0.0) is not None:
         return True
-    return not any(isinstance(layer, nn.Conv2d) for layer in network.modules()) and is_sliced(network, shape)
+    return not any(isinstance(layer, CONVOLUTIONS) for layer in network.modules()) and is_sliced(network, shape)
 
 
 def build_pruned(
@@ -163,9 +165,10 @@ def build_pruned(
 ) -> PrunedNetwork:
     """An untrained network for the kept inputs of the architecture in `spec`, for training from scratch.
 
-    "fresh": the architecture as it is built for k inputs, or, if it needs images, for the mask's bounding
-    box with the removed pixels in it set to `fill`. "sliced": of the form that `prune_inputs` gives. On the
-    device "meta" its weights take no memory. Raises `InputError` for no spec, and for one that nobody can build.
+    "fresh": the architecture as it is built for k inputs, or, if it convolves, for the mask's bounding box in the
+    channels that have a kept input, with the removed inputs in it set to `fill`. "sliced": of the form that
+    `prune_inputs` gives. On the device "meta" its weights take no memory. Raises `InputError` for no spec, and for one
+    that nobody can build.
     """
     spec = needed_spec(spec)
     _check_mask(spec, mask)
@@ -174,8 +177,8 @@ def build_pruned(
         return prune_inputs(build_from_spec(spec, seed=seed, device=device), mask, fill=fill)
     layers: list[tuple[str, nn.Module]] = []
     shape: tuple[int, ...] = (len(mask),)
-    if _needs_images(spec):
-        box = crop_mask(mask, *mask.bounding_box())
+    if len(mask.shape) > 1 and _convolves(spec):
+        box = _fresh_box(spec, mask)
         layers, shape = [("scatter", Scatter(box.indices, box.shape, fill))], box.shape
     inner = build_from_spec(replace(spec, shape=shape), seed=seed, device=device)
     return PrunedNetwork(named_layers([*layers, *inner.named_children()]), mask, fill, "fresh", spec)
@@ -186,5 +189,20 @@ def _check_mask(spec: ModelSpec, mask: PixelMask) -> None:
         raise InputError(f"the mask is for inputs of shape {mask.shape}, the network for {spec.shape}")
 
 
-def _needs_images(spec: ModelSpec) -> bool:
-    return any(isinstance(layer, nn.Conv2d) for layer in build_from_spec(spec, device="meta").modules())
+def _convolves(spec: ModelSpec) -> bool:
+    return any(isinstance(layer, CONVOLUTIONS) for layer in build_from_spec(spec, device="meta").modules())
+
+
+def _fresh_box(spec: ModelSpec, mask: PixelMask) -> PixelMask:
+    """The mask inside its bounding box, on the channels that have a kept input.
+
+    An architecture of your own may be made for a fixed number of channels: one that does not run on fewer gets all.
+    """
+    stretches = mask.bounding_box()
+    box = crop_mask(mask, stretches, mask.channels)
+    if not spec.is_built_in and len(mask.channels) < mask.shape[0]:
+        try:
+            count_outputs(build_from_spec(replace(spec, shape=box.shape), device="meta"), box.shape)
+        except InputError:
+            return crop_mask(mask, stretches)
+    return box

@@ -18,11 +18,14 @@ from torch.nn import functional as F
 
 from ..errors import UnsupportedLayer
 from ..lrp.reading.tracer import name_of
-from .crop import take_columns
+from .crop import CONVOLUTIONS, Convolution, needed_channels, take_channels, take_columns
 from .layers import Gather, Scatter
-from .mask import PixelMask
-from .paths import Joined, Paths, asks_for_batch_size, evaluated_copy, follow, trace
+from .mask import PixelMask, crop_mask
+from .paths import DROPOUTS, Joined, Paths, asks_for_batch_size, evaluated_copy, follow, trace
 from .sequences import check_hooks, named_layers
+
+PASSING = (nn.Identity, *DROPOUTS)
+"""Layers behind which the inputs are as they were."""
 
 
 def slice_paths(network: nn.Module, mask: PixelMask, fill: float) -> tuple[nn.Module, bool]:
@@ -41,16 +44,53 @@ def slice_paths(network: nn.Module, mask: PixelMask, fill: float) -> tuple[nn.Mo
         views = [("view", nn.Unflatten(1, mask.shape))] if len(mask.shape) > 1 else []
         return named_layers([*views, ("network", copy.deepcopy(network))]), bool(paths.whole)
     if not paths.dense:
-        return on_canvas(network, mask, fill), True
+        return _on_canvas(network, twin, graph, paths, mask, fill)
     _Rewriter(twin, graph, paths, mask, fill).rewrite()
     small = fx.GraphModule(twin, graph, type(network).__name__)
     small.delete_all_unused_submodules()
     return small, bool(paths.whole)
 
 
-def on_canvas(network: nn.Module, mask: PixelMask, fill: float) -> nn.Sequential:
-    """`network` as it is, behind a layer that puts kept inputs back into their places."""
-    return named_layers([("scatter", Scatter(mask.indices, mask.shape, fill)), ("network", copy.deepcopy(network))])
+def _on_canvas(
+    network: nn.Module, twin: nn.Module, graph: fx.Graph, paths: Paths, mask: PixelMask, fill: float
+) -> tuple[nn.Module, bool]:
+    """`network` behind a layer that puts kept inputs back into their places, and whether it is as it was.
+
+    It is not if its first convolutions lose the channels that have no kept input.
+    """
+    copied, canvas = copy.deepcopy(network), mask
+    readers = _readers(copied, twin, graph, paths)
+    needed = [needed_channels(layer, mask, fill) for layer in readers.values()]
+    loses = bool(needed) and all(channels is not None for channels in needed)
+    if loses:
+        for name, layer in readers.items():
+            copied.set_submodule(name, take_channels(layer, mask.channels))
+        canvas = crop_mask(mask, [slice(None)] * (len(mask.shape) - 1), mask.channels)
+    body = named_layers([("scatter", Scatter(canvas.indices, canvas.shape, fill)), ("network", copied)])
+    return body, not loses
+
+
+def _readers(network: nn.Module, twin: nn.Module, graph: fx.Graph, paths: Paths) -> dict[str, Convolution]:
+    """The layers of `network` that read the inputs, by name, if these are convolutions and the inputs come as they are.
+
+    Empty for any other network: where inputs are moved about first, or weights are used a second time.
+    """
+    before = set(paths.known)
+    users = {user for node in before for user in node.users}
+    moved = [node for node in before if node.op != "placeholder"]
+    if any(node.op != "call_module" or not isinstance(twin.get_submodule(str(node.target)), PASSING) for node in moved):
+        return {}
+    if any(not asks_for_batch_size(user) for user in users - before - set(paths.whole)):
+        return {}
+    modules = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
+    weights = Counter(id(parameter) for _, parameter in network.named_parameters(remove_duplicate=False))
+    readers = {}
+    for node in paths.whole:
+        layer = network.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if not isinstance(layer, CONVOLUTIONS) or modules[str(node.target)] > 1 or weights[id(layer.weight)] > 1:
+            return {}
+        readers[str(node.target)] = layer
+    return readers
 
 
 def is_sliced(network: nn.Module, shape: tuple[int, ...]) -> bool:

@@ -13,7 +13,7 @@ from ..data import Dataset, open_data, store
 from ..errors import InputError, StorageError, check_choice
 from ..loading import use_given
 from ..lrp import STARTS, Composite
-from ..models import ARCHITECTURES
+from ..models import ARCHITECTURES, check_takes
 from ..ranking import (
     CRITERIA,
     STATISTICS,
@@ -28,7 +28,7 @@ from ..ranking import (
     register_criterion,
     register_strategy,
 )
-from ..training import PRECISIONS, Recipe, recipe_for
+from ..training import Recipe, recipe_for
 from . import absent
 from .trials import MODES, Base, RankingSpec, Trial, key_of
 
@@ -42,11 +42,11 @@ class Study:
     takes a network that is given as it is.
 
     `keeps` are numbers of inputs, or of groups where the data have groups of inputs; `n_train` and `rank_images` are
-    numbers of training images (None: all of them); `epochs`, `retrain_epochs` and `precision` override the
-    architecture's recipe. `seeds` are those of training. A mask comes from the network of the same seed, unless
-    `mask_seeds` name others: then every mask is tried with every seed. Criteria that
-    explain no image are ranked by once, whatever the strategies. Raises `InputError` for an empty grid or any value
-    that cannot be used.
+    numbers of training images (None: all of them). `epochs`, `retrain_epochs`, `precision`, `optimizer`, `batch_size`,
+    `lr` and `patience` override the architecture's recipe, for the full network and the smaller ones alike. `seeds` are
+    those of training. A mask comes from the network of the same seed, unless `mask_seeds` name others: then every mask
+    is tried with every seed. Criteria that explain no image are ranked by once, whatever the strategies. Raises
+    `InputError` for an empty grid or any value that cannot be used.
     """
 
     dataset: str = "mnist"
@@ -66,6 +66,10 @@ class Study:
     retrain_epochs: int | None = None
     precision: str = "float32"
     digest: str = ""
+    optimizer: str = "adamw"
+    batch_size: int | None = None
+    lr: float | None = None
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         self._name_objects()
@@ -75,11 +79,11 @@ class Study:
         check_choice("model", self.architecture, ARCHITECTURES)
         check_choice("statistic", self.statistic, STATISTICS)
         check_choice("start", self.start, STARTS)
-        check_choice("precision", self.precision, PRECISIONS)
         if self.epochs is not None and self.epochs < 0:
             raise InputError(f"epochs must be at least 0 (the network as it is), not {self.epochs}")
         if self.retrain_epochs is not None and self.retrain_epochs < 1:
             raise InputError(f"retrain_epochs must be at least 1, not {self.retrain_epochs}")
+        self.recipe()
         for criterion in self.criteria:
             find_criterion(criterion)
         for strategy in self.strategies:
@@ -104,6 +108,11 @@ class Study:
         architecture: Any = self.architecture
         if not isinstance(architecture, str):
             object.__setattr__(self, "architecture", use_given(architecture))
+
+    def recipe(self) -> Recipe:
+        """How networks are trained on all inputs. Raises `InputError` for values that cannot be used."""
+        names = ("epochs", "precision", "optimizer", "batch_size", "lr", "patience")
+        return recipe_for(self.architecture, **{name: getattr(self, name) for name in names})
 
     @property
     def key(self) -> str:
@@ -229,6 +238,7 @@ def trial_at(
 
 
 def _check_fits(study: Study, data: Dataset) -> None:
+    check_takes(study.architecture, data.shape)
     for keep in study.keeps:
         check_keep(keep, data.n_groups)
     for name, n in (("n_train", study.n_train), ("rank_images", study.rank_images)):
@@ -237,9 +247,8 @@ def _check_fits(study: Study, data: Dataset) -> None:
 
 
 def _base(study: Study, data: Dataset, seed: int) -> Base:
-    recipe = recipe_for(study.architecture, epochs=study.epochs, precision=study.precision)
     own = absent.network_fingerprint(study.architecture)
-    return Base(study.dataset, study.root, data.digest, study.n_train, study.architecture, recipe, seed, own)
+    return Base(study.dataset, study.root, data.digest, study.n_train, study.architecture, study.recipe(), seed, own)
 
 
 def _pruned(study: Study, data: Dataset, method: Method, keep: int, mode: str, seed: int, mask_seed: int) -> Trial:

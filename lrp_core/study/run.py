@@ -175,8 +175,15 @@ def make_network(trial: Trial) -> tuple[nn.Module, Any]:
         small = prune_inputs(full, mask)
     else:
         start = build_pruned(full.spec, mask, seed=base.seed) if trial.mode == "scratch" else prune_inputs(full, mask)
-        split = training_split(base)
-        small = fit(start, split, recipe=trial.retrain, seed=base.seed, encode=start.encode, device="cpu")
+        small = fit(
+            start,
+            training_split(base),
+            recipe=trial.retrain,
+            seed=base.seed,
+            encode=start.encode,
+            device="cpu",
+            validation=base_data(base).validation,
+        )
     return small, small.encode
 
 

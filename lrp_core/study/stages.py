@@ -77,7 +77,8 @@ def base_network(base: Base) -> Any:
 def train_base(base: Base) -> dict[str, np.ndarray]:
     """The weights of the network of a base, trained on all inputs."""
     network = build_model(base.architecture, base_data(base), seed=base.seed)
-    network = fit(network, training_split(base), recipe=base.recipe, seed=base.seed, device="cpu")
+    held = base_data(base).validation
+    network = fit(network, training_split(base), recipe=base.recipe, seed=base.seed, device="cpu", validation=held)
     return {name: value.numpy() for name, value in network.state_dict().items()}
 
 

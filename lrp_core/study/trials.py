@@ -17,7 +17,15 @@ from ..training import Recipe
 STAGE_VERSION = 4
 """Part of every cache key and trial key: raise it when a change makes results differ."""
 
-ADDED = {"precision": "float32", "digest": "", "own": ""}
+ADDED = {
+    "precision": "float32",
+    "digest": "",
+    "own": "",
+    "optimizer": "adamw",
+    "batch_size": None,
+    "lr": None,
+    "patience": None,
+}
 """Fields that came after results had been kept: with these values they are no part of a key, so those stay valid."""
 
 

@@ -1,23 +1,13 @@
-"""Fit one network, and evaluate one network."""
+"""Train one network, and evaluate one network."""
 
 from .dense import DenseChain, find_dense_chain
-from .fitting import (
-    PRECISIONS,
-    RECIPES,
-    Encode,
-    Evaluation,
-    NumberEvaluation,
-    Recipe,
-    evaluate,
-    fit,
-    one_thread,
-    pick_device,
-    predict_logits,
-    recipe_for,
-    selects_pixels,
-)
+from .evaluation import Evaluation, NumberEvaluation, evaluate, predict_logits
+from .feeding import Encode, one_thread, pick_device, selects_pixels
+from .fitting import fit
+from .recipe import OPTIMIZERS, PRECISIONS, RECIPES, Recipe, recipe_for
 
 __all__ = [
+    "OPTIMIZERS",
     "PRECISIONS",
     "RECIPES",
     "DenseChain",

@@ -64,7 +64,9 @@ class DenseChain:
     @torch.no_grad()
     def write_back(self) -> None:
         """Give the layers the weights that were trained."""
-        for layer, weight, bias in zip(self.layers, self.weights, self.biases, strict=True):
+        # Of the vector that the optimizer changes: what products are computed with may be rounded.
+        stored = _views(self.flat.detach(), [p for layer in self.layers for p in (layer.weight, layer.bias)])
+        for layer, weight, bias in zip(self.layers, stored[::2], stored[1::2], strict=True):
             layer.weight.copy_(weight)
             layer.bias.copy_(bias)
 

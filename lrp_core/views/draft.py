@@ -21,9 +21,9 @@ from ..models import ARCHITECTURES
 from ..ranking import CRITERIA, STATISTICS, STRATEGIES, keep_for_share
 from ..study import PRESETS, Study, plan, preset
 from ..study.ledger import Ledger
-from ..training import PRECISIONS
+from ..training import OPTIMIZERS, PRECISIONS
 
-ALIKE = ["dataset", "architecture", "n_train", "epochs", "retrain_epochs", "precision"]
+ALIKE = ["dataset", "architecture", "n_train", "epochs", "retrain_epochs", "precision", "batch_size", "patience"]
 """What a network's training time follows from, beside its mode."""
 
 MAX_VALUES = 1000
@@ -141,6 +141,7 @@ class Offers:
     starts: tuple[str, ...]
     statistics: tuple[str, ...]
     precisions: tuple[str, ...]
+    optimizers: tuple[str, ...]
     removal_criteria: tuple[str, ...]
     removal_rankings: tuple[str, ...]
 
@@ -188,6 +189,7 @@ def offers() -> Offers:
         starts=tuple(STARTS),
         statistics=tuple(STATISTICS),
         precisions=tuple(PRECISIONS),
+        optimizers=OPTIMIZERS,
         removal_criteria=removal_criteria(),
         removal_rankings=tuple(RANKINGS),
     )
@@ -249,4 +251,5 @@ def _timings(folder: Path, runs: tuple[tuple[str, str], ...]) -> pd.DataFrame:
         table = ledger.trials([trial.key for trial in trials if trial.ranking is not None])
         own = {name: getattr(study, name) for name in ALIKE}
         timings += [own | {name: row[name] for name in ("mode", "seconds")} for row in table.to_dict("records")]
-    return pd.DataFrame(timings, columns=columns).astype(dict.fromkeys(ALIKE, object))
+    # As objects, so that None, a recipe's own value, stays what it is beside numbers.
+    return pd.DataFrame(timings, columns=columns, dtype=object).astype({"mode": str, "seconds": float})

@@ -24,10 +24,18 @@ if TYPE_CHECKING:
 
 MAX_SEEDS = 100
 
+PLAIN = (
+    *("n_train", "rank_images", "statistic", "start", "epochs", "retrain_epochs", "precision"),
+    *("optimizer", "batch_size", "lr", "patience"),
+)
+"""Fields that the form and a study have in common, under the same name and with the same values."""
+
 TERMS = {
     "n_train": "the number of training images",
     "rank_images": "the number of images for relevance",
     "retrain_epochs": "fine-tuning epochs",
+    "batch_size": "the batch size",
+    "lr above": "the learning rate above",
 }
 """What the core's refusals call fields, and what the form calls them."""
 
@@ -43,7 +51,7 @@ def fill(study: Study) -> None:
     held["new-n-seeds"] = len(study.seeds)
     held["new-seeds"] = "" if is_counted else " ".join(map(str, study.seeds))
     held["new-masks"] = " ".join(map(str, study.mask_seeds))
-    for name in ("n_train", "rank_images", "statistic", "start", "epochs", "retrain_epochs", "precision"):
+    for name in PLAIN:
         held[f"new-{name}"] = getattr(study, name)
     held["new-name"] = ""
 
@@ -149,6 +157,20 @@ def _advanced(offers: Offers) -> None:
             field(st.number_input, label, 1, None, None, step=1, key=f"new-{name}", width=170,
                   placeholder="default" if "epochs" in name else "all", help=text)  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        field(st.selectbox, "Optimizer", offers.optimizers, key="new-optimizer", width=170,
+              help="adamw: Adam. sgd: gradient descent with Nesterov momentum; it wants a higher learning rate, "
+              "such as 0.1. Both have decoupled weight decay and a one-cycle learning rate.")  # fmt: skip
+        field(st.number_input, "Learning rate", 1e-8, 1e3, None, step=1e-3, format="%g", key="new-lr", width=170,
+              placeholder="default", help="The highest one; empty: the network's recipe. Fine-tuning takes half of it."
+              )  # fmt: skip
+        for name, label, placeholder, text in (
+            ("batch_size", "Batch size", "default", "Images in each step; empty: the network's recipe."),
+            ("patience", "Patience", "all epochs", "End training after so many epochs without a lower loss on "
+             "validation images, and take the best epoch's weights; empty: train all epochs."),
+        ):  # fmt: skip
+            field(st.number_input, label, 1, None, None, step=1, key=f"new-{name}", width=170,
+                  placeholder=placeholder, help=text)  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         for name, label, options, text in (
             ("statistic", "Statistic", offers.statistics, "How relevance R is reduced over images: the mean of R, of "
              "its size, of its square or of its positive part; with max-, the largest of the classes' means."),
@@ -162,10 +184,7 @@ def _advanced(offers: Offers) -> None:
 
 def _draft() -> Study:
     """The study that the form describes. Raises `LrpError` for what cannot be run."""
-    chosen: Any = {name: st.session_state[f"new-{name}"] for name in (
-        "architecture", "n_train", "rank_images", "statistic", "start", "epochs", "retrain_epochs",
-        "precision",
-    )}  # fmt: skip
+    chosen: Any = {name: st.session_state[f"new-{name}"] for name in ("architecture", *PLAIN)}
     chosen |= views.data_of_choice(st.session_state["new-dataset"])
     root = st.session_state.get("new-root", "").strip()
     chosen["root"] = root if root and chosen["dataset"] != "mnist" and "digest" not in chosen else None

@@ -9,11 +9,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lrp_core.evaluation import Cost, measure_cost
-from lrp_core.models import ARCHITECTURES, ModelSpec, Network, build_model
+from lrp_core.models import ModelSpec, Network, build_model
 from lrp_core.pruning import PixelMask, PrunedNetwork, build_pruned, prune_inputs
 from lrp_core.pruning.files import to_bytes
 
-from ..support import frozen, livened, unchanged
+from ..support import IMAGE_NETWORKS, frozen, livened, unchanged
 
 SHAPE = (1, 28, 28)
 FORMS = ["full", "sliced", "corner", "fresh"]
@@ -38,7 +38,7 @@ def counted(model: nn.Module, shape: tuple[int, ...]) -> int:
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", IMAGE_NETWORKS)
 @pytest.mark.parametrize("form", FORMS)
 def test_flops_are_torchs_own(architecture, form):
     model, shape = build(architecture, form)
@@ -67,7 +67,7 @@ def test_a_layer_that_runs_twice_is_counted_twice():
     assert measure_cost(network).flops == counted(network, (9,))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", IMAGE_NETWORKS)
 @pytest.mark.parametrize("form", FORMS)
 def test_parameters_and_bytes_are_what_a_file_holds(architecture, form):
     model, shape = build(architecture, form)
@@ -82,7 +82,7 @@ def test_parameters_and_bytes_are_what_a_file_holds(architecture, form):
     assert cost.input_bytes == 4 * torch.Size(shape).numel()
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", IMAGE_NETWORKS)
 @pytest.mark.parametrize("form", FORMS)
 def test_layers_add_up_and_bear_their_names(architecture, form):
     model, _ = build(architecture, form)
@@ -116,7 +116,7 @@ def test_double_precision_takes_twice_the_bytes():
 
 
 def test_less_input_never_costs_more():
-    for architecture in ARCHITECTURES:
+    for architecture in IMAGE_NETWORKS:
         network = build_model(architecture, shape=SHAPE, n_classes=10)
         full, half = (
             measure_cost(prune_inputs(network, PixelMask.from_indices(range(k), SHAPE))) for k in (784, 14 * 28)

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from lrp_core.models import ARCHITECTURES, Network, build_model
+from lrp_core.models import Network, build_model
+
+from ..support import IMAGE_NETWORKS
 
 IMAGE = (2, 10, 10)
 
@@ -143,7 +145,7 @@ def architecture(name: str, shape: Sequence[int] = (1, 12, 12), *, seed: int = 0
     return model
 
 
-ARCHITECTURE_NAMES = sorted(ARCHITECTURES)
+ARCHITECTURE_NAMES = sorted(IMAGE_NETWORKS)
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:

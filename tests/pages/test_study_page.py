@@ -102,13 +102,17 @@ def test_every_field_reaches_the_study(tidy, started):
     app.number_input(key="new-retrain_epochs").set_value(2)
     app.selectbox(key="new-statistic").set_value("mean-abs")
     app.selectbox(key="new-precision").set_value("bfloat16")
+    app.selectbox(key="new-optimizer").set_value("sgd")
+    app.number_input(key="new-lr").set_value(0.05)
+    app.number_input(key="new-batch_size").set_value(64)
+    app.number_input(key="new-patience").set_value(5)
     app.selectbox(key="new-start").set_value("logit").run()
     start_button(app).click().run()
     expected = Study(
         architecture="mlp-1000", criteria=("gamma", "random"), strategies=("one-shot", "stability"),
         modes=("none", "scratch"), seeds=(0, 1, 2, 3), mask_seeds=(7, 8), n_train=500, rank_images=200, epochs=3,
         retrain_epochs=2, statistic="mean-abs", start="logit", precision="bfloat16",
-        keeps=(100, 400),
+        optimizer="sgd", lr=0.05, batch_size=64, patience=5, keeps=(100, 400),
     )  # fmt: skip
     assert [study for study, _ in started] == [expected]
 

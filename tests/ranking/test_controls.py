@@ -15,7 +15,7 @@ from torch import nn
 
 from lrp_core.data import Split
 from lrp_core.errors import InputError, UnsupportedLayer
-from lrp_core.models import ARCHITECTURES, build_model
+from lrp_core.models import build_model
 from lrp_core.ranking import rank
 from lrp_core.ranking.controls import (
     BLUR,
@@ -29,7 +29,7 @@ from lrp_core.ranking.controls import (
     varies,
 )
 
-from ..support import CONTROLS, check_sentence, stir, toy_split
+from ..support import CONTROLS, IMAGE_NETWORKS, check_sentence, stir, toy_split
 
 
 def split_of(pixels: np.ndarray, labels: list[int]) -> Split:
@@ -233,7 +233,7 @@ def test_pixels_that_never_vary_from_zero_come_last(criterion: str) -> None:
 
 
 class TestFirstWeights:
-    @pytest.mark.parametrize("architecture", ARCHITECTURES)
+    @pytest.mark.parametrize("architecture", IMAGE_NETWORKS)
     def test_is_the_sum_of_columns_of_the_first_layer_as_a_matrix(self, architecture: str) -> None:
         """The matrix is found by what the layer makes of every unit image."""
         shape = (2, 5, 6)
