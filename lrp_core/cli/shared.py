@@ -142,6 +142,7 @@ def single_study(arguments: argparse.Namespace, data: Dataset) -> Study:
         start=arguments.start if "criterion" in asked else None,
         rank_images=arguments.images if "criterion" in asked else None,
         epochs=arguments.epochs,
+        resplit=False,
     )
 
 
