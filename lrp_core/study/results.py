@@ -166,7 +166,7 @@ class Recommendation:
             least = self.least
             difference = _points(least["difference"])
             if self.is_certain:
-                difference += f", 95 % interval {_range(least)}"
+                difference += f", 95 % interval {_range(least)}{_over(least)}"
             wide = self.is_certain and least["difference"] >= -self.margin
             return (
                 f"No measured share of the {self.words.counted} can go within {margin} of accuracy: already at "
@@ -254,7 +254,7 @@ def _masks(row: pd.Series) -> str:
 
 
 def _over(row: pd.Series) -> str:
-    return f", over {int(row['splits'])} splits of the rows" if row["splits"] else ""
+    return f" over {int(row['splits'])} splits of the rows" if row["splits"] else ""
 
 
 def _narrower(row: pd.Series) -> str:
