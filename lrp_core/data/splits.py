@@ -272,6 +272,10 @@ class Dataset:
             raise InputError(
                 f"the scaler is for {len(self.scaler.mean)} inputs or channels, not for shape {self.shape}"
             )
+        if self.blocks is not None and (self.blocks.ndim != 1 or self.blocks.dtype != torch.int64):
+            raise InputError(
+                f"blocks must be an int64 for each row, not {self.blocks.dtype} of shape {tuple(self.blocks.shape)}"
+            )
         check_groups(self.groups, self.n_inputs)
 
     @property

@@ -241,6 +241,12 @@ def test_only_all_of_the_rows_are_drawn_again() -> None:
     assert "no longer all 60 rows" in refused(twice)
 
 
+@pytest.mark.parametrize("blocks", [torch.zeros(60), torch.zeros(60, 1, dtype=torch.int64)])
+def test_blocks_that_are_none(blocks: torch.Tensor, unchecked: None) -> None:
+    with pytest.raises(InputError, match="whole number"):
+        replace(read_data(table()), blocks=blocks)
+
+
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_a_seed_that_is_none(seed: int) -> None:
     assert str(seed) in refused(read_data(table()), seed)
