@@ -338,7 +338,8 @@ def test_results_from_before_there_was_a_choice_of_precision_stay_valid(mnist: D
     """A key is that of the fields there were then; a description of then is read, and means float32."""
     study = tiny()
     values = asdict(study)
-    assert (values.pop("precision"), values.pop("digest")) == ("float32", "")
+    later = {name: values.pop(name) for name in ("precision", "digest", "resplit")}
+    assert later == {"precision": "float32", "digest": "", "resplit": False}
     assert Study.from_values(values) == study
     assert significant(asdict(study)) == values
     for trial in plan(study, mnist):

@@ -243,7 +243,7 @@ def test_only_all_of_the_rows_are_drawn_again() -> None:
 
 @pytest.mark.parametrize("blocks", [torch.zeros(60), torch.zeros(60, 1, dtype=torch.int64)])
 def test_blocks_that_are_none(blocks: torch.Tensor, unchecked: None) -> None:
-    with pytest.raises(InputError, match="whole number"):
+    with pytest.raises(InputError, match="int64 for each row"):
         replace(read_data(table()), blocks=blocks)
 
 
