@@ -12,6 +12,7 @@ opened, run = frame.open_page(
 )
 study = opened.study
 pixels, images, _ = opened.words
+over = "splits" if study.resplit else "seeds"
 
 st.markdown(
     "Layer-wise relevance propagation traces each answer of a trained network back to the inputs it came from. "
@@ -77,7 +78,7 @@ with frame.refusals():
                 percent(row["score"]),
                 points(row["score"] - base["score"]),
                 border=True,
-                help=(f"Mean over {row['seeds']} seeds" if row["seeds"] > 1 else "Of one network")
+                help=(f"Mean over {row['seeds']} {over}" if row["seeds"] > 1 else "Of one network")
                 + f"; {interval(row['low'], row['high'])}. "
                 f"Full network: {percent(base['score'])}, {interval(base['low'], base['high'])}.",
             )
@@ -101,7 +102,7 @@ with frame.refusals():
         st.caption(
             (
                 f"Test {opened.score}: {interval(row['low'], row['high'])} for the smaller network, "
-                f"{interval(base['low'], base['high'])} for the full one (over seeds). "
+                f"{interval(base['low'], base['high'])} for the full one (over {over}). "
                 if row["seeds"] > 1
                 else "The test accuracies are one network's each: without a second seed there is no interval. "
             )
@@ -146,7 +147,7 @@ with frame.refusals():
             others = len(study.methods) - 1
             st.caption(
                 (
-                    "Bands are 95 % intervals over seeds."
+                    f"Bands are 95 % intervals over {over}."
                     if len(study.seeds) > 1
                     else "One seed gives no interval: a study with several shows how far results scatter."
                 )

@@ -16,7 +16,7 @@ opened, _ = frame.open_page(
 with frame.refusals():
     classes, offers = opened.data.classes, views.offers()
     with st.container(border=True):
-        index = picker.pick_test_image(opened)
+        index = picker.pick_test_image(opened, state.value("seed"))
         with st.container(horizontal=True, vertical_alignment="bottom"):
             names = list(offers.composites)
             composite = field(st.selectbox, "Rules", names, names.index("epsilon-plus"), key="rules", width=210,

@@ -69,8 +69,9 @@ def pick() -> Picture | None:
         help="An image of the test set, or one of your own: it never leaves this server's memory.",
     )  # fmt: skip
     if source == "Test image":
-        index = picker.pick_test_image(opened, wrong_for=state.value("seed"))
-        return ask(opened.removals, "picture_of_test", index=index)
+        seed = state.value("seed")
+        index = picker.pick_test_image(opened, seed, with_wrong=True)
+        return ask(opened.removals, "picture_of_test", index=index, seed=seed)
     if source == "Own picture":
         file = st.file_uploader(
             "Picture file",

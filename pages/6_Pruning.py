@@ -161,6 +161,8 @@ def bands(curves: dict[str, pd.DataFrame]) -> str:
     if len(study.seeds) == 1:
         return "No bands: one seed gives no interval, because it does not show how far results scatter."
     over = "the seeds of masks and of training" if study.mask_seeds else "seeds"
+    if study.resplit:
+        over = "splits, which allow for the rows that these share"
     if len(curves) > charts_methods.MOST_BANDS:
         return f"Band: the chosen method's 95 % interval over {over}; those of the others are in the table."
     return f"Bands: 95 % intervals over {over}."

@@ -245,3 +245,15 @@ def test_opened_studies_and_pictures_of_numbers(data: Dataset, result: StudyResu
     train = frame["price"].to_numpy()[data.train.indices.numpy()]
     assert picture.parts["training"].tolist() == pytest.approx([420, train.min(), train.mean(), train.max()], rel=1e-5)
     assert opened.against_baseline("lrp-0", "fine-tune", 2, 0) is None
+
+
+def test_numbers_are_split_again_and_centred_anew(data: Dataset, frame: pd.DataFrame) -> None:
+    again = data.resplit(7)
+    assert again.target is not None
+    train = frame["price"].to_numpy()[again.train.indices.numpy()]
+    assert (again.target.mean, again.target.scale) == pytest.approx((train.mean(), train.std()), rel=1e-5)
+    assert sorted(again.train.indices.tolist()) != sorted(data.train.indices.tolist())
+    for part in (again.train, again.validation, again.test):
+        expected = frame["price"].to_numpy()[part.indices.numpy()]
+        assert np.allclose(again.target.restore(part.labels).numpy(), expected, rtol=1e-5)
+    assert data.resplit(0) is data

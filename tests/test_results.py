@@ -115,7 +115,7 @@ def test_scatter_is_told_apart_only_where_seeds_were_crossed() -> None:
 
 def test_no_trials_give_an_empty_curve() -> None:
     assert results.curve(pd.DataFrame(), 784).empty
-    assert list(results.curve(pd.DataFrame(), 784).columns) == list(results.curve(TRIALS, 784).columns)[:14]
+    assert list(results.curve(pd.DataFrame(), 784).columns) == list(results.curve(TRIALS, 784).columns)[:15]
     assert results.headline(pd.DataFrame(), 784, "lrp-0") is None
     assert results.recommend(pd.DataFrame(), 784, "lrp-0") is None
     assert results.against_baseline(pd.DataFrame(), "lrp-0", "scratch", 392, 0) is None

@@ -69,7 +69,7 @@ def test_the_mask_is_that_of_the_ranking(mnist: Dataset, ledger: Ledger) -> None
 
 
 def test_the_mean_image(mnist: Dataset, ledger: Ledger) -> None:
-    assert open_study(STUDY, ledger).images.mean() == pytest.approx(
+    assert open_study(STUDY, ledger).images.mean(0) == pytest.approx(
         mnist.train.pixels.numpy().mean((0, 1)) / 255, rel=1e-5
     )
 
@@ -104,10 +104,10 @@ def test_an_image_that_is_not_there(ledger: Ledger) -> None:
 
 def test_images_of_a_class(mnist: Dataset, ledger: Ledger) -> None:
     images = open_study(STUDY, ledger).images
-    chosen = images.indices(4)
+    chosen = images.indices(0, 4)
     assert len(chosen) == 982
     assert set(mnist.test.labels[chosen].tolist()) == {4}
-    assert len(images.indices()) == 10_000
+    assert len(images.indices(0)) == 10_000
 
 
 def test_whether_the_baseline_is_there(ledger: Ledger, tmp_path_factory: pytest.TempPathFactory) -> None:

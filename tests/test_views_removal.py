@@ -52,12 +52,12 @@ def ignore(part: float, doing: str) -> None:
 
 
 def test_a_test_image_and_its_label(mnist: Dataset) -> None:
-    found = REMOVALS.picture_of_test(7)
+    found = REMOVALS.picture_of_test(7, SEED)
     assert np.array_equal(found.pixels, mnist.test.images[7].numpy())
     assert found.label == int(mnist.test.labels[7])
     for index in (-1, 10_000):
         with pytest.raises(InputError, match="between 0 and 9999"):
-            REMOVALS.picture_of_test(index)
+            REMOVALS.picture_of_test(index, SEED)
 
 
 def test_a_file_becomes_what_the_network_takes(mnist: Dataset, network: Network) -> None:
@@ -86,7 +86,7 @@ def test_the_misclassified_images(mnist: Dataset, network: Network) -> None:
 def test_a_picture_without_its_features(
     mnist: Dataset, network: Network, statistics: PixelStatistics, criterion: str, removal: Removal
 ) -> None:
-    picture = REMOVALS.picture_of_test(11)
+    picture = REMOVALS.picture_of_test(11, SEED)
     images, labels = mnist.test.images[11:12], mnist.test.labels[11:12]
     scores = attribute_images(network, images, criterion, start="contrast", seed=SEED)
     found_scores = REMOVALS.relevance(picture.pixels, SEED, criterion, "contrast")
@@ -103,7 +103,7 @@ def test_a_picture_without_its_features(
 
 
 def test_fifteen_per_cent_are_118_pixels_and_an_unknown_class_is_neither_right_nor_wrong() -> None:
-    picture = Picture(REMOVALS.picture_of_test(0).pixels)
+    picture = Picture(REMOVALS.picture_of_test(0, SEED).pixels)
     scores = REMOVALS.relevance(picture.pixels, SEED, "epsilon-plus", "logit")
     found = REMOVALS.remove(picture, scores, SEED, Removal(), 0.15)
     assert list(found.table["removed"]) == [0, 118, 118]
@@ -122,7 +122,7 @@ def test_a_blank_picture_has_no_lit_pixel_to_remove() -> None:
 
 
 def test_the_data_set_mask_is_the_study_s_ranking(mnist: Dataset) -> None:
-    scores = REMOVALS.relevance(REMOVALS.picture_of_test(5).pixels, SEED, DATA_SET, "logit")
+    scores = REMOVALS.relevance(REMOVALS.picture_of_test(5, SEED).pixels, SEED, DATA_SET, "logit")
     trial = trial_at(STUDY, mnist, method="lrp-0", keep=100, mode="none", seed=SEED)
     assert np.array_equal(np.argsort(-scores.ravel()), ranking_of(trial.ranking).order.numpy())
 
@@ -174,4 +174,4 @@ def test_work_that_is_given_up_leaves_nothing_behind() -> None:
 
 def test_an_unknown_criterion_is_refused() -> None:
     with pytest.raises(InputError, match="did you mean 'gradient'"):
-        REMOVALS.relevance(REMOVALS.picture_of_test(0).pixels, SEED, "gradent", "logit")
+        REMOVALS.relevance(REMOVALS.picture_of_test(0, SEED).pixels, SEED, "gradent", "logit")

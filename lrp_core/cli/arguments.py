@@ -282,6 +282,12 @@ def _study_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--modes", nargs="+", metavar="MODE", help="none (slice only), fine-tune, scratch")
     command.add_argument("--seeds", nargs="+", type=int, metavar="N", help="one network for each")
     command.add_argument(
+        "--resplit",
+        action=argparse.BooleanOptionalAction,
+        help="each seed draws its own training, validation and test rows of --data; default: where there are fewer "
+        "rows than inputs, with ten seeds",
+    )
+    command.add_argument(
         "--mask-seeds",
         nargs="+",
         type=int,

@@ -126,7 +126,12 @@ def study(arguments: argparse.Namespace) -> Answer:
         retrain_epochs=arguments.retrain_epochs,
         precision=arguments.precision,
         **asked_recipe(arguments),
+        resplit=arguments.resplit,
     )
+    if chosen.resplit:
+        few = "" if arguments.resplit else "there are fewer rows than inputs: "
+        note = f"{few}each of {len(chosen.seeds)} seeds draws its own split of the rows (--no-resplit keeps the one)"
+        arguments.notes = (*getattr(arguments, "notes", ()), note)
     return _run_study(chosen, ledger, arguments.preset, arguments)
 
 

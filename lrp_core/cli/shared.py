@@ -148,6 +148,7 @@ def single_study(arguments: argparse.Namespace, data: Dataset) -> Study:
         start=arguments.start if "criterion" in asked else None,
         rank_images=arguments.images if "criterion" in asked else None,
         **asked_recipe(arguments),
+        resplit=False,
     )
 
 

@@ -167,11 +167,14 @@ def _split(name: str, raw: Raw, split_seed: int) -> Dataset:
     )
 
 
-def open_data(name: str, root: str | None = None, digest: str = "") -> Dataset:
+def open_data(name: str, root: str | None = None, digest: str = "", split: int | None = None) -> Dataset:
     """The data of a study: those of this digest that were sent or stored here, else the named ones on this disk.
 
-    Raises `StorageError` if there are none, or if they have another digest.
+    With `split`, their rows are drawn again with this seed (`Dataset.resplit`). Raises `StorageError` if there are
+    none, or if they have another digest, `InputError` if they cannot be split again.
     """
+    if split is not None:
+        return _split_again(open_data(name, root, digest), split)
     kept = provided(digest)
     if kept is None and digest and prepared.is_kept(digest):
         kept = _stored(digest, cache_dir("data"))
@@ -196,6 +199,11 @@ def store(data: Dataset) -> str:
 def stored_data() -> list[prepared.Kept]:
     """What `store` has kept under this cache folder, the newest first."""
     return prepared.kept_data()
+
+
+@lru_cache(maxsize=2)
+def _split_again(data: Dataset, seed: int) -> Dataset:
+    return data.resplit(seed)
 
 
 @lru_cache(maxsize=4)

@@ -30,6 +30,9 @@ _SPLITS = ("train", "validation", "test")
 _PARTS = {"pixels": "raw", "labels": "labels", "indices": "indices"}
 """What the tensors of a split are called in a file."""
 
+_BLOCKS = "blocks"
+"""The tensor of data that were split here."""
+
 
 def read(name: str, root: Path | None, split_seed: int) -> Dataset | None:
     """The prepared data set, or None if there is none that still holds."""
@@ -87,6 +90,7 @@ def read_own(digest: str) -> Dataset | None:
                 imputed=tuple((position, value) for position, value in meta.get("imputed", ())),
                 notes=tuple(meta.get("notes", ())),
                 target=target,
+                blocks=file.get_tensor(_BLOCKS) if _BLOCKS in file.keys() else None,  # noqa: SIM118 - no dictionary
             )
     except (SafetensorError, LrpError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
@@ -119,13 +123,17 @@ def _groups(values: Iterable[Any]) -> tuple[InputGroup, ...]:
 
 @dataclass(frozen=True)
 class Kept:
-    """Data of your own that lie in the cache: their digest, name, rows in all parts, shape of an input, and classes."""
+    """Data of your own that lie in the cache: their digest, name, rows in all parts, shape of an input, and classes.
+
+    `can_resplit` says that their rows were split here, and can be split again.
+    """
 
     digest: str
     name: str
     rows: int
     shape: tuple[int, ...]
     classes: tuple[str, ...]
+    can_resplit: bool
 
 
 def kept_data() -> list[Kept]:
@@ -137,9 +145,10 @@ def kept_data() -> list[Kept]:
             with safe_open(path, framework="pt") as file:
                 meta = json.loads(file.metadata()["data"])
                 sizes = [file.get_slice(f"{split}.pixels").get_shape() for split in _SPLITS]
+                drawn = _BLOCKS in file.keys()  # noqa: SIM118 - no dictionary
             digest = path.stem.removeprefix("own-")
             shape, rows = tuple(sizes[0][1:]), sum(size[0] for size in sizes)
-            kept.append(Kept(digest, str(meta["name"]), rows, shape, tuple(map(str, meta["classes"]))))
+            kept.append(Kept(digest, str(meta["name"]), rows, shape, tuple(map(str, meta["classes"])), drawn))
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
     return kept
@@ -155,6 +164,8 @@ def _tensors(data: Dataset) -> dict[str, Tensor]:
             place = tensor.untyped_storage().data_ptr()
             tensors[f"{split}.{part}"] = tensor.clone() if place in stored else tensor
             stored.add(place)
+    if data.blocks is not None:
+        tensors[_BLOCKS] = data.blocks.contiguous()
     return tensors
 
 

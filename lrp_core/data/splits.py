@@ -228,6 +228,11 @@ class Scaler:
         mean, scale = (torch.tensor(v, dtype=torch.float64).view(own) for v in (self.mean, self.scale))
         return torch.cat([((part.double() - mean) / scale).float() for part in torch.split(inputs, 1000)])
 
+    def then(self, other: Scaler) -> Scaler:
+        """The scaler that does at once what this one and then `other` do, for inputs or for channels alike."""
+        pairs = list(zip(self.mean, self.scale, other.mean, other.scale, strict=True))
+        return Scaler(tuple(m + s * o for m, s, o, _ in pairs), tuple(s * t for _, s, _, t in pairs))
+
     def apply_in_place(self, inputs: Float[Tensor, "n *shape"]) -> None:
         """The same, in the place of the inputs."""
         for part in torch.split(inputs, 1000):
@@ -244,7 +249,9 @@ class Dataset:
     inputs were standardised by, so that an input removed, 0, is its mean. `groups` are inputs that are
     kept or dropped together; an input is in one of them at most, and by itself if in none. `word_columns` are the
     indicators of each column of words. `imputed` are the inputs of which values were missing, by position, and what
-    took their place. `notes` are sentences on how the data were read. `is_named` says that this very object came
+    took their place. `notes` are sentences on how the data were read. `blocks` [rows of all parts] is there where
+    `read_data` has split the rows itself, and says which of them belong together: it has a number for each row, at its
+    position `Split.indices`, and rows with the same number stay in one part. `is_named` says that this very object came
     from the project's own files by `load_dataset`: what `replace` makes of it is data of your own.
     `digest` identifies the exact values and split, for cache keys. The test split is for final figures only. Raises
     `InputError` for splits of different shapes, a class without a name, or names or groups that do not fit.
@@ -262,6 +269,7 @@ class Dataset:
     imputed: tuple[tuple[int, float], ...] = ()
     notes: tuple[str, ...] = ()
     target: Target | None = None
+    blocks: Int64[Tensor, " rows"] | None = None
     is_named: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -290,6 +298,10 @@ class Dataset:
         if self.scaler is not None and not self.scaler.fits(self.shape):
             raise InputError(
                 f"the scaler is for {len(self.scaler.mean)} inputs or channels, not for shape {self.shape}"
+            )
+        if self.blocks is not None and (self.blocks.ndim != 1 or self.blocks.dtype != torch.int64):
+            raise InputError(
+                f"blocks must be an int64 for each row, not {self.blocks.dtype} of shape {tuple(self.blocks.shape)}"
             )
         check_groups(self.groups, self.n_inputs)
 
@@ -370,6 +382,32 @@ class Dataset:
         }
         return replace(self, **parts, scaler=scaler)
 
+    @cached_property
+    def can_resplit(self) -> bool:
+        """Whether `resplit` can draw the rows again: `read_data` has split them, and all of them are still there."""
+        if self.blocks is None:
+            return False
+        rows = torch.cat([part.indices for part in (self.train, self.validation, self.test)])
+        return torch.equal(rows.sort().values, torch.arange(len(self.blocks)))
+
+    def resplit(self, seed: int) -> Dataset:
+        """All rows of the three parts drawn again: 70 % training, 15 % validation and 15 % test rows, stratified.
+
+        Rows of one group stay in one part. Inputs that were standardised are so by the new training rows, and `scaler`
+        says what happened to the raw numbers altogether. What missing values became stays, and `notes` say so. With the
+        seed that the data were read with, they come out as they are. Raises `InputError` for data whose parts were
+        given (`can_resplit`), and for a seed that leaves a class without training rows.
+
+        >>> import lrp_core as lc
+        >>> data = lc.read_data(([[1.0, 5.0], [2.0, 4.0]] * 10, ["low", "high"] * 10))
+        >>> again = data.resplit(1)
+        >>> len(again.train), sorted(again.test.indices.tolist()) == sorted(data.test.indices.tolist())
+        (14, False)
+        """
+        from .drawing import resplit  # which makes data sets itself
+
+        return resplit(self, seed)
+
     def named(self) -> Dataset:
         """The same data, marked as those that `load_dataset` gives by their name."""
         data = replace(self)
@@ -389,9 +427,10 @@ class Dataset:
         if self.target is not None:
             described += (self.target,)
         state = hashlib.blake2b(repr(described).encode(), digest_size=16)
-        for split in (self.train, self.validation, self.test):
-            for tensor in (split.raw, split.labels, split.indices):
-                state.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+        parts = (self.train, self.validation, self.test)
+        tensors = [tensor for part in parts for tensor in (part.raw, part.labels, part.indices)]
+        for tensor in tensors if self.blocks is None else [*tensors, self.blocks]:
+            state.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
         return state.hexdigest()
 
 

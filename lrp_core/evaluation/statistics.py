@@ -41,6 +41,25 @@ def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95
     return Interval(mean, mean - half, mean + half)
 
 
+def resampled_interval(
+    values: Sequence[float] | np.ndarray, tested: float, trained: float, confidence: float = 0.95
+) -> Interval:
+    """Mean over splits of the same rows, each with `tested` rows held out and `trained` rows learned from.
+
+    Splits share rows, so what they give is not independent, and Student's interval over them is too narrow. The
+    variance of the mean of J values of variance s^2 is taken as (1/J + tested/trained) s^2, with J - 1 degrees of
+    freedom: the corrected resampled t of Nadeau and Bengio ("Inference for the generalization error", Machine Learning
+    52, 2003). It is an approximation, and no number of splits makes it narrower than the rows allow. One value has no
+    spread: its interval is NaN. Raises `InputError` for no values at all, or for numbers of rows that are not above 0.
+    """
+    if not (tested > 0 and trained > 0):
+        raise InputError(f"splits need rows to train on and rows to test, not {trained:g} and {tested:g}")
+    plain = mean_interval(values, confidence)
+    widen = math.sqrt(1 + np.size(values) * tested / trained)
+    half = widen * (plain.high - plain.low) / 2
+    return Interval(plain.estimate, plain.estimate - half, plain.estimate + half)
+
+
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> Interval:
     """The accuracy `correct / n` of one network with its Wilson score interval (Wilson 1927)."""
     with from_extra():

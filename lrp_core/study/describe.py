@@ -6,10 +6,12 @@ A *study* is a grid of trials with the unpruned baseline and the controls.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ..data import Dataset, open_data, store
+from ..data.drawing import places_of
 from ..errors import InputError, StorageError, check_choice
 from ..loading import use_given
 from ..lrp import STARTS, Composite
@@ -45,8 +47,9 @@ class Study:
     numbers of training images (None: all of them). `epochs`, `retrain_epochs`, `precision`, `optimizer`, `batch_size`,
     `lr` and `patience` override the architecture's recipe, for the full network and the smaller ones alike. `seeds` are
     those of training. A mask comes from the network of the same seed, unless `mask_seeds` name others: then every mask
-    is tried with every seed. Criteria that explain no image are ranked by once, whatever the strategies. Raises
-    `InputError` for an empty grid or any value that cannot be used.
+    is tried with every seed. Criteria that explain no image are ranked by once, whatever the strategies. With `resplit`
+    every seed draws the rows again (`Dataset.resplit`): its networks, rankings and figures are those of its own split.
+    Raises `InputError` for an empty grid or any value that cannot be used.
     """
 
     dataset: str = "mnist"
@@ -70,6 +73,7 @@ class Study:
     batch_size: int | None = None
     lr: float | None = None
     patience: int | None = None
+    resplit: bool = False
 
     def __post_init__(self) -> None:
         self._name_objects()
@@ -98,6 +102,11 @@ class Study:
         for seed in (*self.seeds, *self.mask_seeds):
             if not 0 <= seed < 2**32:
                 raise InputError(f"a seed must be between 0 and {2**32 - 1}, not {seed}")
+        if self.resplit and self.mask_seeds:
+            raise InputError(
+                f"mask_seeds {', '.join(map(str, self.mask_seeds))} cannot go with resplit: the ranking of another "
+                "split has seen test rows of this one, so leave one of the two out"
+            )
 
     def _name_objects(self) -> None:
         """Register what was given as an object, and keep its name: a study is plain values."""
@@ -123,9 +132,12 @@ class Study:
         """The same study of these data."""
         return replace(self, dataset=data.name, digest="" if data.is_named else store(data))
 
-    def data(self) -> Dataset:
-        """The data that the study is about. Raises `StorageError` if they are not here."""
-        return open_data(self.dataset, self.root, self.digest)
+    def data(self, seed: int | None = None) -> Dataset:
+        """The data that the study is about; with a seed, split as its networks know them.
+
+        Raises `StorageError` if they are not here.
+        """
+        return open_data(self.dataset, self.root, self.digest, seed if self.resplit else None)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -166,10 +178,15 @@ FEW_ROWS, MOST_PASSES = 10_000, 200
 """Presets go through fewer training rows than these more often, so that networks learn from as many; up to a limit."""
 
 
+SPLITS = 10
+"""Seeds of a preset where each draws a split of its own."""
+
+
 def preset(name: str, data: Dataset, **changes: Any) -> Study:
     """The study of that name for `data`, with every change that is not None.
 
-    Data of fewer than 10,000 training rows are gone through more often than a preset says, up to 200 times.
+    Data of fewer than 10,000 training rows are gone through more often than a preset says, up to 200 times. Where there
+    are fewer rows than inputs, each of ten seeds draws a split of its own, if the rows can be split again.
     """
     values: dict[str, Any] = {
         "dataset": data.name,
@@ -178,16 +195,18 @@ def preset(name: str, data: Dataset, **changes: Any) -> Study:
     }
     values |= PRESETS[check_choice("preset", name, PRESETS)]
     values |= {key: value for key, value in changes.items() if value is not None}
+    values |= _splits(data, values, changes.get("seeds"))
     if 0 < len(data.train) < FEW_ROWS:
         architecture = values.get("architecture", Study.architecture)
         passes = {"epochs": values.get("epochs") or _recipe_epochs(architecture)}
         passes |= {"retrain_epochs": values.get("retrain_epochs") or max(1, passes["epochs"] // 4)}
         more = FEW_ROWS / len(data.train)
         values |= {key: min(MOST_PASSES, math.ceil(n * more)) for key, n in passes.items() if changes.get(key) is None}
+    rows = _training_rows(data, values["seeds"]) if values["resplit"] else len(data.train)
     if values.get("n_train") is not None:
-        values["n_train"] = min(values["n_train"], len(data.train))
+        values["n_train"] = min(values["n_train"], rows)
     if changes.get("rank_images") is None and values.get("rank_images") is not None:
-        values["rank_images"] = min(values["rank_images"], len(data.train))
+        values["rank_images"] = min(values["rank_images"], rows)
     return Study(**values)
 
 
@@ -196,6 +215,21 @@ def _preset_keeps(n_groups: int) -> tuple[int, ...]:
     if n_groups <= len(REMOVED_SHARES) + 1:
         return tuple(range(max(1, n_groups - 1), 0, -1))
     return tuple(dict.fromkeys(keep_for_share(share, n_groups) for share in REMOVED_SHARES))
+
+
+def _splits(data: Dataset, values: dict[str, Any], seeds: Sequence[int] | None) -> dict[str, Any]:
+    """Whether a preset's seeds draw splits of their own, and which `seeds` there are then unless some were given."""
+    drawn = tuple(seeds or range(SPLITS))
+    if values.get("resplit"):
+        return {"seeds": drawn}
+    has_few = data.can_resplit and sum(map(len, (data.train, data.validation, data.test))) < data.n_inputs
+    if "resplit" in values or not has_few or len(drawn) < 2 or values.get("mask_seeds"):
+        return {"resplit": False}
+    try:
+        _training_rows(data, drawn)
+    except InputError:  # the groups of rows are too few for one of the seeds: then there is the one split
+        return {"resplit": False}
+    return {"resplit": True, "seeds": drawn}
 
 
 def _recipe_epochs(architecture: Any) -> int:
@@ -207,7 +241,7 @@ def plan(study: Study, data: Dataset) -> list[Trial]:
 
     Raises `InputError` for a keep beyond the inputs or more images than there are.
     """
-    _check_fits(study, data)
+    _check_fits(study, data, study.seeds)
     seeds, keeps = list(dict.fromkeys(study.seeds)), sorted(set(study.keeps))
     baselines = [Trial(_base(study, data, seed), data.n_groups, "none") for seed in seeds]
     trials = [
@@ -229,26 +263,38 @@ def trial_at(
     Between the keeps of the grid, "exchange" ranks as it does at the nearest one. `mask_seed` defaults to the
     study's first, or to `seed` if it names none.
     """
-    _check_fits(study, data)
+    _check_fits(study, data, (seed,))
     check_keep(keep, data.n_groups)
     check_choice("mode", mode, MODES)
     if mask_seed is None:
         mask_seed = study.mask_seeds[0] if study.mask_seeds else seed
+    if study.resplit and mask_seed != seed:
+        raise InputError(
+            f"the mask of seed {mask_seed} cannot go with the network of seed {seed}: its ranking has seen test rows "
+            "of that seed's split"
+        )
     return _pruned(study, data, Method.named(method), keep, mode, seed, mask_seed)
 
 
-def _check_fits(study: Study, data: Dataset) -> None:
+def _check_fits(study: Study, data: Dataset, seeds: Sequence[int]) -> None:
     check_takes(study.architecture, data.shape)
     for keep in study.keeps:
         check_keep(keep, data.n_groups)
+    most = _training_rows(data, seeds) if study.resplit else len(data.train)
     for name, n in (("n_train", study.n_train), ("rank_images", study.rank_images)):
-        if n is not None and not 1 <= n <= len(data.train):
-            raise InputError(f"{name} must be between 1 and {len(data.train)}, not {n}")
+        if n is not None and not 1 <= n <= most:
+            raise InputError(f"{name} must be between 1 and {most}, not {n}")
+
+
+def _training_rows(data: Dataset, seeds: Sequence[int]) -> int:
+    """How many rows there are to train on in each split at least. Raises `InputError` if a seed cannot split them."""
+    return min(len(places_of(data, seed)["train"]) for seed in seeds)
 
 
 def _base(study: Study, data: Dataset, seed: int) -> Base:
     own = absent.network_fingerprint(study.architecture)
-    return Base(study.dataset, study.root, data.digest, study.n_train, study.architecture, study.recipe(), seed, own)
+    split, recipe = seed if study.resplit else None, study.recipe()
+    return Base(study.dataset, study.root, data.digest, study.n_train, study.architecture, recipe, seed, own, split)
 
 
 def _pruned(study: Study, data: Dataset, method: Method, keep: int, mode: str, seed: int, mask_seed: int) -> Trial:

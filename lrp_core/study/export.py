@@ -148,6 +148,7 @@ def export_trial(
         }
     provenance |= {
         "training_images": base.n_train or "all",
+        **({} if base.split is None else {"split_seed": base.split}),
         "training": asdict(base.recipe),
         "retraining": asdict(trial.retrain),
     }

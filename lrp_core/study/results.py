@@ -10,15 +10,25 @@ import pandas as pd
 
 from ..data import Words
 from ..errors import InputError, check_choice
-from ..evaluation import Interval, McNemar, Scatter, crossed_interval, mcnemar, mean_interval, scatter, unpack
+from ..evaluation import (
+    Interval,
+    McNemar,
+    Scatter,
+    crossed_interval,
+    mcnemar,
+    mean_interval,
+    resampled_interval,
+    scatter,
+    unpack,
+)
 
 MARGIN = 0.005
 """How much accuracy may be lost unless a person says otherwise: half a point."""
 
 _WORDS = Words()
 
-COLUMNS = ("method", "criterion", "strategy", "mode", "keep", "removed", "seeds", "masks", "score", "low", "high",
-           "difference", "difference_low", "difference_high")  # fmt: skip
+COLUMNS = ("method", "criterion", "strategy", "mode", "keep", "removed", "seeds", "masks", "splits", "score", "low",
+           "high", "difference", "difference_low", "difference_high")  # fmt: skip
 """Of a curve, before those of other measures and of cost."""
 
 _MEASURES = ("confidence", "loss", "absolute_error")
@@ -33,10 +43,11 @@ FULL_COST = "full_input_cost"
 def curve(trials: pd.DataFrame, n_groups: int, part: str = "validation") -> pd.DataFrame:
     """One row for each method, mode and keep: means with 95 % intervals over seeds, the baseline (method "none") first.
 
-    `part` is "validation", for choosing, or "test", for final figures. `difference` is the score, accuracy
-    or R^2, minus that of the full network trained with the same seed, mean and interval over these pairs. Where masks
-    and training have seeds of their own, intervals take both into account (`crossed_interval`). A lone seed has no
-    interval (NaN).
+    `part` is "validation", for choosing, or "test", for final figures. `difference` is the score, accuracy or R^2,
+    minus that of the full network trained with the same seed, mean and interval over these pairs. Where masks and
+    training have seeds of their own, intervals take both into account (`crossed_interval`). Where every seed has drawn
+    a split of its own (`splits` counts them, and is 0 elsewhere), they allow for the rows that splits share
+    (`resampled_interval`). A lone seed has no interval (NaN).
     """
     check_choice("part", part, ("validation", "test"))
     if trials.empty:
@@ -48,10 +59,10 @@ def curve(trials: pd.DataFrame, n_groups: int, part: str = "validation") -> pd.D
         row: dict[str, Any] = {name: first[name] for name in ("method", "criterion", "strategy", "mode")}
         keep = int(first["keep"])
         row |= {"keep": keep, "removed": 1 - keep / n_groups}
-        row |= {"seeds": group["seed"].nunique(), "masks": group["mask_seed"].nunique()}
-        score = over_seeds(group, f"{part}_score")
+        row |= {"seeds": group["seed"].nunique(), "masks": group["mask_seed"].nunique(), "splits": _splits(group)}
+        score = over_seeds(group, f"{part}_score", part)
         row |= {"score": score.estimate, "low": score.low, "high": score.high}
-        difference = over_seeds(group, "difference")
+        difference = over_seeds(group, "difference", part)
         row |= {
             "difference": difference.estimate,
             "difference_low": difference.low,
@@ -76,18 +87,27 @@ def paired(trials: pd.DataFrame, part: str = "validation") -> pd.DataFrame:
     return trials.assign(difference=difference.where(~is_baseline))
 
 
-def over_seeds(trials: pd.DataFrame, column: str) -> Interval:
-    """Mean of a column and its 95 % interval over the seeds of masks and of training.
+def over_seeds(trials: pd.DataFrame, column: str, part: str) -> Interval:
+    """Mean of a column, measured on `part`, and its 95 % interval over the seeds of masks and of training.
 
-    Where masks were tried with several seeds, over those masks that were tried with all of them.
+    Where masks were tried with several seeds, over those masks that were tried with all of them. Where seeds have
+    splits of their own, over these.
     """
     values = trials.dropna(subset=[column])
     if values.empty:
         return Interval(np.nan, np.nan, np.nan)
+    if _splits(values):
+        tested, trained = (float(values[name].mean()) for name in (f"{part}_images", "training_images"))
+        return resampled_interval(values[column].to_numpy(), tested, trained)
     if (values["mask_seed"] == values["seed"]).all():  # nothing crossed: a pivot table would take most of the time
         return mean_interval(values[column].to_numpy())
     crossed = values.pivot_table(index="mask_seed", columns="seed", values=column).dropna()
     return mean_interval(values[column].to_numpy()) if crossed.empty else crossed_interval(crossed.to_numpy())
+
+
+def _splits(trials: pd.DataFrame) -> int:
+    """How many splits of the same rows the trials are of; 0 if they share the one that the data have."""
+    return int(trials["split"].nunique()) if "split" in trials else 0
 
 
 def scatter_at(trials: pd.DataFrame, method: str, mode: str, keep: int, part: str = "validation") -> Scatter | None:
@@ -122,7 +142,7 @@ def nearest_keep(table: pd.DataFrame, method: str, mode: str, keep: int) -> int 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The most inputs that can go: the least measured keep whose accuracy stays within `margin` of the full network's.
+    """The most inputs that can go: the least measured keep whose score stays within `margin` of the full network's.
 
     `row` is its row of the validation curve, or None if no keep is good enough, not even that of `least`, where the
     fewest inputs are removed. `is_certain` says that the whole 95 % interval of the paired difference was asked to be
@@ -147,12 +167,12 @@ class Recommendation:
             least = self.least
             difference = _points(least["difference"])
             if self.is_certain:
-                difference += f", 95 % interval {_range(least)}"
+                difference += f", 95 % interval {_range(least)}{_over(least)}"
             wide = self.is_certain and least["difference"] >= -self.margin
             return (
                 f"No measured share of the {self.words.counted} can go within {margin} of {self.words.score}: already "
                 f"at {least['removed']:.0%} removed the difference to the full network is {difference}."
-                + (" More seeds would narrow the interval." if wide else "")
+                + (_narrower(least) if wide else "")
             )
         enough = f"{int(row['keep']):,} of {self.n_groups:,} are enough"
         return f"{row['removed']:.0%} of the {self.words.counted} can go, {enough}: {self.reason}"
@@ -171,7 +191,7 @@ class Recommendation:
             )
         return (
             f"{difference}, and the 95 % interval of that difference, {_range(row)}, allows a loss of no more "
-            f"than {margin} ({int(row['seeds'])} pairs of networks{_masks(row)})."
+            f"than {margin} ({int(row['seeds'])} pairs of networks{_masks(row)}{_over(row)})."
         )
 
 
@@ -232,6 +252,16 @@ def _range(row: pd.Series) -> str:
 def _masks(row: pd.Series) -> str:
     crossed = int(row["masks"]) > 1 and int(row["masks"]) != int(row["seeds"])
     return f", {int(row['masks'])} masks each" if crossed else ""
+
+
+def _over(row: pd.Series) -> str:
+    return f" over {int(row['splits'])} splits of the rows" if row["splits"] else ""
+
+
+def _narrower(row: pd.Series) -> str:
+    if row["splits"]:
+        return " More splits would narrow the interval, as far as so few rows allow."
+    return " More seeds would narrow the interval."
 
 
 @dataclass(frozen=True)

@@ -50,11 +50,11 @@ def is_cached(spec: RankingSpec) -> bool:
 
 
 def base_data(base: Base) -> Dataset:
-    """The data of a base: those that a coordinator sent here, else those on this machine's disk.
+    """The data of a base: those that a coordinator sent here, else those on this machine's disk, split as it says.
 
     Raises `StorageError` if they are not the ones that the trial was planned for.
     """
-    return open_data(base.dataset, base.root, base.digest)
+    return open_data(base.dataset, base.root, base.digest, base.split)
 
 
 @lru_cache(maxsize=2)

@@ -25,6 +25,8 @@ ADDED = {
     "batch_size": None,
     "lr": None,
     "patience": None,
+    "split": None,
+    "resplit": False,
 }
 """Fields that came after results had been kept: with these values they are no part of a key, so those stay valid."""
 
@@ -34,7 +36,7 @@ class Base:
     """What a trial starts from: data, architecture and training. Its baseline is the network trained on all inputs.
 
     `own` is the fingerprint of an architecture that did not come with the project: another one of that name is another
-    network.
+    network. `split` is the seed that the rows of the data are drawn again with, None for the parts as they are.
     """
 
     dataset: str = "mnist"
@@ -45,6 +47,7 @@ class Base:
     recipe: Recipe = Recipe()
     seed: int = 0
     own: str = ""
+    split: int | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,9 @@ class RankingSpec:
         if self.bases:
             return self
         base = self.base
-        return replace(self, base=Base(base.dataset, base.root, base.digest, base.n_train, seed=base.seed))
+        return replace(
+            self, base=Base(base.dataset, base.root, base.digest, base.n_train, seed=base.seed, split=base.split)
+        )
 
 
 def key_of(described: Any, *, without: str = "") -> str:
@@ -152,4 +157,5 @@ class Trial:
             "mode": self.mode,
             "seed": base.seed,
             "mask_seed": ranking.base.seed if ranking else base.seed,
+            **({} if base.split is None else {"split": base.split}),
         }

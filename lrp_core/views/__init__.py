@@ -16,7 +16,8 @@ _HOMES = (
     | dict.fromkeys(["Picture", "Removal"], "removal")
     | dict.fromkeys(["draft_study", "preset_study", "write_shares", "read_shares", "read_seeds", "name_study"], "draft")
     | dict.fromkeys(
-        ["outlook", "measured_timings", "offers", "choice_of_data", "data_choices", "data_of_choice"], "draft"
+        ["outlook", "measured_timings", "offers", "can_resplit", "choice_of_data", "data_choices", "data_of_choice"],
+        "draft",
     )
     | dict.fromkeys(["MAX_UPLOAD", "UPLOADS", "columns_of", "own_study", "picture_of_data", "read_upload"], "own")
 )
@@ -30,6 +31,7 @@ __all__ = [
     "Picture",
     "Removal",
     "agreement",
+    "can_resplit",
     "choice_of_data",
     "columns_of",
     "data_choices",
@@ -58,6 +60,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from .draft import (
+        can_resplit,
         choice_of_data,
         data_choices,
         data_of_choice,

@@ -119,7 +119,7 @@ def name_study(study: Study) -> str:
     more = len(study.criteria) - 2
     criteria = ", ".join(study.criteria[:2]) + (f" + {more}" if more > 0 else "")
     strategies = " / ".join(s for s in study.strategies if s != "one-shot")
-    seeds = f"{len(study.seeds)} seed" + ("s" if len(study.seeds) > 1 else "")
+    seeds = f"{len(study.seeds)} {'split' if study.resplit else 'seed'}" + ("s" if len(study.seeds) > 1 else "")
     masks = f" x {len(study.mask_seeds)} masks" if study.mask_seeds else ""
     return ", ".join(part for part in (criteria, strategies, " / ".join(study.modes), seeds + masks) if part)
 
@@ -169,6 +169,11 @@ def data_of_choice(choice: str) -> dict[str, str]:
     if name is None:
         raise InputError("these data are no longer kept here: give them again")
     return {"dataset": name, "digest": digest}
+
+
+def can_resplit(choice: str) -> bool:
+    """Whether the data of a choice among `data_choices` can be split again, so that each seed has its own split."""
+    return any(kept.can_resplit for kept in stored_data() if OWN + kept.digest == choice)
 
 
 def _label(kept: Any) -> str:

@@ -45,13 +45,13 @@ class ImageExplanation:
 class Images(Part):
     """The images of an opened study."""
 
-    def mean(self) -> np.ndarray:
-        """Mean of the training images, [height, width]; of inputs that are no images, [1, inputs]."""
-        return _mean(self.data)
+    def mean(self, seed: int) -> np.ndarray:
+        """Mean of the training images of a seed, [height, width]; of inputs that are no images, [1, inputs]."""
+        return _mean(self.data_of(seed))
 
-    def means(self) -> dict[str, list[list[float]]]:
+    def means(self, seed: int) -> dict[str, list[list[float]]]:
         """Mean of the training rows of each class, by its name: a list for each channel; of all rows for numbers."""
-        train = self.data.train
+        train = self.data_of(seed).train
         values, length = train.inputs.flatten(2 if len(self.data.shape) > 1 else 1), self.data.shape[-1]
         if train.has_numbers:
             return {"all rows": values.float().mean(0).reshape(-1, length).tolist()}
@@ -61,9 +61,9 @@ class Images(Part):
             if bool((train.labels == label).any())
         }
 
-    def indices(self, label: int | None = None) -> list[int]:
-        """Positions of the test images, all of them or those of one class."""
-        labels = self.data.test.labels
+    def indices(self, seed: int, label: int | None = None) -> list[int]:
+        """Positions of the test images of a seed, all of them or those of one class."""
+        labels = self.data_of(seed).test.labels
         if label is None:
             return list(range(len(labels)))
         positions: list[int] = (labels == label).nonzero().flatten().tolist()
@@ -73,7 +73,7 @@ class Images(Part):
         self, *, seed: int, index: int, composite: str, start: str = "logit", target: int | None = None
     ) -> ImageExplanation:
         """Explain one test image with the full network of a seed. Raises `InputError` for an index out of range."""
-        test = self.data.test
+        test = self.data_of(seed).test
         if not 0 <= index < len(test):
             raise InputError(f"there is no test image {index}: choose between 0 and {len(test) - 1}")
         part, number = test.take(torch.tensor([index])), self.data.target

@@ -34,6 +34,10 @@ class Part:
         """The data of the study. Raises `StorageError` if they are not here."""
         return self.study.data()
 
+    def data_of(self, seed: int) -> Dataset:
+        """The data as the network of a seed knows them: with its own split, if each seed of the study draws one."""
+        return self.study.data(seed)
+
     def trial(self, method: str, keep: int, mode: str, seed: int) -> Trial:
         """The study's trial at any keep, on its grid or off it."""
         return trial_at(self.study, self.data, method=method, keep=keep, mode=mode, seed=seed)

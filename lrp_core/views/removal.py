@@ -87,9 +87,9 @@ class MeasuredCurves:
 class Removals(Part):
     """Removal of features under an opened study: of single pictures at once, of the whole test set with patience."""
 
-    def picture_of_test(self, index: int) -> Picture:
-        """A test image. Raises `InputError` for an index out of range."""
-        test = self.data.test
+    def picture_of_test(self, index: int, seed: int) -> Picture:
+        """A test image of a seed. Raises `InputError` for an index out of range."""
+        test = self.data_of(seed).test
         if not 0 <= index < len(test):
             raise InputError(f"there is no test image {index}: choose between 0 and {len(test) - 1}")
         part = test.take(torch.tensor([index]))
@@ -103,7 +103,7 @@ class Removals(Part):
 
     def wrong_indices(self, seed: int, label: int | None = None) -> list[int]:
         """Positions of the test images that the network of a seed gets wrong, all of them or those of one class."""
-        labels = self.data.test.labels
+        labels = self.data_of(seed).test.labels
         wrong = _predictions(self, seed) != labels
         chosen: list[int] = (wrong if label is None else wrong & (labels == label)).nonzero().flatten().tolist()
         return chosen
@@ -119,7 +119,8 @@ class Removals(Part):
 
         Raises `InputError` for a share that is not between 0 and 1, or a picture that the scope leaves nothing of.
         """
-        data, statistics = self.data, _statistics(self.data)
+        data = self.data_of(seed)
+        statistics = _statistics(data)
         images, scores = torch.tensor(picture.pixels)[None], torch.tensor(relevance)[None]
         made = make_removed(images, scores, removal, share, statistics=statistics)
         outcome = remove_features(
@@ -200,9 +201,9 @@ class Removals(Part):
             of = ranking_of(spec)
         return attribute_images(self.network(seed), images, of, start=start, seed=seed, on_batch=on_batch)
 
-    def sample(self, n_images: int | None) -> Split:
-        """So many of the test images, each class in its proportion; None: all."""
-        test = self.data.test
+    def sample(self, n_images: int | None, seed: int) -> Split:
+        """So many of the test images of a seed, each class in its proportion; None: all."""
+        test = self.data_of(seed).test
         return test if n_images is None or n_images >= len(test) else test.sample(n_images, seed=0)
 
 
@@ -210,7 +211,8 @@ def _measure_removal(
     key: str, criterion: str, start: str, removal: dict[str, Any], share: float, part: Removals, seed: int,
     report: Report,
 ) -> MeasuredRemoval:  # fmt: skip
-    data, n = part.data, len(part.data.test)
+    data = part.data_of(seed)
+    n = len(data.test)
     outcome = remove_features(
         part.network(seed),
         data.test.images,
@@ -235,7 +237,7 @@ def _measure_curve(
     seed: int,
     report: Report,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    test = part.sample(n_images)
+    test = part.sample(n_images, seed)
     relevance = _kept_attribution(part, seed, criterion, start, n_images, lambda done: report(done / 2, "relevance"))
     curves = perturbation_curves(
         part.network(seed),
@@ -244,7 +246,7 @@ def _measure_curve(
         {criterion: relevance},
         Removal(**removal),
         n_steps,
-        statistics=_statistics(part.data),
+        statistics=_statistics(part.data_of(seed)),
         on_batch=lambda done: report(0.5 + done / len(test) / 2, "curve"),
     )
     return curves.table(), curves.summary()
@@ -254,7 +256,9 @@ def _measure_curve(
 def _predictions(part: Removals, seed: int) -> Tensor:
     network = part.network(seed)
     with torch.inference_mode():
-        return torch.cat([network(images).argmax(1) for images in torch.split(part.data.test.images, 1000)]).clone()
+        return torch.cat(
+            [network(images).argmax(1) for images in torch.split(part.data_of(seed).test.images, 1000)]
+        ).clone()
 
 
 @lru_cache(maxsize=2)
@@ -274,7 +278,7 @@ def _kept_attribution(
     with _keeping:
         relevance = _kept.get(key)
     if relevance is None:
-        images = part.sample(n_images).images
+        images = part.sample(n_images, seed).images
         relevance = part.attribute(images, seed, criterion, start, lambda done: report(done / len(images)))
     with _keeping:
         _kept[key] = relevance

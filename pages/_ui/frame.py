@@ -187,12 +187,12 @@ def _pick(known: list[Run]) -> Run:
         )
         run = by_id[chosen]
         spec = run.spec
-        seeds = len(spec["seeds"])
+        seeds, each = len(spec["seeds"]), "split" if spec.get("resplit") else "seed"
         images = f"{spec['n_train']:,}" if spec.get("n_train") else "all"
         precision = spec.get("precision", "float32")
         st.caption(
             f"Data set **{spec['dataset']}** · network **{spec['architecture']}** · "
-            f"{seeds} {'seed' if seeds == 1 else 'seeds'} · "
+            f"{seeds} {each}{'' if seeds == 1 else 's'} · "
             f"{images} training {'rows' if spec.get('digest') else 'images'}"
             + (f" · trained in {precision}" if precision != "float32" else "")
         )

@@ -16,10 +16,10 @@ def draw(opened: OpenedStudy, method: str, keep: int, seed: int) -> None:
     """The inputs that stay, in colour."""
     kind, pixels = opened.drawn_as, opened.words[0]
     if kind == "picture":
-        figure = charts.mask(opened.rankings.kept(method, keep, seed), opened.images.mean(), 330)
+        figure = charts.mask(opened.rankings.kept(method, keep, seed), opened.images.mean(seed), 330)
         alt = f"The mean image: {keep} {pixels} that stay in colour, the others dimmed"
     elif kind == "series":
-        figure = charts_inputs.series(opened.images.means(), opened.rankings.table(method, keep, seed))
+        figure = charts_inputs.series(opened.images.means(seed), opened.rankings.table(method, keep, seed))
         alt = f"The mean series of each class: {keep} {pixels} that stay in colour"
     else:
         figure = charts_inputs.ranked(opened.rankings.table(method, keep, seed))

@@ -14,15 +14,21 @@ if TYPE_CHECKING:
     from lrp_core.views import OpenedStudy
 
 
-def pick_test_image(opened: OpenedStudy, wrong_for: int | None = None) -> int:
-    """The controls in one row, and the position of the image; with a seed, its network's misclassified ones as well."""
-    classes, n_images, (_, images, image) = opened.data.classes, len(opened.data.test), opened.words
+def pick_test_image(opened: OpenedStudy, seed: int, *, with_wrong: bool = False) -> int:
+    """The controls in one row, and the position of the image among the test images of a seed.
+
+    `with_wrong` offers those that the seed's network gets wrong as well.
+    """
+    data, (_, images, image) = opened.images.data_of(seed), opened.words
+    classes, n_images = data.classes, len(data.test)
+    if st.session_state.get("image", 0) >= n_images:  # another seed's split may have had more
+        st.session_state["image"] = n_images - 1
 
     def choices() -> list[int]:
         chosen = st.session_state.get("class")
-        if wrong_for is not None and st.session_state.get("wrong"):
-            return ask(opened.removals, "wrong_indices", seed=wrong_for, label=chosen)
-        return ask(opened.images, "indices", label=chosen)
+        if with_wrong and st.session_state.get("wrong"):
+            return ask(opened.removals, "wrong_indices", seed=seed, label=chosen)
+        return ask(opened.images, "indices", seed=seed, label=chosen)
 
     def step(by: int) -> None:
         """Go to another of the images; `by` 0 draws one at random."""
@@ -53,7 +59,7 @@ def pick_test_image(opened: OpenedStudy, wrong_for: int | None = None) -> int:
         st.button("Previous", icon=":material/chevron_left:", on_click=step, args=(-1,))
         st.button("Next", icon=":material/chevron_right:", on_click=step, args=(1,))
         st.button("Random", icon=":material/shuffle:", on_click=step, args=(0,))
-        if wrong_for is not None:
+        if with_wrong:
             st.toggle(
                 "Only misclassified",
                 key="wrong",

@@ -36,6 +36,8 @@ TERMS = {
     "retrain_epochs": "fine-tuning epochs",
     "batch_size": "the batch size",
     "lr above": "the learning rate above",
+    "mask_seeds": "mask seeds",
+    "resplit": "a split for each seed",
 }
 """What the core's refusals call fields, and what the form calls them."""
 
@@ -50,6 +52,7 @@ def fill(study: Study) -> None:
     is_counted = study.seeds == tuple(range(len(study.seeds)))
     held["new-n-seeds"] = len(study.seeds)
     held["new-seeds"] = "" if is_counted else " ".join(map(str, study.seeds))
+    held["new-resplit"] = study.resplit
     held["new-masks"] = " ".join(map(str, study.mask_seeds))
     for name in PLAIN:
         held[f"new-{name}"] = getattr(study, name)
@@ -130,6 +133,10 @@ def _how_often() -> None:
               disabled=bool(st.session_state.get("new-seeds", "").strip()),
               help="How many networks are trained alike, from other first weights: 0, 1, 2 and so on. Intervals need "
               "at least two, and get narrow from five on.")  # fmt: skip
+        if views.can_resplit(st.session_state["new-dataset"]):
+            field(st.checkbox, "A split for each seed", key="new-resplit", width=200,
+                  help="Each seed draws its own training, validation and test rows, and the intervals allow for the "
+                  "rows that these splits share. With few rows one split says little; ten say more.")  # fmt: skip
         field(st.text_input, "Name", key="new-name", width=250, max_chars=60, placeholder="made of its parts",
               help="What the study is called in lists.")  # fmt: skip
 
@@ -196,6 +203,7 @@ def _draft() -> Study:
     n_seeds = min(int(st.session_state["new-n-seeds"]), MAX_SEEDS)
     chosen["seeds"] = views.read_seeds(seeds) if seeds else tuple(range(n_seeds))
     chosen["mask_seeds"] = views.read_seeds(masks) if masks else ()
+    chosen["resplit"] = bool(st.session_state.get("new-resplit")) and views.can_resplit(st.session_state["new-dataset"])
     return views.draft_study(views.read_shares(st.session_state["new-shares"]), **chosen)
 
 
@@ -215,6 +223,8 @@ def _start(known: list[Run], ledger: Ledger) -> None:
     st.markdown(f"**{_name(study)}:** {_outlook(study, ledger)}")
     if len(study.seeds) == 1:
         st.caption("One seed: there will be no intervals, because one network does not show how far results scatter.")
+    if study.resplit:
+        st.caption("Each seed draws its own 70 % training, 15 % validation and 15 % test rows.")
     if failed:
         st.error(f"It could not be started: {failed}.", icon=":material/error:")
     if _can_be_opened(study, known, ledger):

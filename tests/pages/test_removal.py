@@ -76,7 +76,7 @@ def test_a_link_sets_every_control(small):
 @pytest.mark.parametrize("scope", list(removal.SCOPES))
 def test_every_fill_and_scope_has_pictures(small, fill, scope):
     removals = small.opened.removals
-    picture = removals.picture_of_test(3)
+    picture = removals.picture_of_test(3, 1)
     scores = removals.relevance(picture.pixels, 2, "epsilon-plus", "logit")
     found = removals.remove(picture, scores, 2, Removal("signed", scope, fill, 2), 0.15)
     assert found.removed[1:].sum((1, 2)).tolist() == found.table["removed"].tolist()[1:]
@@ -85,7 +85,7 @@ def test_every_fill_and_scope_has_pictures(small, fill, scope):
 @pytest.mark.parametrize("criterion", removal_criteria())
 def test_every_criterion_explains_a_picture(small, criterion):
     removals = small.opened.removals
-    scores = removals.relevance(removals.picture_of_test(3).pixels, 1, criterion, "logit")
+    scores = removals.relevance(removals.picture_of_test(3, 1).pixels, 1, criterion, "logit")
     assert scores.shape == (1, 28, 28)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,18 +10,16 @@ import numpy as np
 import torch
 
 from ...errors import InputError, check_choice
+from ..drawing import are_grouped, draw_parts, note_of
 from ..splits import Dataset, Scaler, Split
 from ..target import Target
-from .contents import Contents, Part, check_inputs, listed
+from .contents import Contents, check_inputs, listed
 from .labels import check_enough, classes_of, numbers_of
 
 IMPUTE: tuple[str, ...] = ("median",)
 """What can take the place of a missing number: the median of its column over the training split."""
 
 STANDARDISE: tuple[str, ...] = ("inputs", "channels", "no")
-
-_SHARE, _SHARE_OF_TRAINING = 0.15, 1 / 6
-"""Of the rows, each for validation and test, where there is no split; of the training rows, where one part lacks."""
 
 _COLUMNS = 64
 """Columns of inputs that are put in order at a time: what is needed beside the inputs stays small."""
@@ -50,7 +47,8 @@ def assemble(
     numbers = _numbers(contents) if predicts_numbers else {}
     codes, classes = _alike(numbers) if predicts_numbers else _classes(contents)
     _check_classes(contents, codes, classes)
-    splits = _splits(contents, codes, classes, split_seed)
+    blocks = _blocks(contents)
+    splits = _splits(contents, codes, blocks, classes, split_seed)
     target = _put_numbers(contents, splits, numbers) if predicts_numbers else None
     imputed = _impute(contents, splits) if impute is not None else ()
     data = Dataset(
@@ -65,6 +63,7 @@ def assemble(
         imputed=imputed,
         notes=tuple(contents.notes),
         target=target,
+        blocks=torch.from_numpy(blocks) if "all" in codes else None,
     )
     return _standardised(data, standardise)
 
@@ -172,19 +171,20 @@ def _check_classes(contents: Contents, codes: dict[str, np.ndarray], classes: tu
 
 
 def _splits(
-    contents: Contents, codes: dict[str, np.ndarray], classes: tuple[str, ...], split_seed: int
+    contents: Contents, codes: dict[str, np.ndarray], blocks: np.ndarray, classes: tuple[str, ...], split_seed: int
 ) -> dict[str, Split]:
-    """The three splits; those that the source lacks are drawn from its training rows, or from all of them."""
+    """The three splits; those that the source lacks are drawn from its training rows, or from all of them.
+
+    `blocks` has a number for each of these rows, the same for those of one group.
+    """
     own = {which: codes[which] for which in ("validation", "test") if which in codes}
     source = "all" if "all" in codes else "train"
     part, labels = contents.parts[source], codes[source]
     _check_groups_apart(contents)
     drawn = [which for which in ("test", "validation") if which not in own]
-    share = _SHARE if len(drawn) == 2 else _SHARE_OF_TRAINING
     if drawn:
-        draw = _draw_rows if part.belongs is None else _draw_groups
-        places = draw(contents, part, labels, classes, drawn, share, split_seed)
-        _note_split(contents, places, drawn, split_seed, part.belongs is not None, len(classes) > 1)
+        places = draw_parts(contents.source, labels, blocks, classes, drawn, split_seed)
+        contents.notes.append(note_of(places, split_seed, are_grouped(blocks), len(classes) > 1))
     else:
         places = {"train": np.arange(len(labels))}
     order = np.concatenate(list(places.values()))
@@ -202,6 +202,20 @@ def _splits(
     return {which: splits[which] for which in ("train", "validation", "test")}
 
 
+def _blocks(contents: Contents) -> np.ndarray:
+    """The group that each row belongs to which is, or may be, split here, as a number; without groups, its own."""
+    import pandas as pd
+
+    which = "all" if "all" in contents.parts else "train"
+    part = contents.parts[which]
+    if part.belongs is None:
+        return np.arange(len(part.labels))
+    blocks, _ = pd.factorize(pd.Series(part.belongs).astype(object), use_na_sentinel=True)
+    if (blocks < 0).any():
+        raise InputError(f"{contents.row(which, int((blocks < 0).argmax()))} is in no group")
+    return blocks.astype(np.int64)
+
+
 def _check_groups_apart(contents: Contents) -> None:
     """Raise `InputError` for a group of rows that the source itself has in two parts."""
     owner: dict[object, str] = {}
@@ -212,98 +226,6 @@ def _check_groups_apart(contents: Contents) -> None:
                     f"{contents.source} has the group of rows {str(group)!r} in its {owner[group]} and its {which} "
                     "part: give all rows together, to be split here, or leave groups_column (--groups-column) out"
                 )
-
-
-def _draw_rows(
-    contents: Contents,
-    part: Part,
-    labels: np.ndarray,
-    classes: tuple[str, ...],
-    drawn: list[str],
-    share: float,
-    split_seed: int,
-) -> dict[str, np.ndarray]:
-    """Positions of the rows of each split, every class in its own proportion."""
-    from sklearn.model_selection import train_test_split
-
-    rest, places = np.arange(len(labels)), {}
-    n = max(round(len(labels) * share), len(classes))
-    for which in drawn:
-        try:
-            rest, held_out = train_test_split(rest, test_size=n, stratify=labels[rest], random_state=split_seed)
-        except ValueError as error:
-            raise InputError(
-                f"{contents.source} has {len(labels):,} rows, too few to split {len(classes)} classes into training, "
-                "validation and test: add rows, or leave classes out"
-            ) from error
-        places[which] = np.sort(held_out)
-    return {"train": np.sort(rest)} | places
-
-
-def _draw_groups(
-    contents: Contents,
-    part: Part,
-    labels: np.ndarray,
-    classes: tuple[str, ...],
-    drawn: list[str],
-    share: float,
-    split_seed: int,
-) -> dict[str, np.ndarray]:
-    """The same with all rows of a group (a patient, a device) in one split."""
-    import pandas as pd
-
-    belongs, names = pd.factorize(pd.Series(part.belongs).astype(object), use_na_sentinel=True)
-    if (belongs < 0).any():
-        raise InputError(
-            f"{contents.row('all' if 'all' in contents.parts else 'train', int((belongs < 0).argmax()))} is in no group"
-        )
-    rest, places = np.arange(len(labels)), dict[str, np.ndarray]()
-    for later in reversed(range(len(drawn))):
-        folds = _folds(rest, labels, belongs, share * len(labels), split_seed)
-        # What is held out leaves groups for the parts that are still to be drawn, and rows of every class to train on.
-        left = [np.setdiff1d(rest, fold) for fold in folds]
-        enough = [len(fold) > 0 and len(np.unique(belongs[r])) > later for fold, r in zip(folds, left, strict=True)]
-        if not any(enough):
-            raise InputError(
-                f"{contents.source} has {len(names)} different groups of rows, and training, validation and test need "
-                "one of their own each: add groups"
-            )
-        whole = [ok and len(np.unique(labels[r])) == len(classes) for ok, r in zip(enough, left, strict=True)]
-        chosen = (whole if any(whole) else enough).index(True)
-        places[drawn[len(drawn) - 1 - later]], rest = folds[chosen], left[chosen]
-    for code in np.setdiff1d(labels, labels[rest]).tolist():
-        raise InputError(
-            f"{contents.source} has class {classes[code]!r} in so few groups of rows that none is left to train on: "
-            "add groups, choose another split_seed (--split-seed), or leave the class out"
-        )
-    return {"train": rest} | places
-
-
-def _folds(rest: np.ndarray, labels: np.ndarray, belongs: np.ndarray, size: float, split_seed: int) -> list[np.ndarray]:
-    """The rows in folds of about `size`, with no group in two of them; none if there are too few groups."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    n = min(round(len(rest) / size), len(np.unique(belongs[rest])), int(np.bincount(labels[rest]).max()))
-    if n < 2:
-        return []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that classes have fewer rows than there are folds
-        parts = StratifiedGroupKFold(n, shuffle=True, random_state=split_seed).split(rest, labels[rest], belongs[rest])
-        return [rest[held_out] for _, held_out in parts]
-
-
-def _note_split(
-    contents: Contents,
-    places: dict[str, np.ndarray],
-    drawn: list[str],
-    split_seed: int,
-    by_groups: bool,
-    stratified: bool,
-) -> None:
-    n = sum(map(len, places.values()))
-    shares = ", ".join(f"{len(places[which]) / n:.0%} {which}" for which in ("train", *reversed(drawn)))
-    kind = "with no group of rows in two parts" if by_groups else "stratified" if stratified else "at random"
-    contents.notes.append(f"split here: {shares}, {kind}, seed {split_seed}")
 
 
 def _reorder(inputs: np.ndarray, order: np.ndarray) -> None:

@@ -15,6 +15,7 @@ from concurrent.futures import CancelledError
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from typing import Any, TypeVar
 
 import numpy as np
@@ -52,6 +53,7 @@ def versions() -> dict[str, str]:
         "stages": str(STAGE_VERSION),
         "torch": torch.__version__,
         "numpy": np.__version__,
+        "scikit-learn": version("scikit-learn"),  # which draws samples and splits
         "Python": ".".join(platform.python_version_tuple()[:2]),
     }
 
