@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import InputError, LrpError
 from .shared import Answer, asked_data
 
 if TYPE_CHECKING:
@@ -13,21 +14,19 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-TABLES = (".csv", ".tsv", ".parquet", ".arrow", ".feather")
-"""Files whose rows are predicted, as a folder's pictures are."""
+    from ..data.files.contents import Asked
+    from ..data.files.rows import Wanted
+    from ..data.files.unlabelled import Unlabelled
 
 
 def predict(arguments: argparse.Namespace) -> Answer:
     import torch
 
-    from ..data import DATASETS
-    from ..data.pictures import read_images
     from ..study.export import predict as classify
     from ..study.export import read_card
 
     names: list[str] = []
     labels: list[str] = []
-    tables: list[Tensor] = []
     refused: list[str] = []
     if arguments.dataset is not None or arguments.data is not None:
         data = asked_data(arguments, standardise="no")  # the export does it, as its card says
@@ -43,21 +42,13 @@ def predict(arguments: argparse.Namespace) -> Answer:
                 f"{data.name} has the classes {', '.join(data.classes[:5])} and the export {', '.join(known[:5])}: "
                 "give the data that it was made for"
             )
-    elif arguments.images and all(path.suffix.lower() in TABLES for path in arguments.images):
-        for path in arguments.images:
-            rows_of_path = _rows(path, read_card(arguments.export))
-            names += [f"{path} row {i}" for i in range(len(rows_of_path))]
-            tables.append(rows_of_path)
-        images = torch.cat(tables)
     elif arguments.images:
-        card = read_card(arguments.export)
-        read = read_images(arguments.images, card["input"]["shape"], as_mnist=card["accuracy"]["dataset"] in DATASETS)
-        names, images, refused = read.names, read.images, read.refused
-        arguments.notes = read.notes
+        read, refused = _read_files(arguments)
+        names, images, arguments.notes = read.names, read.inputs, read.notes
     else:
         raise InputError(
-            "name image files (.png, .npy) or tables (.csv, .parquet), a data set with --dataset, or your own with "
-            "--data"
+            "name image files (.png, .npy), tables (.csv, .parquet) or arrays (.npz, .mat), a data set with --dataset, "
+            "or your own with --data"
         )
     classes, confidence = classify(arguments.export, images)
     rows = [
@@ -77,21 +68,76 @@ def predict(arguments: argparse.Namespace) -> Answer:
     return Answer(values, "\n".join(lines), tuple(refused))
 
 
-def _rows(path: Path, card: dict[str, Any]) -> Tensor:
-    """New rows of a table, as the card of an export says that its network takes them."""
-    from ..data import InputGroup
-    from ..data.files.rows import Wanted, read_rows
+def _read_files(arguments: argparse.Namespace) -> tuple[Unlabelled, list[str]]:
+    """The inputs in every file that was named, and why others could not be taken: such a file hides no other."""
+    import torch
 
-    taken = card["input"]
-    if "names" not in taken:
-        raise InputError(f"{path} is a table, and the export was not made of columns with names: give images or arrays")
-    n = len(taken["names"])
-    mean = taken["normalisation"].get("mean", [0.0] * n)
-    wanted = Wanted(
-        tuple(taken["names"]),
+    from ..data import DATASETS
+    from ..data.files.unlabelled import Unlabelled, files_of, holds_rows, read_unlabelled
+    from ..data.pictures import read_picture
+    from ..study.export import read_card
+
+    card = read_card(arguments.export)
+    asked, wanted = _asked(arguments), _wanted(card)
+    as_mnist = card["accuracy"]["dataset"] in DATASETS
+
+    def read(file: Path) -> Unlabelled:
+        if holds_rows(file):
+            return read_unlabelled(file, wanted, asked)
+        asked.refuse(str(file), "label", "inputs", "drop", "header")
+        picture, notes = read_picture(file, wanted.shape, as_mnist=as_mnist)
+        return Unlabelled(picture, [str(file)], tuple(f"{file}: {note}" for note in notes))
+
+    every, refused = list[Unlabelled](), list[LrpError]()
+    for path in arguments.images:
+        try:
+            files = files_of(path)
+        except LrpError as error:
+            refused.append(error)
+            continue
+        for file in files:
+            try:
+                every.append(read(file))
+            except LrpError as error:
+                refused.append(error)
+    if not every:
+        raise refused[0]
+    inputs = torch.cat([one.inputs for one in every])
+    names = [name for one in every for name in one.names]
+    notes = tuple(note for one in every for note in one.notes)
+    return Unlabelled(inputs, names, notes), [str(error) for error in refused]
+
+
+def _asked(arguments: argparse.Namespace) -> Asked:
+    from ..data.files.contents import Asked
+
+    others = [n for n in ("groups_column", "image_size", "series", "impute", "standardise") if getattr(arguments, n)]
+    if others or arguments.split_seed:
+        option = "--" + (others[0].replace("_", "-") if others else "split-seed")
+        raise InputError(f"{option} is for --data: leave it out, since the card of the export says how rows are taken")
+    return Asked(arguments.label, arguments.inputs, None, tuple(arguments.drop), header=arguments.header)
+
+
+def _wanted(card: dict[str, Any]) -> Wanted:
+    """What the card of an export says of the inputs that its network takes."""
+    from ..data import InputGroup
+    from ..data.files.rows import Wanted
+
+    taken, shape = card["input"], tuple(card["input"]["shape"])
+    n, normalisation = math.prod(shape), card["input"]["normalisation"]
+    mean, scale = normalisation.get("mean", [0.0] * n), normalisation["scale"]
+    of_bytes = "range" in normalisation
+    # Bytes that were standardised, too: their shares had such a mean, and a deviation of at most a half.
+    as_bytes = "mean" not in normalisation or all(
+        0 <= m <= 1 and (s <= 0.5 or s == 1) for m, s in zip(mean, scale, strict=True)
+    )
+    return Wanted(
+        shape,
+        tuple(taken["names"]) if "names" in taken else None,
         tuple(InputGroup(g["name"], tuple(g["indices"]), g["cost"]) for g in taken.get("groups", ())),
         frozenset(taken["kept_pixels"]),
         mean if len(mean) == n else [value for value in mean for _ in range(n // len(mean))],
         {int(position): value for position, value in taken.get("imputed", {}).items()},
+        in_shares=of_bytes or (len(shape) == 3 and as_bytes),
+        only_shares=of_bytes,
     )
-    return read_rows(path, wanted).view(-1, *taken["shape"])

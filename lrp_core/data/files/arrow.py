@@ -108,14 +108,9 @@ def read_arrow(files: Mapping[str, Sequence[Path]], asked: Asked) -> Contents:
 
     opened = {which: [_Columns(path) for path in paths] for which, paths in files.items()}
     first = next(iter(opened.values()))[0]
-    pictures = [field.name for field in first.schema if _holds_pictures(field)]
-    if asked.inputs is not None and asked.inputs not in pictures:
-        raise InputError(
-            f"{first.path} has no column {asked.inputs!r} of images"
-            + (f": choose of {', '.join(pictures)}" if pictures else "; inputs= names one")
-        )
-    if pictures:
-        return _pictures(opened, asked.inputs or pictures[0], asked)
+    pictures = _column_of_images(first, asked.inputs)
+    if pictures is not None:
+        return _pictures(opened, pictures, asked)
     for field in first.schema:
         if _is_nested(field) and field.name not in asked.drop:
             raise InputError(
@@ -131,6 +126,44 @@ def open_sheet(path: Path) -> Sheet:
         import pyarrow  # noqa: F401
 
     return _sheet(_Columns(path))
+
+
+def open_images(path: Path, column: str | None) -> Iterator[tuple[str, bytes]] | None:
+    """Where each image in a table is, and its file; None if there is no column of images. Raises `InputError`."""
+    with from_extra():
+        import pyarrow  # noqa: F401
+
+    file = _Columns(path)
+    name = _column_of_images(file, column)
+    return None if name is None else _cells(file, name)
+
+
+def _column_of_images(file: _Columns, asked: str | None) -> str | None:
+    """The column asked for, else the first that holds images, else None."""
+    names = [field.name for field in file.schema if _holds_pictures(field)]
+    if asked is not None and asked not in names:
+        raise InputError(
+            f"{file.path} has no column {asked!r} of images"
+            + (f": choose of {', '.join(names)}" if names else "; inputs= names one")
+        )
+    return asked or (names[0] if names else None)
+
+
+def _cells(file: _Columns, name: str) -> Iterator[tuple[str, bytes]]:
+    position = 0
+    for batch in file.rows([name], 500):
+        for value in batch.column(name).to_pylist():
+            yield _image(file, name, position, value)
+            position += 1
+
+
+def _image(file: _Columns, name: str, position: int, value: Any) -> tuple[str, bytes]:
+    """Where an image is, and the content of its file. Raises `InputError` if there is none."""
+    where = f"{file.path}, row {position:,} (counted from 0)"
+    content = value.get("bytes") if isinstance(value, dict) else value
+    if content is None:
+        raise InputError(f"{where} holds no image in {name!r}")
+    return where, content
 
 
 def _sheet(columns: _Columns) -> Sheet:
@@ -189,10 +222,8 @@ def _pictures(opened: Mapping[str, Sequence[_Columns]], name: str, asked: Asked)
                 raise InputError(f"{file.path} lacks the column {min(lacking)!r}")
             for batch in file.rows([name, *kept], 500):
                 for position, value in enumerate(batch.column(name).to_pylist(), n):
-                    content = value.get("bytes") if isinstance(value, dict) else value
-                    if content is None:
-                        raise InputError(f"{file.path}, row {position:,} (counted from 0) holds no image in {name!r}")
-                    pictures.add(content, f"{file.path}, row {position:,} (counted from 0)")
+                    where, content = _image(file, name, position, value)
+                    pictures.add(content, where)
                 with _readable(file.path):
                     tables.append(_frame(batch.select(kept)))
                 n += batch.num_rows

@@ -10,7 +10,7 @@ from ...errors import InputError, storage_errors
 from .contents import PARTS, Asked, Contents, Part
 from .images import Pictures
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".ppm"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".ppm"}
 
 
 def holds_pictures(path: Path) -> bool:
@@ -54,7 +54,7 @@ def _classes(path: Path) -> dict[str, list[Path]]:
     classes = {}
     for folder in sorted(path.iterdir()):
         if folder.is_dir() and not folder.name.startswith("."):
-            files = [f for f in folder.iterdir() if f.suffix.lower() in _SUFFIXES and not f.name.startswith(".")]
+            files = [f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")]
             if files:
                 classes[folder.name] = sorted(files)
     return classes

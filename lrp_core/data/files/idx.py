@@ -69,6 +69,15 @@ def read_idx(path: Path, asked: Asked) -> Contents:
     return shaped(found_all, asked)
 
 
+def images_in(path: Path) -> list[Path]:
+    """The files of images in a folder, or the one that is named. Raises `InputError` for one of labels."""
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if _role(file) == "images")
+    if _role(path) == "labels":
+        raise InputError(f"{path} holds labels: name the file of images")
+    return [path]
+
+
 def read_file(path: Path) -> np.ndarray:
     """The array in one IDX file, in this machine's byte order. Raises `StorageError`."""
     with storage_errors("read", path), _opened(path) as file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,17 @@ class Sheet:
         if len(set(self.columns)) < len(self.columns):
             twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
             raise InputError(f"{self.source} has several columns called {listed(twice)}: rename them")
+
+    def renamed(self, names: Sequence[str]) -> Sheet:
+        """The same table with other names for its columns, in their order."""
+        own = dict(zip(names, self.columns, strict=True))
+        back = {old: new for new, old in own.items()}
+
+        def read(chosen: Sequence[str], as_words: bool, plain: Sequence[str]) -> Iterator[tuple[int, pd.DataFrame]]:
+            for start, frame in self.read([own[name] for name in chosen], as_words, [own[name] for name in plain]):
+                yield start, frame.rename(columns=back)
+
+        return replace(self, columns=tuple(names), read=read)
 
 
 def chunk_rows(n_columns: int) -> int:
