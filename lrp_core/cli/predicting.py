@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, LrpError
-from .shared import Answer, asked_data
+from .shared import Answer, asked_data, one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,8 @@ def predict(arguments: argparse.Namespace) -> Answer:
         for i, (name, predicted, p) in enumerate(zip(names, classes, confidence, strict=True))
     ]
     lines = [
-        f"{row['image']}: {row['class']} ({row['confidence']:.1%})" + (f", label {row['label']}" if labels else "")
+        one_line(f"{row['image']}: {row['class']} ({row['confidence']:.1%})")
+        + (f", label {row['label']}" if labels else "")
         for row in rows
     ]
     values: dict[str, Any] = {"predictions": rows}

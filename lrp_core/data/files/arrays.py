@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError, StorageError, check_choice, storage_errors
-from .contents import PARTS, Asked, Contents, Part, check_size
+from .contents import PARTS, Asked, Contents, Part, check_size, listed
 from .labels import one_each
 from .shapes import as_bytes, channel_groups
 
@@ -33,8 +33,8 @@ class Named:
     read: Callable[[str], np.ndarray]
 
 
-_DAMAGED = (zipfile.BadZipFile, ValueError, EOFError, KeyError, zlib.error, NotImplementedError)
-"""What zipfile and numpy raise on archives that are broken off, changed, or packed in a way that they lack."""
+_DAMAGED = (zipfile.BadZipFile, ValueError, EOFError, KeyError, zlib.error, RuntimeError)
+"""What zipfile and numpy raise on archives that are broken off, changed, encrypted, or packed as they cannot."""
 
 
 def read_npz(path: Path, asked: Asked) -> Contents:
@@ -48,7 +48,7 @@ def open_npz(path: Path) -> Named:
         try:
             shapes = _npz_shapes(path)
         except _DAMAGED as error:
-            raise StorageError(f"{path} is truncated, damaged or no .npz file") from error
+            raise StorageError(f"{path} is truncated, damaged, encrypted or no .npz file") from error
 
     def read(name: str) -> np.ndarray:
         shape, kind = shapes[name]
@@ -165,6 +165,8 @@ def read_named(named: Named, asked: Asked) -> Contents:
         "read from the arrays " + ", ".join(f"{inputs!r} and {labels!r}" for inputs, labels in pairs.values())
     )
     taken = {name for pair in pairs.values() for name in pair}
+    if left := [name for name in named.shapes if name not in taken and role_of(name)[0] != "all" and role_of(name)[1]]:
+        found_all.notes.append(f"left out, since one of inputs and labels lacks: {listed(left)}")
     found_all.classes = _names(named, _CLASS_NAMES, taken, None)
     shaped(found_all, asked)
     n = math.prod(next(iter(found_all.parts.values())).inputs.shape[1:])

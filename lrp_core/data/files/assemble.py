@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import replace
 
@@ -36,6 +37,10 @@ def assemble(contents: Contents, name: str, split_seed: int, impute: str | None,
         check_choice("way to standardise", standardise, STANDARDISE)
     for part in contents.parts.values():
         check_inputs(contents.source, part.inputs.shape[1:])
+        if 0 in part.inputs.shape[1:]:
+            raise InputError(f"{contents.source} has rows of shape {part.inputs.shape[1:]}, without inputs")
+    if not any(len(part.inputs) for part in contents.parts.values()):
+        raise InputError(f"{contents.source} holds no rows")
     _check_values(contents, impute)
     codes, classes = _classes(contents)
     _check_classes(contents, codes, classes)
@@ -57,11 +62,11 @@ def assemble(contents: Contents, name: str, split_seed: int, impute: str | None,
 
 def _check_values(contents: Contents, impute: str | None) -> None:
     """Raise `InputError` for infinity anywhere, and for missing values unless they are to be imputed."""
-    missing = dict(contents.missing)
+    missing, first = dict(contents.missing), ""
     for which, part in contents.parts.items():
         if part.inputs.dtype.kind != "f":
             continue
-        flat = part.inputs.reshape(len(part.inputs), -1)
+        flat = part.inputs.reshape(len(part.inputs), math.prod(part.inputs.shape[1:]))
         for start in range(0, flat.shape[1], _COLUMNS):
             block = flat[:, start : start + _COLUMNS]
             if np.isinf(block).any():
@@ -71,6 +76,8 @@ def _check_values(contents: Contents, impute: str | None) -> None:
                     "float32 can hold: clean it first"
                 )
             empty = np.isnan(block).sum(0)
+            if empty.any() and not first:
+                first = f", first in {contents.row(which, int(np.isnan(block).any(1).argmax()))}"
             for column in np.flatnonzero(empty).tolist():
                 called = contents.column(start + column)
                 missing[called] = missing.get(called, 0) + int(empty[column])
@@ -78,7 +85,7 @@ def _check_values(contents: Contents, impute: str | None) -> None:
         said = [f"{called} ({n:,} row{'s' * (n != 1)})" for called, n in list(missing.items())[:5]]
         more = f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
         raise InputError(
-            f"{contents.source} misses values in {', '.join(said)}{more}: fill them in, leave these columns out "
+            f"{contents.source} misses values in {', '.join(said)}{more}{first}: fill them in, leave these columns out "
             "(drop, --drop), or say impute='median' (--impute median)"
         )
 
@@ -98,8 +105,6 @@ def _classes(contents: Contents) -> tuple[dict[str, np.ndarray], tuple[str, ...]
         which = next(w for w in reversed(starts) if starts[w] <= position)
         return contents.row(which, position - starts[which])
 
-    if not sum(sizes.values()):
-        raise InputError(f"{contents.source} holds no rows")
     every = [part.labels for part in contents.parts.values()]
     joined = every[0] if len(every) == 1 else np.concatenate([np.asarray(one) for one in every])
     codes, classes = classes_of(joined, contents.source, row, contents.classes)

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ...errors import InputError
 from ..splits import InputGroup
+from .columns import LABEL_NAMES
 from .contents import Asked, listed
-from .sheets import Sheet
-from .tables import LABEL_NAMES
+from .sheets import Sheet, to_numbers
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,8 @@ def _columns(sheet: Sheet, names: Sequence[str], *, as_words: bool) -> dict[str,
 
 
 def _number(sheet: Sheet, column: pd.Series, name: str, imputed: float | None) -> np.ndarray:
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
+    spelled = sheet.comma and not pd.api.types.is_numeric_dtype(column.dtype)
+    numbers = to_numbers(column, spelled).to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     missing = column.isna().to_numpy(dtype=bool)
     odd = ~missing & ~np.isfinite(numbers)
     if odd.any():

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import InputError
-from .contents import listed
+from .contents import MOST_COLUMNS, listed
 
 CHUNK = 2**21
 """Cells that are read at a time."""
@@ -22,7 +22,8 @@ class Sheet:
 
     `read(columns, as_words, plain)` gives the position of a row and a frame of some rows from there on, with all or
     some of these columns, as words or as what they are, and `plain` ones as they are written. `row` says where a row
-    is, `check` refuses rows that are cut short, and `classes` are the names of the labels 0, 1, ... in a column.
+    is, `check` refuses rows of another length, and `classes` are the names of the labels 0, 1, ... in a column.
+    `comma` says that numbers are written with a decimal comma.
     """
 
     source: str
@@ -32,8 +33,13 @@ class Sheet:
     row: Callable[[int], str]
     check: Callable[[], None] = lambda: None
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    comma: bool = False
 
     def __post_init__(self) -> None:
+        if len(self.columns) > MOST_COLUMNS:
+            raise InputError(
+                f"{self.source} has {len(self.columns):,} columns, and {MOST_COLUMNS:,} is the most: leave some out"
+            )
         if len(set(self.columns)) < len(self.columns):
             twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
             raise InputError(f"{self.source} has several columns called {listed(twice)}: rename them")
@@ -48,6 +54,14 @@ class Sheet:
                 yield start, frame.rename(columns=back)
 
         return replace(self, columns=tuple(names), read=read)
+
+
+def to_numbers(words: pd.Series, comma: bool) -> pd.Series:
+    """The numbers that words are, NaN for others; with a decimal `comma`, a point is no part of a number."""
+    if comma:
+        texts = words.astype(object).map(str, na_action="ignore").astype("str")
+        words = texts.mask(texts.str.contains(".", regex=False, na=False), "-").str.replace(",", ".", regex=False)
+    return pd.to_numeric(words, errors="coerce")
 
 
 def chunk_rows(n_columns: int) -> int:

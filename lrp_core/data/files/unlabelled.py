@@ -77,7 +77,7 @@ def _from_table(path: Path, wanted: Wanted, asked: Asked) -> Unlabelled:
     else:
         from .arrow import open_images, open_sheet
 
-        images = open_images(path, asked.inputs) if wanted.names is None else None
+        images = open_images(path, asked) if wanted.names is None else None
         sheet = open_sheet(path)
     if images is not None:
         taken = Pictures(Asked(image_size=_picture(wanted.shape, str(path))))
