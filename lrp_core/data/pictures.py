@@ -51,10 +51,10 @@ def read_picture(path: Path, shape: Sequence[int], *, as_mnist: bool) -> tuple[T
     from .files.contents import Asked
     from .files.images import Pictures
 
-    if len(shape) != 3 or shape[0] not in (1, 3):
-        raise InputError(f"{path} is a picture, and the network takes inputs of shape {tuple(shape)}")
     with storage_errors("read", path):
         content = path.read_bytes()
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise InputError(f"{path} is a picture, and the network takes inputs of shape {tuple(shape)}")
     if as_mnist and shape[0] == 1:
         fitted = fit_image(content, str(path), shape[1], shape[2])
         return torch.from_numpy(fitted.pixels)[None, None], fitted.notes

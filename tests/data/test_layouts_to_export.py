@@ -6,6 +6,8 @@ import gzip
 import json
 import math
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from lrp_core.cli import main
 from lrp_core.data import open_data, read_data
 from lrp_core.study.export import load_export
 
+from ..support import PATIENCE, ROOT
 from .idx import pack
 from .layouts import COLOURS, KINDS, ask, frame, image_rows, pictures, png, table, write_stream
 
@@ -218,6 +221,32 @@ def test_every_layout_is_studied_exported_and_predicted(
     known = next((names for names in (WORDS, COLOURS) if set(names) == set(card["classes"])), card["classes"])
     assert np.mean([name == known[i % 3] for i, name in enumerate(classes)]) > 0.6
     assert len(classes) == NEW
+
+
+@pytest.mark.parametrize("kind", ["csv", "npz"])
+def test_as_a_program(kind: str, tmp_path: Path) -> None:
+    """The same in processes of their own: nothing but what was asked for on stdout, and one line for a refusal."""
+
+    def run(*words: object, rc: int = 0) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "lrp_core", *map(str, words)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        assert done.returncode == rc, done.stderr
+        return done
+
+    path, _ = KINDS[kind][0](tmp_path)
+    few = ["--data", path, "--model", "softmax", "--epochs", "1"]
+    alone = ["--seeds", 0, "--criteria", "variance", "--modes", "none", "--jobs", 1, "--json"]
+    assert json.loads(run("study", *few, "--keeps", 2, *alone).stdout)["trials"] == 2
+    run("export", *few, "--keep", 2, "--criterion", "variance", "--mode", "none", "--output", tmp_path / "small")
+    (new := tmp_path / "new").mkdir()
+    given, values = NEW_FILES[kind](new)
+    answers = json.loads(run("predict", tmp_path / "small", given, "--json").stdout)["predictions"]
+    assert [row["class"] for row in answers] == by_hand(tmp_path / "small", values)[0]
+    given.write_bytes(given.read_bytes()[:-9] + b"\xff")
+    for refusal in (run("predict", tmp_path / "small", given, rc=2), run("study", "--data", given, rc=2)):
+        assert refusal.stdout == ""
+        (line,) = refusal.stderr.splitlines()
+        assert str(given) in line
 
 
 @pytest.mark.parametrize("source", ["arrays", "tensors", "frame", "frame and column", "arrays by name"])

@@ -81,7 +81,7 @@ def open_npy(path: Path) -> Named:
                 raise StorageError(f"{path} is truncated or holds no plain array") from error
         return values
 
-    return Named(str(path), {path.stem: (shape, kind)}, read)
+    return Named(str(path), {"array": (shape, kind)}, read)
 
 
 def _npz_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -19,6 +19,8 @@ from .columns import LABEL_NAMES
 from .contents import Asked, listed
 from .sheets import Sheet, to_numbers
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -103,17 +105,17 @@ def filled(values: np.ndarray, wanted: Wanted, row: Callable[[int], str]) -> Ten
 
     Raises `InputError` for a value that is missing or infinite, or is no pixel, with its row.
     """
-    flat = values.reshape(len(values), -1)
+    flat = values.reshape(len(values), math.prod(wanted.shape))
     if flat.dtype.kind == "f":
         flat = flat.astype(np.float64)
         unread = np.setdiff1d(np.arange(flat.shape[1]), list(wanted.needed))
         flat[:, unread] = np.array(wanted.absent, dtype=np.float64)[unread]
         for position, value in wanted.imputed.items():
             flat[np.isnan(flat[:, position]), position] = value
-        if not np.isfinite(flat).all():
-            place, position = map(int, np.argwhere(~np.isfinite(flat))[0])
-            what = "NaN" if np.isnan(flat[place, position]) else "infinity"
-            raise InputError(f"{row(place)} holds {what} in {wanted.called(position)}: fill it in")
+        if not (np.abs(flat) <= _LARGEST).all():
+            place, position = map(int, np.argwhere(~(np.abs(flat) <= _LARGEST))[0])
+            what = "NaN" if np.isnan(flat[place, position]) else "infinity or more than float32 can hold"
+            raise InputError(f"{row(place)} holds {what} in {wanted.called(position)}: correct it")
     if wanted.in_shares:
         flat = _shares(flat, wanted.only_shares, row)
     return torch.from_numpy(np.require(flat, None if flat.dtype == np.float32 else np.float64, ["C", "W"])).view(
@@ -161,9 +163,13 @@ def _number(sheet: Sheet, column: pd.Series, name: str, imputed: float | None) -
     spelled = sheet.comma and not pd.api.types.is_numeric_dtype(column.dtype)
     numbers = to_numbers(column, spelled).to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     missing = column.isna().to_numpy(dtype=bool)
-    odd = ~missing & ~np.isfinite(numbers)
+    odd = ~missing & ~(np.abs(numbers) <= _LARGEST)
     if odd.any():
         row = int(odd.argmax())
+        if not np.isnan(numbers[row]):
+            raise InputError(
+                f"{sheet.row(row)}, column {name!r} holds infinity or more than float32 can hold: correct it"
+            )
         raise InputError(f"{sheet.row(row)}, column {name!r} holds {str(column.iloc[row])[:40]!r}, which is no number")
     if missing.any():
         if imputed is None:

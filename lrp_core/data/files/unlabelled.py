@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ...errors import InputError, check_choice
+from ...errors import InputError, StorageError, check_choice
 from .arrays import Named, check_plain, open_npy, open_npz, role_of
 from .contents import Asked
 from .folders import SUFFIXES as PICTURES
@@ -32,10 +32,14 @@ class Unlabelled:
 def files_of(path: Path) -> list[Path]:
     """The files that a path stands for: the IDX files or pictures of a folder, else itself. Raises `InputError`."""
     if not path.is_dir():
+        if path.exists() and not path.is_file():
+            raise StorageError(f"{path} is neither a file nor a folder: name one of these")
         return [path]
     if is_idx(path):
         return images_in(path)
-    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in PICTURES and f.name[0] != "." and f.is_file())
+    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in PICTURES and f.name[0] != "." and not f.is_dir())
+    if odd := next((f for f in files if not f.is_file()), None):
+        raise StorageError(f"cannot read {odd}: it is no file, or leads to none")
     if not files:
         raise InputError(f"{path} is a folder without pictures or IDX files of images: name the files to predict")
     return files
@@ -64,6 +68,8 @@ def read_unlabelled(path: Path, wanted: Wanted, asked: Asked) -> Unlabelled:
         asked.refuse(str(path), "drop")
         values, where = _from_arrays(path, asked)
     values = _fitted(values, wanted.shape, where)
+    if not len(values):
+        raise InputError(f"{where} holds no rows")
     names = [str(path)] if len(values) == 1 else [f"{path}[{i}]" for i in range(len(values))]
     return Unlabelled(filled(values, wanted, lambda i: f"{where}, row {i:,} (counted from 0)"), names)
 
