@@ -144,6 +144,15 @@ def test_tables_as_programs_write_them(tmp_path: Path) -> None:
     )
 
 
+def test_row_numbers_of_parts_are_no_input(tmp_path: Path) -> None:
+    """Each file counts its own rows, and a part that has been drawn from a table has gaps in its numbers."""
+    frame().to_csv(tmp_path / "train.csv")
+    frame(seed=1).iloc[::2].to_csv(tmp_path / "test.csv")
+    assert read_data(tmp_path).input_names == tuple(f"sensor {i}" for i in range(4))
+    frame(seed=1).set_index(np.arange(60) // 2).to_csv(tmp_path / "test.csv")
+    assert len(read_data(tmp_path).input_names or ()) == 5, "a number that comes twice counts no rows"
+
+
 def test_the_file_of_a_part_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frame().to_csv(tmp_path / "train-0.csv", index=False)
     for value, words in ((np.inf, "line 7, column 'sensor 1' holds infinity"), (np.nan, "first in .*line 7: fill")):

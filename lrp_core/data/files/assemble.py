@@ -76,7 +76,7 @@ def _check_values(contents: Contents, impute: str | None) -> None:
                     "float32 can hold: clean it first"
                 )
             empty = np.isnan(block).sum(0)
-            if empty.any() and not first:
+            if impute is None and empty.any() and not first:
                 first = f", first in {contents.row(which, int(np.isnan(block).any(1).argmax()))}"
             for column in np.flatnonzero(empty).tolist():
                 called = contents.column(start + column)
