@@ -21,7 +21,7 @@ st.markdown(
 
 with frame.refusals():
     method = state.value("method")
-    n_inputs = opened.n_inputs
+    n_groups = opened.n_groups
     margin = state.value("margin")
     headline = opened.headline(method, margin / 100)
     has_results = not opened.curve().empty
@@ -38,7 +38,7 @@ with frame.refusals():
     elif headline is not None:
         row, base = headline.row, headline.baseline
         st.subheader(
-            f"{percent(row['removed'], 0)} of the {pixels} can go: {count(row['keep'])} of {n_inputs} are enough",
+            f"{percent(row['removed'], 0)} of the {pixels} can go: {count(row['keep'])} of {n_groups} are enough",
             anchor=False,
         )
         st.markdown(
@@ -54,7 +54,7 @@ with frame.refusals():
             st.metric(
                 f"{pixels.capitalize()} removed",
                 percent(row["removed"], 0),
-                f"{count(n_inputs - row['keep'])} of {n_inputs}",
+                f"{count(n_groups - row['keep'])} of {n_groups}",
                 delta_color="off",
                 delta_arrow="off",
                 border=True,
@@ -83,6 +83,13 @@ with frame.refusals():
                 st.metric(
                     label, shown, change(row[name], base[name]), delta_color="inverse", border=True,
                     help=f"{text} Counted; the full network: {count(base[name])}.",
+                )  # fmt: skip
+            if "input_cost" in row and row["input_cost"] == row["input_cost"]:
+                st.metric(
+                    "Cost of inputs", f"{row['input_cost']:,.6g}", change(row["input_cost"], base["input_cost"]),
+                    delta_color="inverse", border=True,
+                    help=f"What the {pixels} that are read cost, as the data say; all of them: "
+                    f"{base['input_cost']:,.6g}.",
                 )  # fmt: skip
         st.caption(
             (

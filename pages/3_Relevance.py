@@ -56,17 +56,18 @@ with frame.refusals():
         heat, bars = st.columns(2, gap="medium")
     with heat:
         st.markdown(f"**Relevance of each {opened.words[0].removesuffix('s')}**")
-        names = opened.input_names()
+        names = opened.group_names()
+        held = explanation.image[0] if opened.data.grouping.is_single else None
         st.plotly_chart(
             charts.relevance(explanation.relevance)
             if opened.are_images
-            else charts_inputs.signed(names, explanation.relevance[0], explanation.image[0]),
+            else charts_inputs.signed(names, explanation.of_groups, held),
             config=charts.CONFIG,
             key="heat",
             alt=f"Relevance of each input for class {classes[explanation.target]}: red for it, blue against it",
         )
         if len(names) > charts_inputs.MOST and not opened.are_images:
-            st.caption(f"The {charts_inputs.MOST} of {len(names):,} inputs with the most relevance.")
+            st.caption(f"The {charts_inputs.MOST} of {len(names):,} {opened.words[0]} with the most relevance.")
     with bars:
         st.markdown("**What the network answers**")
         st.plotly_chart(

@@ -24,18 +24,14 @@ MOST_NAMES = 15
 
 def draw(ranking: Ranking, method: str, seed: int, keep: int) -> None:
     """The ranking as a picture, as scores in order, as a table and as files."""
-    shown = views.picture_of_ranking(ranking)
+    shown = views.picture_of_ranking(ranking, rankings.named(ranking))
     order = shown.table
-    if not opened.are_images:
-        names = opened.input_names()
-        order = order.drop(columns=["channel", "row"]).rename(columns={"column": "input"})
-        order["input"] = [names[i] for i in order["input"]]
     left, right = st.columns([2, 3], gap="medium")
     with left:
-        if opened.are_images:
+        if opened.drawn_as == "picture":
             maps(shown, method)
         else:
-            st.markdown("**The inputs that come first**")
+            st.markdown(f"**The {pixels} that come first**")
             masks.draw(opened, method, keep, seed)
             st.caption(masks.says(opened, keep))
     with right:
@@ -43,11 +39,11 @@ def draw(ranking: Ranking, method: str, seed: int, keep: int) -> None:
     with st.expander("The order as a table", icon=":material/format_list_numbered:"):
         column = st.column_config.NumberColumn
         st.dataframe(
-            order.drop(columns=[] if shown.table["channel"].any() else ["channel"], errors="ignore"),
+            order.drop(columns=[] if "channel" not in order or order["channel"].any() else ["channel"]),
             hide_index=True,
             column_config={
                 "place": column("Place", help="1 is the most important", pinned=True),
-                "input": st.column_config.TextColumn("Input"),
+                "name": st.column_config.TextColumn(pixels.removesuffix("s").capitalize()),
                 "channel": column("Channel"),
                 "row": column("Row", help="From the top, from 0"),
                 "column": column("Column", help="From the left, from 0"),
@@ -56,7 +52,7 @@ def draw(ranking: Ranking, method: str, seed: int, keep: int) -> None:
             },
             placeholder="–",
             key="order",
-            alt="Every input from the most to the least important, with its score and standard error",
+            alt=f"All {pixels} from the most to the least important, each with its score and standard error",
         )
     name = f"{study.dataset}-{study.architecture}-{method.replace(', ', '-')}-seed-{seed}"
     with st.container(horizontal=True):
@@ -68,7 +64,7 @@ def draw(ranking: Ranking, method: str, seed: int, keep: int) -> None:
         st.download_button(
             "Save as CSV", data=lambda: order.to_csv(index=False).encode(), file_name=f"{name}.csv",
             mime="text/csv", icon=":material/download:", on_click="ignore",
-            help="Place, name or position, score and standard error of every input.",
+            help=f"Place, name or position, score and standard error of all {pixels}.",
         )  # fmt: skip
 
 
@@ -144,7 +140,7 @@ def settle(method: str, seed: int) -> None:
         st.session_state["settled-keep"] = min(keeps, key=lambda k: abs(k - keep))
     keep = st.session_state["settled-keep"]
     box = st.success if settling.suffices(settling.judged, keep) else st.warning
-    box(settling.finding(keep, images), icon=":material/rule:")
+    box(settling.finding(keep, images, pixels), icon=":material/rule:")
     field(st.selectbox, f"{pixels.capitalize()} kept", keeps, key="settled-keep", width=170,
           help=f"Count the overlap of this many {pixels}; the choices are the study's.")  # fmt: skip
     left, right = st.columns(2, gap="medium")
@@ -202,28 +198,29 @@ def compare(first: Ranking, method: str, seed: int, keep: int) -> None:
         return
     second, name = chosen
     agreement = views.agreement(first, second)
-    who = views.kept_by(first, second, keep)
-    both = int((who == 3).sum())
+    apart = views.kept_apart(first, second, keep)
+    both = keep - len(apart[0])
     st.markdown(
         f"**{method}, seed {seed}** and **{name}** correlate with **{agreement.spearman:.3f}** (Spearman) and "
         f"**{agreement.kendall:.3f}** (Kendall); 1 is the same order, 0 no relation. Of the {keep} {pixels} that each "
         f"keeps, **{both}** are the same."
     )
-    curve, mask, shift = st.columns(3, gap="medium") if opened.are_images else st.columns([2, 1, 1], gap="medium")
+    drawn = opened.drawn_as == "picture"
+    curve, mask, shift = st.columns(3 if drawn else [2, 1, 1], gap="medium")
     with curve:
         st.markdown(f"**{pixels.capitalize()} in common**")
         st.plotly_chart(
-            charts_ranking.overlap(agreement.overlap, marker=1 - keep / first.n_inputs),
+            charts_ranking.overlap(agreement.overlap, marker=1 - keep / first.n_groups),
             config=charts.CONFIG,
             key="overlap",
             alt="Share of the kept inputs that both rankings have in common, against the share removed",
         )
-    if not opened.are_images:
-        names = opened.input_names()
-        for place, (number, title) in zip((mask, shift), ((1, f"Only {method}"), (2, f"Only {name}")), strict=True):
+    if not drawn:
+        names = opened.group_names()
+        for place, only, title in zip((mask, shift), apart, (f"Only {method}", f"Only {name}"), strict=True):
             with place:
                 st.markdown(f"**{title}**")
-                ones = [names[i] for i in (who.ravel() == number).nonzero()[0]]
+                ones = [names[i] for i in only]
                 st.markdown("  \n".join(ones[:MOST_NAMES]) or "none")
                 if len(ones) > MOST_NAMES:
                     st.caption(f"and {len(ones) - MOST_NAMES:,} more")
@@ -231,10 +228,10 @@ def compare(first: Ranking, method: str, seed: int, keep: int) -> None:
     with mask:
         st.markdown("**Who keeps which**")
         st.plotly_chart(
-            charts_ranking.kept(who),
+            charts_ranking.kept(views.kept_by(first, second, keep)),
             config=charts.CONFIG,
             key="who",
-            alt=f"The {keep} pixels that each ranking keeps: {both} both",
+            alt=f"The {keep} {pixels} that each ranking keeps: {both} both",
         )
         st.caption(f"Grey: both. Green: only {method}, seed {seed}. Orange: only {name}.")
     with shift:

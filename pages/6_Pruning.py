@@ -54,7 +54,7 @@ def explore() -> None:
                 curves,
                 study.methods,
                 chosen=method,
-                marker=1 - keep / opened.n_inputs,
+                marker=1 - keep / opened.n_groups,
                 recommended=recommended.row if recommended is not None else None,
                 height=350,
             ),
@@ -93,7 +93,7 @@ def recommend(recommendation: Recommendation, removed: int) -> None:
             icon=":material/move_down:",
             on_click=move,
             disabled=removed == there,
-            help=f"To {there} %: {int(recommendation.row['keep'])} of {opened.n_inputs} {pixels} stay."
+            help=f"To {there} %: {int(recommendation.row['keep'])} of {opened.n_groups} {pixels} stay."
             if removed != there
             else "The slider stands there.",
         )
@@ -106,7 +106,7 @@ def metrics(threshold: Threshold) -> None:
         st.metric(
             f"{pixels.capitalize()} kept",
             count(threshold.keep),
-            f"of {threshold.n_inputs}",
+            f"of {threshold.n_groups}",
             delta_color="off",
             delta_arrow="off",
             border=True,
@@ -131,6 +131,11 @@ def metrics(threshold: Threshold) -> None:
         st.metric("One input", size(small.input_bytes), change(small.input_bytes, full.input_bytes),
                   delta_color="inverse", border=True,
                   help=f"Bytes of one {image} as float32; the full network: {size(full.input_bytes)}.")  # fmt: skip
+        if threshold.input_cost is not None:
+            st.metric("Cost of inputs", f"{threshold.input_cost:,.6g}",
+                      change(threshold.input_cost, threshold.full_input_cost), delta_color="inverse", border=True,
+                      help=f"What the {pixels} that are read cost, as the data say; all of them: "
+                      f"{threshold.full_input_cost:,.6g}.")  # fmt: skip
 
 
 def pick_drawn(method: str) -> tuple[str, ...]:

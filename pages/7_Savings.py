@@ -26,11 +26,17 @@ with frame.refusals():
     threshold = opened.threshold(method=method, mode=mode, keep=keep, seed=seed)
     small, full = threshold.cost, threshold.full_cost
     st.markdown(
-        f"With **{keep}** of {opened.n_inputs} {pixels} the network does **{count(small.macs)}** instead of "
+        f"With **{keep}** of {opened.n_groups} {pixels} the network does **{count(small.macs)}** instead of "
         f"{count(full.macs)} multiply-accumulates for one {image} ({percent(1 - small.macs / full.macs, 0)} fewer), "
         f"its weights take "
         f"**{size(small.bytes)}** instead of {size(full.bytes)}, and one {image} **{size(small.input_bytes)}** "
         f"instead of {size(full.input_bytes)}."
+        + (
+            f" The {pixels} that it reads cost **{threshold.input_cost:,.6g}** instead of "
+            f"{threshold.full_input_cost:,.6g}."
+            if threshold.input_cost is not None
+            else ""
+        )
     )
     curves = opened.curves(study.methods, mode)
     left, right = st.columns(2, gap="medium")
@@ -57,7 +63,7 @@ with frame.refusals():
         )
         st.segmented_control(
             "Budget",
-            list(charts_methods.COSTS),
+            charts_methods.costs_of(curves.values()),
             default="macs",
             format_func=lambda name: charts_methods.COSTS[name][0].removesuffix(" (bytes)"),
             key="budget",

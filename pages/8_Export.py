@@ -13,14 +13,14 @@ opened, _ = frame.open_page(
 study, ledger = opened.study, opened.ledger
 
 with frame.refusals():
-    n_inputs = opened.n_inputs
+    n_groups = opened.n_groups
     method, mode, seed, removed = state.choose(opened)
     keep = opened.keep_for(removed)
     export = opened.export(method=method, keep=keep, mode=mode, seed=seed)
     folder, run = export.folder, ledger.run(export.run)
     st.markdown(
-        f"Network **{study.architecture}** on **{study.dataset}**, reading **{keep}** of {n_inputs} {opened.words[0]} "
-        f"({percent(keep / n_inputs, 0)}), ranked by **{method}**, smaller network **{mode}**, seed **{seed}**."
+        f"Network **{study.architecture}** on **{study.dataset}**, reading **{keep}** of {n_groups} {opened.words[0]} "
+        f"({percent(keep / n_groups, 0)}), ranked by **{method}**, smaller network **{mode}**, seed **{seed}**."
     )
     is_there = (folder / "card.json").exists() and not (run and run.is_active)
     if is_there:

@@ -114,6 +114,12 @@ def _own_data_arguments(command: argparse.ArgumentParser, which: argparse._Mutua
     )
     own.add_argument("--series", type=_size, metavar="CxL", help="rows are series, channels by samples: 3x100")
     own.add_argument(
+        "--input-groups",
+        metavar="HOW",
+        help="inputs that are kept or dropped as one, and their costs: channels, windows:N, none, or a CSV file; "
+        "default: channels of series, columns of words",
+    )
+    own.add_argument(
         "--header",
         action=argparse.BooleanOptionalAction,
         help="whether the first line of a text table names the columns; default: by its look",

@@ -135,9 +135,10 @@ def _run_study(study: Study, ledger: Ledger, name: str, arguments: argparse.Name
         for done, _, trial in steps:
             advance(f"{trial.method} {trial.keep}", done)
     trials = study_trials(study, ledger)
-    tables = {part: curve(trials, data.n_inputs, part) for part in ("validation", "test")}
+    tables = {part: curve(trials, data.n_groups, part) for part in ("validation", "test")}
     recommended = {
-        name: recommend(trials, data.n_inputs, name, margin=arguments.margin / 100) for name in study.methods
+        name: recommend(trials, data.n_groups, name, margin=arguments.margin / 100, words=data.words)
+        for name in study.methods
     }
     sentences = {
         name: recommendation.sentence for name, recommendation in recommended.items() if recommendation is not None
@@ -170,9 +171,11 @@ def _curve_text(tables: dict[str, pd.DataFrame]) -> str:
     table["difference"] = test["difference"]
     table["around"] = (test["difference_high"] - test["difference_low"]) / 2
     table["macs"] = test["macs"]
-    table.columns = pd.Index(
-        ["ranked by", "mode", "kept", "removed", "seeds", "validation", "test", "+- 95 %", "paired", "+-", "MACs"]
-    )
+    names = ["ranked by", "mode", "kept", "removed", "seeds", "validation", "test", "+- 95 %", "paired", "+-", "MACs"]
+    if "input_cost" in test:
+        table["input_cost"] = test["input_cost"]
+        names.append("cost")
+    table.columns = pd.Index(names)
     percent = "{:.2%}".format
     return table.to_string(
         index=False,
@@ -185,6 +188,7 @@ def _curve_text(tables: dict[str, pd.DataFrame]) -> str:
             "paired": "{:+.2%}".format,
             "+-": percent,
             "MACs": "{:,.0f}".format,
+            "cost": "{:,.4g}".format,
         },
     )
 
@@ -304,12 +308,12 @@ def info(arguments: argparse.Namespace) -> Answer:
 
 
 def _keep(percent: float, data: Dataset) -> int:
-    """How many inputs stay when `percent` of them are removed."""
+    """How many inputs, or groups, stay when `percent` of them are removed."""
     from ..ranking import keep_for_share
 
     if not 0 <= percent < 100:
         raise InputError(f"--removed must be at least 0 and below 100 per cent, not {percent:g}")
-    return keep_for_share(percent / 100, data.n_inputs)
+    return keep_for_share(percent / 100, data.n_groups)
 
 
 @contextmanager

@@ -112,7 +112,8 @@ def _read_files(arguments: argparse.Namespace) -> tuple[Unlabelled, list[str]]:
 def _asked(arguments: argparse.Namespace) -> Asked:
     from ..data.files.contents import Asked
 
-    others = [n for n in ("groups_column", "image_size", "series", "impute", "standardise") if getattr(arguments, n)]
+    kinds = ("groups_column", "image_size", "series", "input_groups", "impute", "standardise")
+    others = [name for name in kinds if getattr(arguments, name)]
     if others or arguments.split_seed:
         option = "--" + (others[0].replace("_", "-") if others else "split-seed")
         raise InputError(f"{option} is for --data: leave it out, since the card of the export says how rows are taken")
@@ -135,7 +136,10 @@ def _wanted(card: dict[str, Any]) -> Wanted:
     return Wanted(
         shape,
         tuple(taken["names"]) if "names" in taken else None,
-        tuple(InputGroup(g["name"], tuple(g["indices"]), g["cost"]) for g in taken.get("groups", ())),
+        tuple(
+            InputGroup(g["name"], tuple(g["indices"]), g["cost"])
+            for g in taken.get("word_columns", taken.get("groups", ()))
+        ),
         frozenset(taken["kept_pixels"]),
         mean if len(mean) == n else [value for value in mean for _ in range(n // len(mean))],
         {int(position): value for position, value in taken.get("imputed", {}).items()},

@@ -6,13 +6,10 @@ import argparse
 import json
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import InputError
 from .shared import Answer, asked_data, progress_bar, single_study
-
-if TYPE_CHECKING:
-    from ..data import Dataset
 
 
 def rank(arguments: argparse.Namespace) -> Answer:
@@ -36,7 +33,7 @@ def rank(arguments: argparse.Namespace) -> Answer:
     if arguments.keep is not None:
         study = replace(study, keeps=(arguments.keep,))
     spec = trial_at(
-        study, data, method=method.name, keep=arguments.keep or data.n_inputs, mode=study.modes[0], seed=arguments.seed
+        study, data, method=method.name, keep=arguments.keep or data.n_groups, mode=study.modes[0], seed=arguments.seed
     ).ranking
     assert spec is not None, "only a baseline has no ranking"
     networks: list[Any] = []
@@ -64,6 +61,7 @@ def rank(arguments: argparse.Namespace) -> Answer:
             label=arguments.for_class,
             images=spec.rank_images and min(spec.rank_images, len(split)),
             keep=spec.keep,
+            groups=data.grouping,
             seed=arguments.seed,
             on_batch=lambda done: advance("", done) if method.strategy == "one-shot" else None,
             on_progress=advance,
@@ -77,9 +75,13 @@ def rank(arguments: argparse.Namespace) -> Answer:
         "scores": ranking.scores.tolist(),
         "standard_error": [None if math.isnan(e) else e for e in ranking.standard_error.tolist()],
     }
-    lines = [f"{ranking.criterion}, {n_images:,} images of {data.name}: most important inputs first"]
-    for place, position in enumerate(ranking.order[: arguments.top].tolist(), start=1):
-        lines.append(f"  {place:>4}  {_name_of(data, position)}   score {ranking.scores[position]:.4g}")
+    names = data.group_names
+    if data.groups:
+        values |= {"groups": list(names), "group_of": ranking.grouping.of.tolist()}
+    examples = "images" if len(data.shape) == 3 else "rows"
+    lines = [f"{ranking.criterion}, {n_images:,} {examples} of {data.name}: most important {data.words.counted} first"]
+    for place, group in enumerate(ranking.order[: arguments.top].tolist(), start=1):
+        lines.append(f"  {place:>4}  {names[group]}   score {ranking.scores[group]:.4g}")
     if arguments.output is not None:
         if arguments.output.suffix == ".safetensors":
             ranking.save(arguments.output)
@@ -89,25 +91,13 @@ def rank(arguments: argparse.Namespace) -> Answer:
     return Answer(values, "\n".join(lines))
 
 
-def _name_of(data: Dataset, position: int) -> str:
-    """What an input is called: its name, its place in the image, or its position."""
-    if data.input_names is not None:
-        return data.input_names[position]
-    if len(data.shape) != 3:
-        return f"input {position:>4}"
-    channels, height, width = data.shape
-    channel, place = divmod(position, height * width)
-    row, column = divmod(place, width)
-    return (f"channel {channel}, " if channels > 1 else "") + f"row {row:>2}, column {column:>2}"
-
-
 def compare(arguments: argparse.Namespace) -> Answer:
     from ..ranking import Ranking
     from ..ranking import compare as compare_rankings
 
     first, second = (Ranking.load(path) for path in arguments.rankings)
     comparison = compare_rankings(first, second, arguments.keeps)
-    n = first.n_inputs
+    n, counted = first.n_groups, "inputs" if first.grouping.is_single else "groups"
     values = {
         "rankings": [first.criterion, second.criterion],
         "spearman": comparison.spearman,
@@ -115,10 +105,10 @@ def compare(arguments: argparse.Namespace) -> Answer:
         "overlap": {str(keep): share for keep, share in comparison.overlap.items()},
     }
     lines = [
-        f"{first.criterion} and {second.criterion}, {n:,} inputs",
+        f"{first.criterion} and {second.criterion}, {n:,} {counted}",
         f"  rank correlation: Spearman {comparison.spearman:.3f}, Kendall {comparison.kendall:.3f}",
         *(
-            f"  of the best {keep:>5,} inputs they share {share:.1%}; by chance {keep / n:.1%}"
+            f"  of the best {keep:>5,} {counted} they share {share:.1%}; by chance {keep / n:.1%}"
             for keep, share in comparison.overlap.items()
         ),
     ]

@@ -34,7 +34,10 @@ def one_line(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
-_OWN_DATA = ("label", "inputs", "groups_column", "drop", "image_size", "series", "header", "impute", "standardise")
+_OWN_DATA = (
+    *("label", "inputs", "groups_column", "drop", "image_size", "series", "input_groups", "header", "impute"),
+    "standardise",
+)
 """The options that say how `--data` is read; they are the words of `read_data`."""
 
 

@@ -22,18 +22,22 @@ from ..storage import cache_dir
 from . import prepared
 from .archives import ARCHIVES, Raw, Source
 from .files import READERS, Reader, read_data
-from .splits import Dataset, InputGroup, Scaler, Split, to_images, to_inputs
+from .groups import Grouping, InputGroup
+from .splits import Dataset, Scaler, Split, to_images, to_inputs
+from .words import Words
 
 __all__ = [
     "DATASETS",
     "READERS",
     "DataSource",
     "Dataset",
+    "Grouping",
     "InputGroup",
     "Raw",
     "Reader",
     "Scaler",
     "Split",
+    "Words",
     "load_dataset",
     "open_data",
     "provide",

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -17,7 +19,8 @@ from torch import Tensor
 
 from ..errors import LrpError
 from ..storage import cache_dir, write_atomic
-from .splits import Dataset, InputGroup, Scaler, Split
+from .groups import InputGroup
+from .splits import Dataset, Scaler, Split
 
 VERSION = 1
 """Of the file format and of how splits are drawn."""
@@ -75,7 +78,8 @@ def read_own(digest: str) -> Dataset | None:
                 test,
                 input_names=None if names is None else tuple(names),
                 scaler=None if scaler is None else Scaler(*map(tuple, scaler)),
-                groups=tuple(InputGroup(name, tuple(indices), cost) for name, indices, cost in meta.get("groups", ())),
+                groups=_groups(meta.get("groups", ())),
+                word_columns=_groups(meta.get("word_columns", ())),
                 imputed=tuple((position, value) for position, value in meta.get("imputed", ())),
                 notes=tuple(meta.get("notes", ())),
             )
@@ -96,10 +100,15 @@ def write_own(data: Dataset) -> None:
         "input_names": data.input_names,
         "scaler": scaler,
         "groups": [[group.name, group.indices, group.cost] for group in data.groups],
+        "word_columns": [[column.name, column.indices, column.cost] for column in data.word_columns],
         "imputed": data.imputed,
         "notes": data.notes,
     }
     write_atomic(path, save(_tensors(data), metadata={"data": json.dumps(meta)}))
+
+
+def _groups(values: Iterable[Any]) -> tuple[InputGroup, ...]:
+    return tuple(InputGroup(name, tuple(indices), cost) for name, indices, cost in values)
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, Shaped, UInt8
+from jaxtyping import Float, Float64, Int64, Shaped, UInt8
 from torch import Tensor
 
 from ..errors import InputError
 from ..extras import from_extra
+from .groups import Grouping, InputGroup, check_groups
+from .words import Words
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,36 +218,14 @@ class Scaler:
             part.copy_(self.apply(part))
 
 
-@dataclass(frozen=True)
-class InputGroup:
-    """Inputs that are one thing to a person: the samples of a sensor, the indicators of a column of words.
-
-    `indices` are positions in the flattened input, `cost` is what one has to spend on the group, in any unit. Raises
-    `InputError` for a group without a name or inputs, an input that is named twice, or a cost below 0.
-    """
-
-    name: str
-    indices: tuple[int, ...]
-    cost: float | None = None
-
-    def __post_init__(self) -> None:
-        if not self.name.strip() or not self.indices:
-            raise InputError(
-                f"a group of inputs needs a name and at least one input, not {self.name!r}, {self.indices}"
-            )
-        if min(self.indices) < 0 or len(set(self.indices)) < len(self.indices):
-            raise InputError(f"the group {self.name!r} must name each of its inputs once, by a position from 0 on")
-        if self.cost is not None and not (math.isfinite(self.cost) and self.cost >= 0):
-            raise InputError(f"the group {self.name!r} needs a finite cost of at least 0, not {self.cost:g}")
-
-
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A named data set: `shape` is that of one input, `classes` the name of each class.
 
     `input_names` are those of the inputs, flat, where they have some (the columns of a table). `scaler` says what the
-    inputs were standardised by, so that an input removed, 0, is its mean. `groups` are inputs that belong together;
-    an input is in one of them at most. `imputed` are the inputs of which values were missing, by position, and what
+    inputs were standardised by, so that an input removed, 0, is its mean. `groups` are inputs that are
+    kept or dropped together; an input is in one of them at most, and by itself if in none. `word_columns` are the
+    indicators of each column of words. `imputed` are the inputs of which values were missing, by position, and what
     took their place. `notes` are sentences on how the data were read. `is_named` says that this very object came
     from the project's own files by `load_dataset`: what `replace` makes of it is data of your own.
     `digest` identifies the exact values and split, for cache keys. The test split is for final figures only. Raises
@@ -259,6 +240,7 @@ class Dataset:
     input_names: tuple[str, ...] | None = None
     scaler: Scaler | None = None
     groups: tuple[InputGroup, ...] = ()
+    word_columns: tuple[InputGroup, ...] = ()
     imputed: tuple[tuple[int, float], ...] = ()
     notes: tuple[str, ...] = ()
     is_named: bool = field(default=False, init=False)
@@ -282,20 +264,7 @@ class Dataset:
             raise InputError(
                 f"the scaler is for {len(self.scaler.mean)} inputs or channels, not for shape {self.shape}"
             )
-        self._check_groups()
-
-    def _check_groups(self) -> None:
-        owner: dict[int, str] = {}
-        for group in self.groups:
-            if max(group.indices) >= self.n_inputs:
-                raise InputError(f"the group {group.name!r} has input {max(group.indices)} of {self.n_inputs}")
-            for position in group.indices:
-                if position in owner:
-                    raise InputError(f"input {position} is in the groups {owner[position]!r} and {group.name!r}")
-                owner[position] = group.name
-        names = [group.name for group in self.groups]
-        if len(set(names)) < len(names):
-            raise InputError(f"groups of inputs need different names, not {', '.join(names)}")
+        check_groups(self.groups, self.n_inputs)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -305,6 +274,55 @@ class Dataset:
     def n_inputs(self) -> int:
         """Number of inputs of a network on this data (784 for MNIST)."""
         return math.prod(self.shape)
+
+    @cached_property
+    def grouping(self) -> Grouping:
+        """Which inputs are kept or dropped together; an input that is in none of `groups` is one by itself."""
+        return Grouping.from_groups(self.groups, self.n_inputs)
+
+    @property
+    def n_groups(self) -> int:
+        """How many things can be kept or dropped: inputs, or groups of them."""
+        return len(self.grouping)
+
+    @property
+    def words(self) -> Words:
+        """What is kept or removed of these data, inputs or groups of them, and what networks are judged by."""
+        return Words("groups" if self.groups else "inputs")
+
+    def cost_of(self, positions: Sequence[int] | Int64[Tensor, " k"]) -> float | None:
+        """What the groups cost that have an input at one of these positions; None where no group has a cost."""
+        if self.costs is None:
+            return None
+        return float(self.costs[self.grouping.groups_of(positions)].sum())
+
+    def name_of_input(self, position: int) -> str:
+        """What an input is called, by its position in the flattened shape: its name, or its place counted from 0."""
+        if self.input_names is not None:
+            return self.input_names[position]
+        *channel, place = (int(i) for i in np.unravel_index(position, self.shape))
+        if not channel:
+            return f"input {place}"
+        many = f"channel {channel[0]}, " if self.shape[0] > 1 else ""
+        return many + (f"value {place}" if len(channel) == 1 else f"row {channel[-1]}, column {place}")
+
+    @cached_property
+    def group_names(self) -> tuple[str, ...]:
+        """The name of each group, in the order of `grouping`; an input by itself has its own."""
+        first = {min(group.indices): group.name for group in self.groups}
+        return tuple(first.get(i) or self.name_of_input(i) for i in self._first_inputs)
+
+    @cached_property
+    def costs(self) -> Float64[Tensor, " groups"] | None:
+        """The cost of each group, in the order of `grouping`; None if none has one, 0 for those that have none."""
+        known = {min(group.indices): group.cost for group in self.groups if group.cost is not None}
+        if not known:
+            return None
+        return torch.tensor([known.get(i, 0.0) for i in self._first_inputs], dtype=torch.float64)
+
+    @property
+    def _first_inputs(self) -> list[int]:
+        return [int(i) for i in np.unique(self.grouping.of.numpy(), return_index=True)[1]]
 
     def standardised(self, *, per_channel: bool = False) -> Dataset:
         """The same data with every input, or channel, of mean 0 and standard deviation 1 over the training split.
@@ -334,6 +352,8 @@ class Dataset:
             described += (types, self.input_names, self.scaler)
         if self.groups or self.imputed:
             described += (self.groups, self.imputed)
+        if self.word_columns and self.word_columns != self.groups:
+            described += (self.word_columns,)
         state = hashlib.blake2b(repr(described).encode(), digest_size=16)
         for split in (self.train, self.validation, self.test):
             for tensor in (split.raw, split.labels, split.indices):

@@ -49,7 +49,8 @@ def attribute_images(
     if isinstance(criterion, Ranking):
         if criterion.n_inputs != images[0].numel():
             raise InputError(f"the ranking is of {criterion.n_inputs} inputs, an image has {images[0].numel()}")
-        return (criterion.n_inputs - criterion.rank).view(shape).to(images.dtype).expand_as(images)
+        places = criterion.grouping.spread(criterion.n_groups - criterion.rank)
+        return places.view(shape).to(images.dtype).expand_as(images)
     check_choice("start", start, STARTS)
     explain = explaining_criterion(criterion).explain_with(model, seed)
     batches = []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ..data import Split
+from ..data import Grouping, Split
 from ..errors import InputError
 from ..extras import from_extra
 from ..lrp import Composite
@@ -43,14 +43,16 @@ def compare(a: Ranking, b: Ranking, keeps: Sequence[int] | None = None) -> Compa
     """Rank correlations of two rankings, and their overlap at each of `keeps` (default: what `SHARES` leave).
 
     It is the orders that are compared, since masks follow from them: equal scores count in the order in which the
-    ranking's seed put them. Raises `InputError` for rankings of different size, or a keep beyond the inputs.
+    ranking's seed put them. Raises `InputError` for rankings of different inputs or groups, or a keep beyond them.
     """
     with from_extra():  # a second to import, and only needed here
         from scipy import stats
 
     if a.n_inputs != b.n_inputs:
         raise InputError(f"rankings of {a.n_inputs} and of {b.n_inputs} inputs cannot be compared")
-    n = a.n_inputs
+    if not torch.equal(a.grouping.of, b.grouping.of):
+        raise InputError("rankings of different groups of inputs cannot be compared: rank both by the same groups")
+    n = a.n_groups
     keeps = _keeps(keeps, n)
     if n == 1:
         return Comparison(math.nan, math.nan, dict.fromkeys(keeps, 1.0))
@@ -69,6 +71,7 @@ def settling(
     label: int | None = None,
     sizes: Sequence[int] | None = None,
     keeps: Sequence[int] | None = None,
+    grouping: Grouping | None = None,
     seed: int = 0,
     batch_size: int = 500,
     on_batch: Callable[[int], None] | None = None,
@@ -92,23 +95,24 @@ def settling(
     if label is not None:
         split = split.take((split.labels == label).nonzero().flatten())
     sizes = _sizes(sizes, len(split) // 2)
-    n_inputs, shape = split.pixels[:1].numel(), split.shape
-    keeps = _keeps(keeps, n_inputs)
+    grouping, shape = grouping or Grouping.single(math.prod(split.shape)), split.shape
+    keeps = _keeps(keeps, len(grouping))
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
     attribute, n_classes = how.explain_with(model, seed), n_classes_of(model, split)
-    halves = [(order[i::2], RelevanceStatistics.empty(n_classes, n_inputs)) for i in range(2)]
+    halves = [(order[i::2], RelevanceStatistics.empty(n_classes, len(grouping))) for i in range(2)]
     rows: list[tuple[int, str, int | None, float]] = []
     done = 0
     for before, n in zip((0, *sizes), sizes, strict=False):
         for positions, statistics in halves:
             for batch in torch.split(positions[before:n], batch_size):
                 part = split.take(batch)
-                statistics.update(attribute(part.images, part.labels, start), part.labels)
+                relevance = attribute(part.images, part.labels, start)
+                statistics.update(grouping.sums(relevance.flatten(1)), part.labels)
                 done += len(part)
                 if on_batch:
                     on_batch(done)
         first, second = (
-            ranking_from(statistics, how.name, shape, statistic=statistic, label=label, seed=seed)
+            ranking_from(statistics, how.name, shape, statistic=statistic, label=label, seed=seed, grouping=grouping)
             for _, statistics in halves
         )
         comparison = compare(first, second, keeps)
@@ -118,10 +122,10 @@ def settling(
     return pd.DataFrame(rows, columns=["images", "measure", "keep", "value"]).astype({"keep": "Int64"})
 
 
-def _keeps(keeps: Sequence[int] | None, n_inputs: int) -> list[int]:
+def _keeps(keeps: Sequence[int] | None, n: int) -> list[int]:
     if keeps is None:
-        keeps = [keep_for_share(share, n_inputs) for share in SHARES]
-    return sorted({check_keep(keep, n_inputs) for keep in keeps})
+        keeps = [keep_for_share(share, n) for share in SHARES]
+    return sorted({check_keep(keep, n) for keep in keeps})
 
 
 def _sizes(sizes: Sequence[int] | None, most: int) -> list[int]:

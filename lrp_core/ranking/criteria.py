@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data import Split
+from ..data import Grouping, Split
 from ..errors import InputError, check_choice
 from ..lrp import COMPOSITES, Composite, Explainer
 from ..registry import Registry, load_plugins, source_of
@@ -28,6 +28,10 @@ from .gradients import Attribute
 
 Score = Callable[[nn.Module | None, Split, int], Tensor]
 """A network (None where none is needed), a split and a seed -> one score for each input, larger for what is kept."""
+
+
+GROUPS_BY: tuple[str, ...] = ("sum", "largest")
+"""How the score of a group of inputs follows from theirs."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class Criterion:
     - `score(model, split, seed)` gives one score for each input of a data set, [n_inputs], larger for what is kept. A
       criterion with a score is ranked by it; one without is ranked by the statistics of what it explains.
 
+    Of a group of inputs, contributions are summed for each image, and a score is the sum of its inputs' scores, or with
+    `groups_by="largest"` the largest of them.
+
     `fingerprint` tells it from another one of the same name: a digest of its source, or of its composite.
     `needs_network` False says that `score` looks at no network, so that it is computed once for all of them.
     """
@@ -52,11 +59,13 @@ class Criterion:
     needs_network: bool = True
     is_random: bool = False
     composite: Composite | None = field(default=None, repr=False)
+    groups_by: str = field(default="sum", repr=False)
     fingerprint: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if self.explain is None and self.score is None:
             raise InputError(f"criterion {self.name!r} does nothing: give it explain=, score=, or both")
+        check_choice("way to score groups", self.groups_by, GROUPS_BY)
         if not self.fingerprint:
             parts = [repr(self.composite), *(source_of(f) for f in (self.explain, self.score))]
             digest = hashlib.blake2b("\n".join(parts).encode(), digest_size=6).hexdigest()
@@ -71,6 +80,10 @@ class Criterion:
     def is_control(self) -> bool:
         """Whether it is no rule of LRP, but something that LRP has to beat."""
         return self.composite is None
+
+    def of_groups(self, scores: Tensor, grouping: Grouping) -> Tensor:
+        """One score for each group [n_groups], from those of the inputs [n_inputs]."""
+        return grouping.sums(scores) if self.groups_by == "sum" else grouping.largest(scores)
 
     def explain_with(self, model: nn.Module | None, seed: int = 0) -> Attribute:
         """What explains images with this model. Raises `InputError` for a criterion that explains none."""
@@ -157,15 +170,23 @@ _BUILT_IN = (
         "by how near the centre of the image they are",
         lambda split, seed: controls.centre_distance(split.shape),
         explain=_nearness,
+        groups_by="largest",
     ),
     _control(
         "smooth-random",
         "in random blobs",
         lambda split, seed: controls.smooth_noise(split.shape, seed),
     ),
-    _control("non-constant", "by whether they vary at all", lambda split, seed: controls.varies(split)),
-    _control("anova-f", "by how much they differ between the classes", lambda split, seed: controls.anova_f(split)),
-    _control("mutual-information", "by what they tell of the class", controls.mutual_information),
+    _control(
+        "non-constant", "by whether they vary at all", lambda split, seed: controls.varies(split), groups_by="largest"
+    ),
+    _control(
+        "anova-f",
+        "by how much they differ between the classes",
+        lambda split, seed: controls.anova_f(split),
+        groups_by="largest",
+    ),
+    _control("mutual-information", "by what they tell of the class", controls.mutual_information, groups_by="largest"),
     _control("extra-trees", "by their importance to extremely randomised trees", controls.extra_trees),
     Criterion("weight", "by the size of the first layer's weights", score=_weights),
     _gradient("gradient", "by the gradient of what is explained", gradients.gradient),

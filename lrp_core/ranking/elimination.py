@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ..data import Split
+from ..data import Grouping, Split
 from ..errors import InputError, check_choice
 from ..lrp import STARTS, Composite
 from ..models import ModelSpec, Network, as_layers, count_outputs
@@ -76,14 +76,16 @@ def eliminate(
     statistic: str = "mean-square",
     start: str = "log-odds",
     options: Elimination | None = None,
+    grouping: Grouping | None = None,
     seed: int = 0,
     on_step: Callable[[int], None] | None = None,
 ) -> Ranking:
     """Rank all inputs of `network` by how long they survive elimination on `split` (never the test split).
 
-    The last survivor comes first; inputs that go in one step are ordered by their relevance in it, measured by
-    `criterion`, one that explains images. The score of an input is the number of inputs that were ranked below it.
-    A dense network is sliced and gets cheaper with every step; any other one sees removed inputs as 0.
+    With a `grouping`, groups of inputs go together. The last survivor comes first; inputs that go in one step are
+    ordered by their relevance in it, measured by `criterion`, one that explains images. The score of an input is the
+    number of inputs that were ranked below it. A dense network is sliced and gets cheaper with every step; any other
+    one sees removed inputs as 0.
     `network` itself is not changed. The same seed, versions and thread count give the same ranking.
 
     `on_step(inputs left)` reports progress, and stops the elimination by raising (`Cancelled`, say). Raises
@@ -106,15 +108,16 @@ def eliminate(
     network = _with_spec(network, shape)
     options = options or Elimination()
     random = torch.Generator().manual_seed(seed)
-    contender: _Contender = (_Sliced if loses_columns(network, network.spec.shape) else _Masked)(network, split)
-    n_inputs = math.prod(shape)
-    left = torch.arange(n_inputs)
+    grouping = grouping or Grouping.single(math.prod(shape))
+    kind: type[_Contender] = _Sliced if loses_columns(network, network.spec.shape) else _Masked
+    contender: _Contender = kind(network, split, grouping, torch.arange(len(grouping)))
+    left = torch.arange(len(grouping))
     removed: list[Tensor] = []
     while True:
         sample = _draw(len(split), options.explained, random)
         scores = contender.relevance(sample, how, statistic, start)
         survivors = Ranking.from_scores(how.name, scores, (len(left),), seed=_seed(random)).order
-        keep = options.after(len(left), n_inputs) if len(left) > 1 else 0
+        keep = options.after(len(left), len(grouping)) if len(left) > 1 else 0
         removed.append(left[survivors[keep:]])
         if keep == 0:
             break
@@ -124,46 +127,49 @@ def eliminate(
         contender = contender.keep(kept, sample, options.recipe(len(sample)), _seed(random))
         if on_step:
             on_step(keep)
-    return ranking_of_order(f"{how.name}, elimination", torch.cat(removed[::-1]), shape)
+    return ranking_of_order(f"{how.name}, elimination", torch.cat(removed[::-1]), shape, grouping)
 
 
-def ranking_of_order(criterion: str, order: Tensor, shape: tuple[int, ...]) -> Ranking:
-    """The ranking with this order [n_inputs]; the score of an input is the number of inputs below it."""
+def ranking_of_order(
+    criterion: str, order: Tensor, shape: tuple[int, ...], grouping: Grouping | None = None
+) -> Ranking:
+    """The ranking with this order [n_groups]; the score of an input, or group, is the number of those below it."""
     scores = torch.empty(len(order), dtype=torch.float64)
     scores[order] = torch.arange(len(order) - 1, -1, -1, dtype=torch.float64)
-    return Ranking.from_scores(criterion, scores, shape)
+    return Ranking.from_scores(criterion, scores, shape, grouping=grouping)
 
 
 @dataclass(frozen=True, eq=False)
 class _Contender(ABC):
-    """A network with some inputs left, and the images that it is explained on and trained with."""
+    """A network with some inputs left, and the images that it is explained on and trained with.
+
+    `grouping` is that of the inputs that the network takes, and `left` are the groups of it that are left.
+    """
 
     network: Network
     split: Split
-
-    @property
-    @abstractmethod
-    def mask(self) -> PixelMask:
-        """The inputs that are left, among those that the network takes."""
+    grouping: Grouping
+    left: Tensor
 
     @abstractmethod
     def keep(self, kept: Tensor, sample: Tensor, recipe: Recipe, seed: int) -> _Contender:
-        """The contender with the inputs at the places `kept` among those that are left, trained on `sample`."""
+        """The contender with the groups at the places `kept` among those that are left, trained on `sample`."""
 
     @abstractmethod
     def _encode(self, images: Tensor) -> Tensor: ...
 
     def relevance(self, sample: Tensor, criterion: Criterion, statistic: str, start: str) -> Tensor:
-        """A statistic of the relevance of every input that is left."""
+        """A statistic of the relevance of every group that is left."""
         statistics = measure_relevance(
             self.network,
             self.split.take(sample),
             criterion=criterion,
             start=start,
             encode=self._encode,
+            grouping=self.grouping,
             statistic=statistic,
         )
-        return statistics.mean(statistic)[self.mask.indices]
+        return statistics.mean(statistic)[self.left]
 
     def _tuned(self, sample: Tensor, recipe: Recipe, seed: int) -> _Contender:
         split = self.split.take(sample)
@@ -174,38 +180,27 @@ class _Contender(ABC):
 class _Sliced(_Contender):
     """A dense network on the inputs that are left, and the images cut down to them."""
 
-    @property
-    def mask(self) -> PixelMask:
-        return PixelMask.full(self.network.spec.shape)
-
     def keep(self, kept: Tensor, sample: Tensor, recipe: Recipe, seed: int) -> _Contender:
-        spec = self.network.spec
-        small = prune_inputs(self.network, PixelMask(kept, spec.shape))
-        network = Network(replace(spec, shape=(len(kept),)), as_layers(small.body))
-        raw = self.split.raw.flatten(1)[:, kept][:, :, None, None]
-        return _Sliced(network, self.split.with_raw(raw))._tuned(sample, recipe, seed)
+        spec, inputs = self.network.spec, self.grouping.inputs_of(kept)
+        small = prune_inputs(self.network, PixelMask(inputs, spec.shape))
+        network = Network(replace(spec, shape=(len(inputs),)), as_layers(small.body))
+        split = self.split.with_raw(self.split.raw.flatten(1)[:, inputs][:, :, None, None])
+        return _Sliced(network, split, self.grouping.only(kept), torch.arange(len(kept)))._tuned(sample, recipe, seed)
 
     @selects_pixels
     def _encode(self, images: Tensor) -> Tensor:
         return images.reshape(len(images), *self.network.spec.shape)
 
 
-@dataclass(frozen=True, eq=False)
 class _Masked(_Contender):
-    """Any other network on full images in which the removed inputs are 0; `left` are the positions of the others."""
-
-    left: Tensor | None = None
-
-    @property
-    def mask(self) -> PixelMask:
-        shape = self.network.spec.shape
-        return PixelMask.full(shape) if self.left is None else PixelMask(self.left, shape)
+    """Any other network on full images in which the removed inputs are 0."""
 
     def keep(self, kept: Tensor, sample: Tensor, recipe: Recipe, seed: int) -> _Contender:
-        return replace(self, left=self.mask.indices[kept])._tuned(sample, recipe, seed)
+        return replace(self, left=self.left[kept])._tuned(sample, recipe, seed)
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self.mask.remove(images.reshape(len(images), *self.network.spec.shape))
+        shape = self.network.spec.shape
+        return PixelMask(self.grouping.inputs_of(self.left), shape).remove(images.reshape(len(images), *shape))
 
 
 def _with_spec(network: nn.Module, shape: tuple[int, ...]) -> Network:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..data import Split
 from .neighbours import Images, Neighbourhood, best_temperature, expected_error, find_neighbours
 from .ranking import Ranking
-from .search import Search, check_counts, count_candidates, put_first, vectors
+from .search import Search, candidates, check_counts, count_candidates, put_first
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,12 @@ def exchange(
     random = torch.Generator().manual_seed(seed)
     if keep == n_pool:
         return ranking
-    pool = ranking.order[:n_pool]
-    inputs = vectors(split, pool)
+    images = candidates(ranking, split, n_pool)
     order = torch.randperm(len(split), generator=random)
     n_held = min(options.validation, len(split) // 6)
-    held_out, rest = _images(inputs, split, order[:n_held]), order[n_held:]
+    held_out, rest = images.take(order[:n_held]), order[n_held:]
     n_queries = min(options.queries, len(rest) // 2, max(1, MEMORY // (n_pool * 2 * options.neighbours * 4)))
-    known = _images(inputs, split, rest[: options.references])
+    known = images.take(rest[: options.references])
 
     def validate(columns: list[int]) -> float:
         return float(expected_error(_distances(held_out, known, columns, options.neighbours), temperature).mean())
@@ -86,8 +85,8 @@ def exchange(
     def step(columns: list[int], swaps: int) -> list[int]:
         nonlocal rest
         rest = rest[torch.randperm(len(rest), generator=random)]
-        queries = _images(inputs, split, rest[:n_queries])
-        references = _images(inputs, split, rest[n_queries:][: options.references])
+        queries = images.take(rest[:n_queries])
+        references = images.take(rest[n_queries:][: options.references])
         neighbourhood = Neighbourhood(queries, references, columns, options.neighbours)
         return _swap(neighbourhood, columns, temperature, swaps, options)
 
@@ -130,11 +129,7 @@ def _swap(
 def _distances(queries: Images, references: Images, columns: list[int], n_neighbours: int) -> Tensor:
     """Squared distances [2, m, n] to the nearest references on `columns`."""
     places, missing = find_neighbours(queries, references, columns, n_neighbours)
-    chosen = torch.tensor(columns)
+    chosen = queries.inputs_of(columns)
     asked, known = queries.inputs[:, chosen], references.inputs[:, chosen]
     rows = [(known[row] - asked).square().sum(1) for row in places.flatten(0, 1)]
     return torch.stack(rows).view(places.shape) + missing
-
-
-def _images(inputs: Tensor, split: Split, positions: Tensor) -> Images:
-    return Images(inputs[positions], split.labels[positions])

@@ -62,9 +62,9 @@ class KernelNetwork:
         for again, to first order: an input that is in has no advantage over one that is out.
         """
         fitted, width = self._fit(columns, smoothness.width), smoothness.width
-        chosen = torch.tensor(among)
+        chosen = self.references.inputs_of(among)
         known, asked = self.references.inputs[:, chosen], self.queries.inputs[:, chosen]
-        across, target = torch.zeros(len(among), dtype=known.dtype), torch.zeros_like(fitted.weights)
+        across, target = torch.zeros(len(chosen), dtype=known.dtype), torch.zeros_like(fitted.weights)
         for rows, kernel in self._kernels(fitted, width):
             outputs = _times(kernel, fitted.weights) / smoothness.temperature
             slope = outputs.softmax(1) - one_hot(self.queries.labels[rows], outputs.shape[1])
@@ -73,12 +73,17 @@ class KernelNetwork:
             across += _weighted_squares(kernel.mul_(slope @ fitted.weights.T), asked[rows], known)
         adjoint = torch.cholesky_solve(target, fitted.factor)
         within = _weighted_squares(fitted.within * (adjoint @ fitted.weights.T), known, known)
-        return (within - across) / width
+        slopes: Tensor = (within - across) / width
+        if self.references.column is None:
+            return slopes
+        return slopes.new_zeros(self.references.n_columns).index_add_(0, self.references.column[chosen], slopes)[
+            torch.tensor(among)
+        ]
 
     def best_smoothness(self, columns: Sequence[int]) -> Smoothness:
         """The candidates of the least loss."""
-        inputs = self.references.inputs[:, torch.tensor(columns)]
-        scale = len(columns) * float(inputs.var(correction=0)) or 1.0
+        inputs = self.references.inputs[:, self.references.inputs_of(columns)]
+        scale = inputs.shape[1] * float(inputs.var(correction=0)) or 1.0
         candidates = []
         for width in (factor * scale for factor in WIDTHS):
             outputs = self._outputs(self._fit(columns, width), width)
@@ -86,7 +91,7 @@ class KernelNetwork:
         return Smoothness(*min(candidates)[1:])
 
     def _fit(self, columns: Sequence[int], width: float) -> _Fitted:
-        chosen = torch.tensor(columns)
+        chosen = self.references.inputs_of(columns)
         known, asked = self.references.inputs[:, chosen], self.queries.inputs[:, chosen]
         within = _kernel(known, known, width)
         factor = torch.linalg.cholesky(within + self.ridge * torch.eye(len(known), dtype=known.dtype))

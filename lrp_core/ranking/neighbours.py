@@ -29,13 +29,30 @@ TEMPERATURES: tuple[float, ...] = (0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images as vectors [n, inputs] in random order; `labels` [n] are the classes."""
+    """Images as vectors [n, inputs] in random order; `labels` [n] are the classes.
+
+    Columns are what a set is chosen of: inputs, or with `column` [inputs] the groups of inputs that it names.
+    """
 
     inputs: Float[Tensor, "n inputs"]
     labels: Int64[Tensor, " n"]
+    column: Int64[Tensor, " inputs"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def n_columns(self) -> int:
+        return self.inputs.shape[1] if self.column is None else int(self.column.max()) + 1
+
+    def take(self, rows: Int64[Tensor, " m"]) -> Images:
+        """Some of the images."""
+        return Images(self.inputs[rows], self.labels[rows], self.column)
+
+    def inputs_of(self, columns: Sequence[int]) -> Int64[Tensor, " k"]:
+        """Positions of the inputs in some columns."""
+        chosen = torch.tensor(columns, dtype=torch.int64)
+        return chosen if self.column is None else torch.isin(self.column, chosen).nonzero().flatten()
 
 
 def find_neighbours(
@@ -46,7 +63,7 @@ def find_neighbours(
     The second tensor is 0 where there is such a neighbour and infinite where a class has too few images.
     Where there are many references, they are looked up in random groups, and of two in one group one is found.
     """
-    chosen = torch.tensor(columns)
+    chosen = queries.inputs_of(columns)
     asked_inputs, known_inputs = queries.inputs[:, chosen], references.inputs[:, chosen]
     places = torch.zeros(2, n_neighbours, len(queries), dtype=torch.int64)
     missing = torch.full((2, n_neighbours, len(queries)), torch.inf)
@@ -79,19 +96,22 @@ def _nearest(queries: Tensor, references: Tensor, n_neighbours: int) -> Tensor:
 class Neighbourhood:
     """Queries and their nearest references: what any set of inputs near the given one is worth.
 
-    `squares` [inputs, 2, m, n] are the squared differences of each of n queries to its m nearest references of
+    `squares` [columns, 2, m, n] are the squared differences of each of n queries to its m nearest references of
     its own class and of other classes, found on `columns`; `distances` [2, m, n] their sums over these columns.
     """
 
     def __init__(self, queries: Images, references: Images, columns: Sequence[int], n_neighbours: int = 10) -> None:
         places, self.missing = find_neighbours(queries, references, columns, n_neighbours)
-        n_inputs = queries.inputs.shape[1]
-        self.squares = torch.empty(n_inputs, *places.shape)
+        self.squares = torch.zeros(queries.n_columns, *places.shape)
         flat = places.flatten()
         asked, looked_up = queries.inputs.T.contiguous(), references.inputs.T.contiguous()
-        for i in range(n_inputs):
+        columns_of = range(len(asked)) if queries.column is None else queries.column.tolist()
+        for i, column in enumerate(columns_of):
             neighbours = looked_up[i].index_select(0, flat).view(places.shape)
-            torch.sub(neighbours, asked[i], out=self.squares[i]).square_()
+            if queries.column is None:
+                torch.sub(neighbours, asked[i], out=self.squares[column]).square_()
+            else:
+                self.squares[column] += (neighbours - asked[i]).square_()
         self.distances = self.distances_on(columns)
 
     def distances_on(self, columns: Sequence[int]) -> Float[Tensor, "2 m n"]:

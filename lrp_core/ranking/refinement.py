@@ -7,7 +7,7 @@ judged by a network of kernels (`kernels`), which is solved for again with every
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -16,7 +16,7 @@ from ..errors import InputError
 from .kernels import KernelNetwork, Smoothness
 from .neighbours import Images
 from .ranking import Ranking
-from .search import Search, check_counts, count_candidates, put_first, vectors
+from .search import Search, candidates, check_counts, count_candidates, put_first
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,7 @@ def refine(
     n_pool = count_candidates(ranking, split, keep, per_input=options.pool, least=options.least_pool)
     if keep == n_pool or options.rounds == 0:
         return ranking
-    pool = ranking.order[:n_pool]
-    steps, first = _Steps(split, pool, options, seed), list(range(keep))
+    steps, first = _Steps(candidates(ranking, split, n_pool), options, seed), list(range(keep))
     smoothness = steps.judge.best_smoothness(first)
 
     def step(columns: list[int], swaps: int) -> list[int]:
@@ -91,13 +90,12 @@ def refine(
 class _Steps:
     """Steps from one set of candidates to another, and the `judge` of sets, on images that no step looks at."""
 
-    def __init__(self, split: Split, pool: torch.Tensor, options: Refinement, seed: int) -> None:
+    def __init__(self, images: Images, options: Refinement, seed: int) -> None:
         self.random, self.options = torch.Generator().manual_seed(seed), options
-        self.inputs = vectors(split, pool)
-        classes, self.labels = torch.unique(split.labels, return_inverse=True)
-        self.n_classes = len(classes)
-        order = torch.randperm(len(split), generator=self.random)
-        n_held = min(options.validation, len(split) // 3)
+        classes, labels = torch.unique(images.labels, return_inverse=True)
+        self.images, self.n_classes = replace(images, labels=labels), len(classes)
+        order = torch.randperm(len(images), generator=self.random)
+        n_held = min(options.validation, len(images) // 3)
         self.rest = order[n_held:]
         self.judge = self._network(self.rest[: options.judges], order[:n_held])
 
@@ -106,7 +104,7 @@ class _Steps:
         inside = list(columns)
         for _ in range(swaps):
             network = self._draw()
-            outside = sorted(set(range(self.inputs.shape[1])) - set(inside))
+            outside = sorted(set(range(self.images.n_columns)) - set(inside))
             # Relevance proposes to first order; then the best proposals are tried.
             slopes = network.gradient(inside, smoothness, outside).tolist()
             proposed = sorted(zip(slopes, outside, strict=True))[: self.options.entering]
@@ -126,5 +124,6 @@ class _Steps:
         return self._network(drawn[:n_references], drawn[n_references:][: self.options.queries])
 
     def _network(self, references: torch.Tensor, queries: torch.Tensor) -> KernelNetwork:
-        known, asked = (Images(self.inputs[rows], self.labels[rows]) for rows in (references, queries))
-        return KernelNetwork(known, asked, self.n_classes, self.options.ridge)
+        return KernelNetwork(
+            self.images.take(references), self.images.take(queries), self.n_classes, self.options.ridge
+        )

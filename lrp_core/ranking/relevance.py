@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from ..data import Split
+from ..data import Grouping, Split
 from ..errors import InputError, check_choice
 from ..lrp import STARTS, Composite
 from ..training import Encode
@@ -23,12 +23,16 @@ def measure_relevance(
     criterion: str | Composite | Criterion = "lrp-0",
     start: str = "log-odds",
     encode: Encode | None = None,
+    grouping: Grouping | None = None,
     statistic: str | None = None,
     batch_size: int = 500,
     seed: int = 0,
     on_batch: Callable[[int], None] | None = None,
 ) -> RelevanceStatistics:
     """Relevance of every input for the true class of every image of `split`, reduced as it streams by.
+
+    With a `grouping`, of every group: the relevance of a group for an image is the sum over its inputs, since relevance
+    is conserved.
 
     `criterion` is one that explains images: a composite, a gradient, or one of your own. `encode` prepares the images
     (default: none), `statistic` is the only one that will be asked for (None: any may be), and `on_batch(images done)`
@@ -39,9 +43,11 @@ def measure_relevance(
     for start_at in range(0, len(split), batch_size):
         part = split.take(torch.arange(start_at, min(start_at + batch_size, len(split))))
         inputs = encode(part.images) if encode else part.images
-        relevance = attribute(inputs, part.labels, start)
+        relevance = attribute(inputs, part.labels, start).flatten(1)
+        if grouping is not None:
+            relevance = grouping.sums(relevance)
         if statistics is None:
-            statistics = RelevanceStatistics.empty(n_classes_of(model, split), relevance[0].numel(), statistic)
+            statistics = RelevanceStatistics.empty(n_classes_of(model, split), relevance.shape[1], statistic)
         statistics.update(relevance, part.labels)
         if on_batch:
             on_batch(start_at + len(part))
@@ -74,6 +80,7 @@ def ranking_from(
     statistic: str = "mean-square",
     label: int | None = None,
     seed: int = 0,
+    grouping: Grouping | None = None,
 ) -> Ranking:
     """The ranking that relevance statistics give; `criterion` is the name that it bears."""
     return Ranking.from_scores(
@@ -82,4 +89,5 @@ def ranking_from(
         shape,
         standard_error=statistics.standard_error(statistic, label=label),
         seed=seed,
+        grouping=grouping,
     )

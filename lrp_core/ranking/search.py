@@ -12,6 +12,7 @@ from torch import Tensor
 from ..data import Split, to_inputs
 from ..errors import InputError
 from .elimination import ranking_of_order
+from .neighbours import Images
 from .ranking import Ranking, check_keep
 
 FEWEST_IMAGES = 6
@@ -69,14 +70,24 @@ def count_candidates(ranking: Ranking, split: Split, keep: int, *, per_input: in
 
     Raises `InputError` for a keep beyond the inputs and for images that cannot judge sets of them.
     """
-    check_keep(keep, ranking.n_inputs)
+    check_keep(keep, ranking.n_groups)
     if split.shape != ranking.shape:
         raise InputError(f"the ranking is of inputs of shape {ranking.shape}, not {split.shape}")
     if len(split) < FEWEST_IMAGES:
         raise InputError(f"a search needs at least {FEWEST_IMAGES} images to choose and to judge by, not {len(split)}")
     if int(split.labels.min()) == int(split.labels.max()):
         raise InputError("a search tells classes apart: it needs images of at least 2 classes")
-    return min(ranking.n_inputs, max(per_input * keep, least))
+    return min(ranking.n_groups, max(per_input * keep, least))
+
+
+def candidates(ranking: Ranking, split: Split, n_pool: int) -> Images:
+    """The rows of a split with the first `n_pool` of a ranking as their columns, in its order."""
+    pool, grouping = ranking.order[:n_pool], ranking.grouping
+    if grouping.is_single:
+        return Images(vectors(split, pool), split.labels)
+    inputs = grouping.inputs_of(pool)
+    place = torch.empty(len(grouping), dtype=torch.int64).index_copy_(0, pool, torch.arange(n_pool))
+    return Images(vectors(split, inputs), split.labels, place[grouping.of[inputs]])
 
 
 def vectors(split: Split, columns: Tensor) -> Float[Tensor, "n columns"]:
@@ -94,4 +105,4 @@ def put_first(ranking: Ranking, places: Sequence[int], n_pool: int, how: str) ->
     chosen = torch.zeros(n_pool, dtype=torch.bool)
     chosen[list(places)] = True
     order = torch.cat([pool[chosen], pool[~chosen], ranking.order[n_pool:]])
-    return ranking_of_order(f"{ranking.criterion}, {how}", order, ranking.shape)
+    return ranking_of_order(f"{ranking.criterion}, {how}", order, ranking.shape, ranking.grouping)

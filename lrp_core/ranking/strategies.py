@@ -9,6 +9,7 @@ same attributes and a `rank`:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -16,7 +17,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from ..data import Split
+from ..data import Dataset, Grouping, InputGroup, Split
+from ..data.groups import check_groups
 from ..errors import InputError
 from ..lrp import Composite
 from ..registry import Registry
@@ -43,8 +45,9 @@ class How:
     """What a ranking is asked for with, beside the networks and the split.
 
     `images` is how many images relevance is measured on (None: all, or in elimination its own number), `label` the one
-    class that counts, `keep` the number of inputs that a strategy optimises, if it does. `progress(what was done)`
-    stops the ranking by raising (`Cancelled`, say), `on_batch(images done)` too.
+    class that counts, `keep` the number of inputs that a strategy optimises, if it does, and `grouping` says which
+    inputs are ranked as one (None: each by itself). `progress(what was done)` stops the ranking by raising
+    (`Cancelled`, say), `on_batch(images done)` too.
     """
 
     criterion: Criterion
@@ -53,6 +56,7 @@ class How:
     label: int | None = None
     images: int | None = None
     keep: int | None = None
+    grouping: Grouping | None = None
     seed: int = 0
     progress: Callable[[str], None] = _tell_nobody
     on_batch: Callable[[int], None] | None = None
@@ -99,7 +103,9 @@ class OneShot:
         criterion, shape = how.criterion, split.shape
         if criterion.score is not None:
             scores = criterion.score(network, split, how.seed)
-            return Ranking.from_scores(criterion.name, scores, shape, seed=how.seed)
+            if how.grouping is not None:
+                scores = criterion.of_groups(scores, how.grouping)
+            return Ranking.from_scores(criterion.name, scores, shape, seed=how.seed, grouping=how.grouping)
         if network is None:
             raise InputError(f"criterion {criterion.name!r} explains a network: give one")
         check_options(split, how.statistic, how.start, how.label)
@@ -110,12 +116,21 @@ class OneShot:
             split,
             criterion=criterion,
             start=how.start,
+            grouping=how.grouping,
             statistic=how.statistic,
             seed=how.seed,
             on_batch=how.on_batch,
         )
         how.progress(f"{len(split):,} images explained")
-        return ranking_from(statistics, criterion.name, shape, statistic=how.statistic, label=how.label, seed=how.seed)
+        return ranking_from(
+            statistics,
+            criterion.name,
+            shape,
+            statistic=how.statistic,
+            label=how.label,
+            seed=how.seed,
+            grouping=how.grouping,
+        )
 
 
 @dataclass(frozen=True)
@@ -158,6 +173,7 @@ class Eliminate:
             statistic=how.statistic,
             start=how.start,
             options=options,
+            grouping=how.grouping,
             seed=how.seed,
             on_step=lambda left: how.progress(f"{left} inputs left"),
         )
@@ -179,7 +195,7 @@ class Swap:
     def rank(self, networks: Sequence[nn.Module], split: Split, how: How, before: Ranking | None = None) -> Ranking:
         if before is None:
             before = STRATEGIES["elimination"].rank(networks, split, replace(how, keep=None))
-        keep = check_keep(how.keep, before.n_inputs)
+        keep = check_keep(how.keep, before.n_groups)
         exchanged = exchange(
             before,
             split,
@@ -280,16 +296,19 @@ def average_rankings(rankings: Sequence[Ranking]) -> Ranking:
     shapes = {ranking.shape for ranking in rankings}
     if len(shapes) > 1:
         raise InputError(f"rankings of inputs of different shapes cannot be averaged: {sorted(shapes)}")
-    below = torch.stack([ranking.n_inputs - 1 - ranking.rank for ranking in rankings]).double()
+    first = rankings[0]
+    if not all(torch.equal(ranking.grouping.of, first.grouping.of) for ranking in rankings):
+        raise InputError("rankings of different groups of inputs cannot be averaged")
+    below = torch.stack([ranking.n_groups - 1 - ranking.rank for ranking in rankings]).double()
     error = below.std(0) / len(rankings) ** 0.5 if len(rankings) > 1 else None
     return Ranking.from_scores(
-        f"{rankings[0].criterion}, stability", below.mean(0), rankings[0].shape, standard_error=error
+        f"{first.criterion}, stability", below.mean(0), first.shape, standard_error=error, grouping=first.grouping
     )
 
 
 def rank(
     model: nn.Module | Sequence[nn.Module] | None,
-    split: Split,
+    split: Split | Dataset,
     *,
     criterion: str | Composite | Criterion = "lrp-0",
     strategy: str | Strategy = "one-shot",
@@ -298,18 +317,20 @@ def rank(
     label: int | None = None,
     images: int | None = None,
     keep: int | None = None,
+    groups: Sequence[InputGroup] | Grouping = (),
     before: Ranking | None = None,
     seed: int = 0,
     on_batch: Callable[[int], None] | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> Ranking:
-    """Rank all inputs by `criterion` under `strategy`, on `split` (never the test split).
+    """Rank all inputs, or groups of them, by `criterion` under `strategy`, on `split` (never the test split).
 
     The same words give the same ranking here, on the command line and in a study. `model` is a trained network on all
     inputs, several of them for "stability", or None for a criterion that looks at no network. Criteria that explain
     images are aggregated by `statistic` (see `STATISTICS`) over all classes or for one `label` (one-shot), measured on
     `images` of the split (None: all; in elimination its own number in each step); the others take none of this. A
-    strategy that chooses a set needs `keep`; `before` saves it the ranking that it starts from. `seed` orders ties, and
+    strategy that chooses a set needs `keep`. `groups` are inputs that are ranked as one; of a data set, whose training
+    split is then used, they are its own. `before` saves it the ranking that it starts from. `seed` orders ties, and
     draws what else is drawn. `on_batch(images done)` and `on_progress(what was done)` stop by raising.
 
     Raises `InputError` for an unknown name, or what this model or split cannot give.
@@ -324,6 +345,11 @@ def rank(
     """
     how, plan = find_criterion(criterion), find_strategy(strategy)
     check_fit(how, plan)
+    if isinstance(split, Dataset):
+        groups, split = groups or split.grouping, split.train
+    grouping = groups if isinstance(groups, Grouping) else _grouping(groups, split)
+    if grouping.n_inputs != math.prod(split.shape):
+        raise InputError(f"the groups are of {grouping.n_inputs} inputs, the split has {math.prod(split.shape)}")
     networks = [model] if isinstance(model, nn.Module) else list(model or ())
     needs_network = how.is_measured or how.needs_network
     if needs_network and not networks:
@@ -340,5 +366,11 @@ def rank(
         raise InputError(f"strategy {plan.name!r} ranks by all classes: leave label {label} out")
     if images is not None and not 1 <= images <= len(split):
         raise InputError(f"relevance can be measured on 1 to {len(split):,} images of this split, not {images}")
-    request = How(how, statistic, start, label, images, keep, seed, on_progress or _tell_nobody, on_batch)
+    tell = on_progress or _tell_nobody
+    request = How(how, statistic, start, label, images, keep, grouping, seed, tell, on_batch)
     return plan.rank(networks, split, request, before)
+
+
+def _grouping(groups: Sequence[InputGroup], split: Split) -> Grouping:
+    check_groups(groups, math.prod(split.shape))
+    return Grouping.from_groups(groups, math.prod(split.shape))

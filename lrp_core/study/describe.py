@@ -41,11 +41,12 @@ class Study:
     study holds their names. `digest` is that of data of your own, empty for data sets that load by name. `epochs` 0
     takes a network that is given as it is.
 
-    `keeps` are numbers of inputs, `n_train` and `rank_images` numbers of training images (None: all of them),
-    `epochs`, `retrain_epochs` and `precision` override the architecture's recipe. `seeds` are those of training. A
-    mask comes from the network of the same seed, unless `mask_seeds` name others: then every mask is tried with every
-    seed. Criteria that explain no image are ranked by once, whatever the strategies. Raises `InputError` for an empty
-    grid or any value that cannot be used.
+    `keeps` are numbers of inputs, or of groups where the data have groups of inputs; `n_train` and `rank_images` are
+    numbers of training images (None: all of them); `epochs`, `retrain_epochs` and `precision` override the
+    architecture's recipe. `seeds` are those of training. A mask comes from the network of the same seed, unless
+    `mask_seeds` name others: then every mask is tried with every seed. Criteria that
+    explain no image are ranked by once, whatever the strategies. Raises `InputError` for an empty grid or any value
+    that cannot be used.
     """
 
     dataset: str = "mnist"
@@ -143,7 +144,7 @@ class Study:
 
 
 REMOVED_SHARES = (0.15, 0.30, 0.50, 0.70, 0.80, 0.90, 0.95)
-"""Shares of the inputs removed in the presets' curves, beside the baseline's 0."""
+"""Shares of the inputs, or groups, removed in the presets' curves, beside the baseline's 0."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"n_train": 10_000, "rank_images": 1_000, "epochs": 5, "retrain_epochs": 2, "modes": ("fine-tune",)},
@@ -164,7 +165,7 @@ def preset(name: str, data: Dataset, **changes: Any) -> Study:
     values: dict[str, Any] = {
         "dataset": data.name,
         "digest": "" if data.is_named else store(data),
-        "keeps": tuple(keep_for_share(share, data.n_inputs) for share in REMOVED_SHARES),
+        "keeps": _preset_keeps(data.n_groups),
     }
     values |= PRESETS[check_choice("preset", name, PRESETS)]
     values |= {key: value for key, value in changes.items() if value is not None}
@@ -181,6 +182,13 @@ def preset(name: str, data: Dataset, **changes: Any) -> Study:
     return Study(**values)
 
 
+def _preset_keeps(n_groups: int) -> tuple[int, ...]:
+    """How many inputs, or groups, a preset keeps: every number of a few, else what `REMOVED_SHARES` leave."""
+    if n_groups <= len(REMOVED_SHARES) + 1:
+        return tuple(range(max(1, n_groups - 1), 0, -1))
+    return tuple(dict.fromkeys(keep_for_share(share, n_groups) for share in REMOVED_SHARES))
+
+
 def _recipe_epochs(architecture: Any) -> int:
     return recipe_for(architecture if isinstance(architecture, str) else "").epochs
 
@@ -192,7 +200,7 @@ def plan(study: Study, data: Dataset) -> list[Trial]:
     """
     _check_fits(study, data)
     seeds, keeps = list(dict.fromkeys(study.seeds)), sorted(set(study.keeps))
-    baselines = [Trial(_base(study, data, seed), data.n_inputs, "none") for seed in seeds]
+    baselines = [Trial(_base(study, data, seed), data.n_groups, "none") for seed in seeds]
     trials = [
         _pruned(study, data, method, keep, mode, seed, mask_seed)
         for seed in seeds
@@ -213,7 +221,7 @@ def trial_at(
     study's first, or to `seed` if it names none.
     """
     _check_fits(study, data)
-    check_keep(keep, data.n_inputs)
+    check_keep(keep, data.n_groups)
     check_choice("mode", mode, MODES)
     if mask_seed is None:
         mask_seed = study.mask_seeds[0] if study.mask_seeds else seed
@@ -222,7 +230,7 @@ def trial_at(
 
 def _check_fits(study: Study, data: Dataset) -> None:
     for keep in study.keeps:
-        check_keep(keep, data.n_inputs)
+        check_keep(keep, data.n_groups)
     for name, n in (("n_train", study.n_train), ("rank_images", study.rank_images)):
         if n is not None and not 1 <= n <= len(data.train):
             raise InputError(f"{name} must be between 1 and {len(data.train)}, not {n}")

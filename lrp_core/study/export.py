@@ -8,7 +8,7 @@ import math
 import platform
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -29,6 +29,7 @@ from ..training import evaluate, predict_logits
 from .formats import FORMATS as formats_beside
 from .formats import check_packages, write_format
 from .ledger import Ledger
+from .results import FULL_COST, INPUT_COST
 from .run import trial_network
 from .stages import base_data
 from .trials import Trial
@@ -172,6 +173,8 @@ def make_card(network: nn.Module, data: Dataset, checksum: str, provenance: dict
             "order": "positions in the flattened image, row by row; the network takes these pixels, in this order",
             "normalisation": _normalisation(data),
             **({"groups": [asdict(group) for group in data.groups]} if data.groups else {}),
+            **({"kept_groups": _kept_groups(data, kept)} if data.groups else {}),
+            **({"word_columns": [asdict(column) for column in data.word_columns]} if data.word_columns else {}),
             **({"imputed": {str(position): value for position, value in data.imputed}} if data.imputed else {}),
         },
         **({"data": {"name": data.name, "notes": list(data.notes)}} if data.notes else {}),
@@ -192,6 +195,7 @@ def make_card(network: nn.Module, data: Dataset, checksum: str, provenance: dict
             "parameters": cost.parameters,
             "bytes": cost.bytes,
             "input_bytes": cost.input_bytes,
+            **({} if data.costs is None else {INPUT_COST: data.cost_of(kept), FULL_COST: float(data.costs.sum())}),
             "layers": [asdict(layer) for layer in cost.layers],
         },
         "provenance": provenance,
@@ -200,6 +204,11 @@ def make_card(network: nn.Module, data: Dataset, checksum: str, provenance: dict
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": {WEIGHTS: {"sha256": checksum}},
     }
+
+
+def _kept_groups(data: Dataset, kept: Sequence[int]) -> list[str]:
+    """The names of the groups that have an input among those that are kept."""
+    return [data.group_names[i] for i in data.grouping.groups_of(kept).tolist()]
 
 
 def _normalisation(data: Dataset) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class StudyResult:
 
     def curve(self, part: str = "validation") -> pd.DataFrame:
         """Means with 95 % intervals over seeds: `part` is "validation", for choosing, or "test", for final figures."""
-        return curve(self.trials, self.study.data().n_inputs, part)
+        return curve(self.trials, self.study.data().n_groups, part)
 
     def recommend(
         self, method: str | None = None, *, mode: str | None = None, margin: float = MARGIN
@@ -44,9 +44,11 @@ class StudyResult:
 
         `method` None takes the best of all methods.
         """
-        trials, n_inputs = self.trials, self.study.data().n_inputs
+        trials, data = self.trials, self.study.data()
         methods = self.study.methods if method is None else (self._known(method),)
-        recommendations = [recommend(trials, n_inputs, name, mode=mode, margin=margin) for name in methods]
+        recommendations = [
+            recommend(trials, data.n_groups, name, mode=mode, margin=margin, words=data.words) for name in methods
+        ]
         with_row = [one for one in recommendations if one is not None and one.row is not None]
         if with_row:
             return min(with_row, key=lambda one: (int(one.row["keep"]), -float(one.row["accuracy"])))  # type: ignore[index]

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..data import Words
 from ..errors import InputError, check_choice
 from ..evaluation import Interval, McNemar, Scatter, crossed_interval, mcnemar, mean_interval, scatter, unpack
 
 MARGIN = 0.005
 """How much accuracy may be lost unless a person says otherwise: half a point."""
+
+_WORDS = Words()
 
 COLUMNS = ("method", "criterion", "strategy", "mode", "keep", "removed", "seeds", "masks", "accuracy", "low", "high",
            "difference", "difference_low", "difference_high")  # fmt: skip
@@ -20,9 +23,13 @@ COLUMNS = ("method", "criterion", "strategy", "mode", "keep", "removed", "seeds"
 
 _MEASURES = ("confidence", "loss")
 _COSTS = ("macs", "flops", "parameters", "bytes", "input_bytes")
+INPUT_COST = "input_cost"
+"""What the groups of inputs that are read cost, in the data's own unit; only where groups have costs."""
+FULL_COST = "full_input_cost"
+"""The same of the full network."""
 
 
-def curve(trials: pd.DataFrame, n_inputs: int, part: str = "validation") -> pd.DataFrame:
+def curve(trials: pd.DataFrame, n_groups: int, part: str = "validation") -> pd.DataFrame:
     """One row for each method, mode and keep: means with 95 % intervals over seeds, the baseline (method "none") first.
 
     `part` is "validation", for choosing, or "test", for final figures. `difference` is the accuracy minus that of the
@@ -38,7 +45,7 @@ def curve(trials: pd.DataFrame, n_inputs: int, part: str = "validation") -> pd.D
         first = group.iloc[0]
         row: dict[str, Any] = {name: first[name] for name in ("method", "criterion", "strategy", "mode")}
         keep = int(first["keep"])
-        row |= {"keep": keep, "removed": 1 - keep / n_inputs}
+        row |= {"keep": keep, "removed": 1 - keep / n_groups}
         row |= {"seeds": group["seed"].nunique(), "masks": group["mask_seed"].nunique()}
         accuracy = over_seeds(group, f"{part}_accuracy")
         row |= {"accuracy": accuracy.estimate, "low": accuracy.low, "high": accuracy.high}
@@ -49,7 +56,7 @@ def curve(trials: pd.DataFrame, n_inputs: int, part: str = "validation") -> pd.D
             "difference_high": difference.high,
         }
         row |= {name: float(group[f"{part}_{name}"].mean()) for name in _MEASURES}
-        row |= {name: float(group[name].mean()) for name in _COSTS}
+        row |= {name: float(group[name].mean()) for name in (*_COSTS, INPUT_COST) if name in group}
         rows.append(row)
     table = pd.DataFrame(rows)
     return table.sort_values(["method", "mode", "removed"], key=_baseline_first).reset_index(drop=True)
@@ -117,16 +124,18 @@ class Recommendation:
 
     `row` is its row of the validation curve, or None if no keep is good enough, not even that of `least`, where the
     fewest inputs are removed. `is_certain` says that the whole 95 % interval of the paired difference was asked to be
-    within the margin; with a single seed there is none, and the difference alone has to do.
+    within the margin; with a single seed there is none, and the difference alone has to do. `words` are those of the
+    data.
     """
 
     method: str
     mode: str
     margin: float
-    n_inputs: int
+    n_groups: int
     row: pd.Series | None
     least: pd.Series
     is_certain: bool
+    words: Words = _WORDS
 
     @property
     def sentence(self) -> str:
@@ -139,12 +148,12 @@ class Recommendation:
                 difference += f", 95 % interval {_range(least)}"
             wide = self.is_certain and least["difference"] >= -self.margin
             return (
-                f"No measured share of the inputs can go within {margin} of accuracy: already at "
+                f"No measured share of the {self.words.counted} can go within {margin} of accuracy: already at "
                 f"{least['removed']:.0%} removed the difference to the full network is {difference}."
                 + (" More seeds would narrow the interval." if wide else "")
             )
-        enough = f"{int(row['keep']):,} of {self.n_inputs:,} are enough"
-        return f"{row['removed']:.0%} of the inputs can go, {enough}: {self.reason}"
+        enough = f"{int(row['keep']):,} of {self.n_groups:,} are enough"
+        return f"{row['removed']:.0%} of the {self.words.counted} can go, {enough}: {self.reason}"
 
     @property
     def reason(self) -> str:
@@ -165,18 +174,30 @@ class Recommendation:
 
 
 def recommend(
-    trials: pd.DataFrame, n_inputs: int, method: str, *, mode: str | None = None, margin: float = MARGIN
+    trials: pd.DataFrame,
+    n_groups: int,
+    method: str,
+    *,
+    mode: str | None = None,
+    margin: float = MARGIN,
+    words: Words = _WORDS,
 ) -> Recommendation | None:
     """The recommended threshold of a method, chosen on validation; None before there is a pair to compare.
 
     `mode` None takes the best of all. With several seeds the lower end of the paired interval must not fall below
     -`margin` (a share of 1: 0.005 is half a point). Raises `InputError` for a margin that is no share.
     """
-    return recommend_from(curve(trials, n_inputs), n_inputs, method, mode=mode, margin=margin)
+    return recommend_from(curve(trials, n_groups), n_groups, method, mode=mode, margin=margin, words=words)
 
 
 def recommend_from(
-    table: pd.DataFrame, n_inputs: int, method: str, *, mode: str | None = None, margin: float = MARGIN
+    table: pd.DataFrame,
+    n_groups: int,
+    method: str,
+    *,
+    mode: str | None = None,
+    margin: float = MARGIN,
+    words: Words = _WORDS,
 ) -> Recommendation | None:
     """`recommend` from the validation `curve` of the trials."""
     if not 0 <= margin < 1:
@@ -195,7 +216,7 @@ def recommend_from(
     least = own[bound.notna()].sort_values(["removed", "accuracy"], ascending=[True, False]).iloc[0]
     row = None if good.empty else good.iloc[-1]
     chosen = least if row is None else row
-    return Recommendation(method, chosen["mode"], margin, n_inputs, row, least, is_certain)
+    return Recommendation(method, chosen["mode"], margin, n_groups, row, least, is_certain, words)
 
 
 def _points(difference: float) -> str:
@@ -223,17 +244,22 @@ class Headline:
     baseline: pd.Series
 
 
-def headline(trials: pd.DataFrame, n_inputs: int, method: str, margin: float = MARGIN) -> Headline | None:
+def headline(trials: pd.DataFrame, n_groups: int, method: str, margin: float = MARGIN) -> Headline | None:
     """The study's finding in one row; None while nothing can be recommended."""
-    validation, test = (curve(trials, n_inputs, part) for part in ("validation", "test"))
-    return headline_from(validation, test, n_inputs, method, margin)
+    validation, test = (curve(trials, n_groups, part) for part in ("validation", "test"))
+    return headline_from(validation, test, n_groups, method, margin)
 
 
 def headline_from(
-    validation: pd.DataFrame, final: pd.DataFrame, n_inputs: int, method: str, margin: float = MARGIN
+    validation: pd.DataFrame,
+    final: pd.DataFrame,
+    n_groups: int,
+    method: str,
+    margin: float = MARGIN,
+    words: Words = _WORDS,
 ) -> Headline | None:
     """`headline` from the validation and the test `curve` of the trials."""
-    recommendation = recommend_from(validation, n_inputs, method, margin=margin)
+    recommendation = recommend_from(validation, n_groups, method, margin=margin, words=words)
     if recommendation is None or recommendation.row is None:
         return None
     chosen = (

@@ -15,15 +15,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..data import Dataset
 from ..errors import StorageError
 from ..evaluation import measure_cost, pack
-from ..pruning import build_pruned, load_network, prune_inputs, save_network
+from ..pruning import PrunedNetwork, build_pruned, load_network, prune_inputs, save_network
 from ..training import evaluate, fit, one_thread
 from .describe import Study, plan
 from .ledger import Ledger
+from .results import INPUT_COST
 from .stages import base_data, base_network, prepare_base, prepare_ranking, ranking_of, training_split, trim_cache
 from .trials import Base, RankingSpec, Trial, key_of
 from .workers import check_backend, claimed, open_pool
@@ -131,6 +133,7 @@ def run_trial(trial: Trial) -> tuple[dict[str, Any], nn.Module]:
     started = time.perf_counter()
     data = base_data(trial.base)
     network, encode = make_network(trial)
+    kept = network.mask.indices if isinstance(network, PrunedNetwork) else torch.arange(data.n_inputs)
     row: dict[str, Any] = {}
     for part, split in (("validation", data.validation), ("test", data.test)):
         evaluation = evaluate(network, split, encode=encode, device="cpu")
@@ -149,6 +152,7 @@ def run_trial(trial: Trial) -> tuple[dict[str, Any], nn.Module]:
         "parameters": cost.parameters,
         "bytes": cost.bytes,
         "input_bytes": cost.input_bytes,
+        **({} if (spent := data.cost_of(kept)) is None else {INPUT_COST: spent}),
         "seconds": time.perf_counter() - started,
     }
     return row, network

@@ -30,7 +30,8 @@ _stage = stage(partial(key_of, without="root"))
 def ranking_of(spec: RankingSpec) -> Ranking:
     """The ranking that `spec` describes, from the cache if it was made before."""
     scores, errors, order = (torch.from_numpy(np.array(array)) for array in rank_inputs(spec.essence))
-    return Ranking(spec.method.name, scores, errors, order, base_data(spec.base).shape)
+    data = base_data(spec.base)
+    return Ranking(spec.method.name, scores, errors, order, data.shape, data.grouping)
 
 
 def prepare_base(base: Base) -> None:
@@ -83,7 +84,7 @@ def train_base(base: Base) -> dict[str, np.ndarray]:
 @_stage
 @one_thread()
 def rank_inputs(spec: RankingSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores, standard errors and order of a ranking, each [n_inputs]."""
+    """Scores, standard errors and order of a ranking, each [n_groups]."""
     split = training_split(spec.base)
     ranking = rank(
         [base_network(base) for base in spec.bases],
@@ -94,6 +95,7 @@ def rank_inputs(spec: RankingSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         start=spec.start,
         images=spec.rank_images and min(spec.rank_images, len(split)),
         keep=spec.keep,
+        groups=base_data(spec.base).grouping,
         before=ranking_of(spec.improves) if spec.improves else None,
         seed=spec.base.seed,
     )

@@ -9,7 +9,9 @@ from ..lazy import attach
 
 _HOMES = (
     dict.fromkeys(["OpenedStudy", "open_study", "study_trials"], "study")
-    | dict.fromkeys(["picture_of_ranking", "ranking_bytes", "ranking_of_file", "agreement", "kept_by"], "ranking")
+    | dict.fromkeys(
+        ["picture_of_ranking", "ranking_bytes", "ranking_of_file", "agreement", "kept_apart", "kept_by"], "ranking"
+    )
     | dict.fromkeys(["MAX_FILE_BYTES", "ENOUGH"], "ranking")
     | dict.fromkeys(["Picture", "Removal"], "removal")
     | dict.fromkeys(["draft_study", "preset_study", "write_shares", "read_shares", "read_seeds", "name_study"], "draft")
@@ -33,6 +35,7 @@ __all__ = [
     "data_choices",
     "data_of_choice",
     "draft_study",
+    "kept_apart",
     "kept_by",
     "measured_timings",
     "name_study",
@@ -68,7 +71,16 @@ if TYPE_CHECKING:
         write_shares,
     )
     from .own import MAX_UPLOAD, UPLOADS, columns_of, own_study, picture_of_data, read_upload
-    from .ranking import ENOUGH, MAX_FILE_BYTES, agreement, kept_by, picture_of_ranking, ranking_bytes, ranking_of_file
+    from .ranking import (
+        ENOUGH,
+        MAX_FILE_BYTES,
+        agreement,
+        kept_apart,
+        kept_by,
+        picture_of_ranking,
+        ranking_bytes,
+        ranking_of_file,
+    )
     from .removal import Picture, Removal
     from .study import OpenedStudy, open_study, study_trials
 

@@ -40,7 +40,7 @@ def draft_study(shares: Sequence[float], **values: Any) -> Study:
         values["root"] = str(Path(values["root"]).expanduser().resolve())
     study = Study(keeps=(1,), **values)
     data = study.data()
-    study = replace(study, keeps=tuple(dict.fromkeys(keep_for_share(share, data.n_inputs) for share in shares)))
+    study = replace(study, keeps=tuple(dict.fromkeys(keep_for_share(share, data.n_groups) for share in shares)))
     parts = (study.keeps, study.methods, study.modes, study.seeds, study.mask_seeds or (0,))
     if (networks := math.prod(len(part) for part in parts)) > MAX_NETWORKS:
         raise InputError(f"{networks:,} networks are more than the {MAX_NETWORKS:,} that one study may have")
@@ -63,14 +63,14 @@ def preset_study(name: str, like: Study | None = None) -> Study:
 
 def write_shares(study: Study) -> str:
     """What a study removes as `read_shares` reads it: in per cent and its order, with no more digits than needed."""
-    n_inputs = study.data().n_inputs
+    n_groups = study.data().n_groups
 
     def percent(keep: int) -> str:
-        exact = 100 * (1 - keep / n_inputs)
+        exact = 100 * (1 - keep / n_groups)
         rounded = (round(exact, digits) for digits in range(10))
-        return f"{next(p for p in rounded if 0 < p < 100 and keep_for_share(p / 100, n_inputs) == keep):.10g}"
+        return f"{next(p for p in rounded if 0 < p < 100 and keep_for_share(p / 100, n_groups) == keep):.10g}"
 
-    return " ".join(percent(keep) for keep in dict.fromkeys(study.keeps) if keep < n_inputs)
+    return " ".join(percent(keep) for keep in dict.fromkeys(study.keeps) if keep < n_groups)
 
 
 def read_shares(text: str) -> tuple[float, ...]:

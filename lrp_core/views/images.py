@@ -22,7 +22,8 @@ from .part import Part
 class ImageExplanation:
     """One image explained.
 
-    `image` and `relevance` are [height, width]; `probabilities` [classes]; `layers` maps each layer to the
+    `image` and `relevance` are [height, width]; `of_groups` [groups] is the relevance of each input, or group of
+    inputs; `probabilities` [classes]; `layers` maps each layer to the
     relevance at its output, [maps, height, width] or [units]; `balance` has one row for each layer with
     weights: what arrived, what left, what was absorbed, and of that the shares of the bias and of epsilon; and
     of what left the share that a z-box gave for its bounds.
@@ -34,6 +35,7 @@ class ImageExplanation:
     probabilities: np.ndarray
     logits: np.ndarray
     relevance: np.ndarray
+    of_groups: np.ndarray
     layers: dict[str, np.ndarray]
     balance: pd.DataFrame
 
@@ -85,6 +87,7 @@ class Images(Part):
             probabilities=explanation.logits[0].softmax(0).numpy(),
             logits=explanation.logits[0].numpy(),
             relevance=_drawn(explanation.relevance[0]),
+            of_groups=self.data.grouping.sums(explanation.relevance[0].flatten()).numpy(),
             layers={name: r[0].numpy() for name, r in explanation.layers.items()},
             balance=balance,
         )

@@ -35,8 +35,8 @@ class DataPicture:
     notes: tuple[str, ...]
 
 
-def read_upload(content: bytes, name: str, **how: Any) -> Dataset:
-    """The data in a file of that name; `how` is what `read_data` takes.
+def read_upload(content: bytes, name: str, *, group_file: tuple[bytes, str] | None = None, **how: Any) -> Dataset:
+    """The data in a file of that name; `how` is what `read_data` takes, `group_file` a file of groups, with its name.
 
     Raises `InputError` and `StorageError` as that does, with the file's own name.
     """
@@ -48,6 +48,10 @@ def read_upload(content: bytes, name: str, **how: Any) -> Dataset:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / (Path(name).name or "data")
         path.write_bytes(content)
+        if group_file is not None:
+            (groups := Path(folder) / "groups" / (Path(group_file[1]).name or "groups.csv")).parent.mkdir()
+            groups.write_bytes(group_file[0])
+            how["input_groups"] = groups
         try:
             return read_data(path, **how)
         except Exception as error:
@@ -92,18 +96,25 @@ def picture_of_data(data: Dataset) -> DataPicture:
     scale: Any = 1.0
     if data.scaler is not None and len(data.scaler.mean) == data.n_inputs:
         mean, scale = (np.array(numbers[:MAX_DRAWN]) for numbers in (data.scaler.mean, data.scaler.scale))
-    names = data.input_names or [f"input {i + 1}" for i in range(data.n_inputs)]
-    inputs = pd.DataFrame({"input": list(names)[:MAX_DRAWN]})
+    n = min(data.n_inputs, MAX_DRAWN)
+    inputs = pd.DataFrame({"input": [data.name_of_input(i) for i in range(n)]})
+    if data.groups:
+        inputs["group"] = [data.group_names[i] for i in data.grouping.of[:n].tolist()]
+    if data.costs is not None:
+        inputs["cost of the group"] = data.costs[data.grouping.of[:n]].numpy()
     for name, numbers in (("least", values.amin(0)), ("mean", values.mean(0)), ("greatest", values.amax(0))):
         inputs[name] = numbers.numpy() * scale + mean
     rows = sum(len(split) for split in splits.values())
     kind = {1: f"{data.n_inputs:,} inputs", 2: f"series of {data.shape[0]} x {data.shape[-1]:,}"}.get(
         len(data.shape), "images of " + " x ".join(map(str, data.shape[1:]))
     )
-    summary = f"{rows:,} rows of {kind}, {len(data.classes)} classes"
+    groups = f" in {data.n_groups:,} groups" if data.groups else ""
+    summary = f"{rows:,} rows of {kind}{groups}, {len(data.classes)} classes"
     return DataPicture(summary, parts, inputs, tuple(data.notes))
 
 
 def _say_without(error: Exception, folder: str) -> None:
     """Take the folder that a file was put in off what is said of it."""
-    error.args = tuple(a.replace(f"{folder}/", "") if isinstance(a, str) else a for a in error.args)
+    error.args = tuple(
+        a.replace(f"{folder}/groups/", "").replace(f"{folder}/", "") if isinstance(a, str) else a for a in error.args
+    )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..data import Dataset, Split
+from ..data import Split
 from ..errors import InputError, StorageError
 from ..ranking import CRITERIA, Method, Ranking, compare, settling
 from ..study.stages import base_network, is_cached, ranking_of, training_split
@@ -31,8 +31,9 @@ class RankingPicture:
     """A ranking to look at. Arrays are [height, width], of several channels the best one.
 
     `place` counts from 1 for the most important input; `relative_error` is the standard error as a share of the score
-    (NaN where there is none). `table` has a row for each input, the most important first: place, channel, row, column,
-    score, standard_error.
+    (NaN where there is none). Every input of a group has what its group has. `table` has a row for each pixel of an
+    image, the most important first: place, channel, row, column, score, standard_error; where `names` of inputs or
+    groups were given, name in the place of channel, row and column.
     """
 
     place: np.ndarray
@@ -52,37 +53,30 @@ class RankingPicture:
         return bool((self.score >= 0).all() and positive.size and positive.max() > 1000 * positive.min())
 
 
-def picture_of_ranking(ranking: Ranking) -> RankingPicture:
+def picture_of_ranking(ranking: Ranking, names: Sequence[str] | None = None) -> RankingPicture:
     """A ranking as arrays and a table; inputs that are no images are one row of pixels."""
     shape = ranking.shape if len(ranking.shape) == 3 else (1, 1, ranking.n_inputs)
-    place = 1 + ranking.rank.numpy().reshape(shape)
-    score = ranking.scores.numpy().reshape(shape)
-    error = ranking.standard_error.numpy().reshape(shape)
+    of_groups = 1 + ranking.rank, ranking.scores, ranking.standard_error
+    place, score, error = (ranking.grouping.spread(values).numpy().reshape(shape) for values in of_groups)
     best = place.argmin(0, keepdims=True)
     picked = [np.take_along_axis(values, best, 0)[0] for values in (place, score, error)]
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.where(picked[1] != 0, picked[2] / np.abs(picked[1]), np.nan)
     order = ranking.order.numpy()
-    channel, row, column = np.unravel_index(order, shape)
+    where: dict[str, Any]
+    if names is not None:
+        where = {"name": [names[i] for i in order.tolist()]}
+    else:
+        where = dict(zip(("channel", "row", "column"), np.unravel_index(order, shape), strict=True))
     table = pd.DataFrame(
         {
             "place": np.arange(1, len(order) + 1),
-            "channel": channel,
-            "row": row,
-            "column": column,
-            "score": score.ravel()[order],
-            "standard_error": error.ravel()[order],
+            **where,
+            "score": ranking.scores.numpy()[order],
+            "standard_error": ranking.standard_error.numpy()[order],
         }
     )
     return RankingPicture(picked[0], picked[1], relative, table)
-
-
-def name_of_input(data: Dataset, index: int) -> str:
-    """What an input is called, by its position in the flattened shape."""
-    if data.input_names is not None:
-        return data.input_names[index]
-    where = np.unravel_index(index, data.shape)
-    return f"input {index + 1}" if len(where) == 1 else "channel " + ", ".join(str(int(i) + 1) for i in where)
 
 
 def ranking_bytes(ranking: Ranking) -> bytes:
@@ -136,7 +130,7 @@ def agreement(a: Ranking, b: Ranking) -> Agreement:
             f"rankings of inputs of shape {tuple(a.shape)} and of {tuple(b.shape)} cannot be compared: choose two of "
             "the same data"
         )
-    n = a.n_inputs
+    n = a.n_groups
     keeps = sorted({max(1, round(n * (100 - percent) / 100)) for percent in range(100)})
     comparison = compare(a, b, keeps)
     overlap = pd.DataFrame(
@@ -151,6 +145,12 @@ def kept_by(a: Ranking, b: Ranking, keep: int) -> np.ndarray:
     """Who keeps which pixel, [height, width]: 0 neither, 1 the first ranking only, 2 the second only, 3 both."""
     first, second = (_kept(ranking, keep) for ranking in (a, b))
     return np.asarray(first + 2 * second.astype(int))
+
+
+def kept_apart(a: Ranking, b: Ranking, keep: int) -> tuple[list[int], list[int]]:
+    """The inputs, or groups, that only the first ranking keeps, and those that only the second keeps."""
+    first, second = (set(ranking.order[:keep].tolist()) for ranking in (a, b))
+    return sorted(first - second), sorted(second - first)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,13 +178,13 @@ class Settled:
             and self.value("overlap", images, keep) >= ENOUGH["overlap"]
         )
 
-    def finding(self, keep: int, images: str = "images") -> str:
-        """Whether the study's sample suffices, in plain words; `images` are what is explained, else rows."""
+    def finding(self, keep: int, images: str = "images", counted: str = "inputs") -> str:
+        """Whether the study's sample suffices, in plain words; `images` are what is explained, `counted` is kept."""
         spearman, overlap = self.value("spearman", self.judged), self.value("overlap", self.judged, keep)
         sample = f"{self.judged:,} {images} each, none in common,"
         agreement = (
-            f"Two rankings by {sample} agree to {spearman:.3f} (Spearman), and of the {keep:,} inputs that each keeps, "
-            f"{overlap:.0%} are the same."
+            f"Two rankings by {sample} agree to {spearman:.3f} (Spearman), and of the {keep:,} {counted} that each "
+            f"keeps, {overlap:.0%} are the same."
         )
         more = "" if self.judged >= self.used else f" The study ranks by more, {self.used:,}: its order is even surer."
         needed = f"(at least {ENOUGH['spearman']:g} and {ENOUGH['overlap']:.0%})"
@@ -216,19 +216,20 @@ class Rankings(Part):
         return _kept(self.of(method, keep, seed), keep)
 
     def table(self, method: str, keep: int, seed: int) -> pd.DataFrame:
-        """The inputs, the most important first: place, index, name, score, standard_error, and whether each is kept."""
+        """The inputs, or groups of them, the most important first.
+
+        Columns: place, name, inputs (their positions), score, standard_error, kept, and cost where groups have one.
+        """
         ranking, data = self.of(method, keep, seed), self.data
-        order = ranking.order.numpy()
-        return pd.DataFrame(
-            {
-                "place": np.arange(1, len(order) + 1),
-                "index": order,
-                "name": [name_of_input(data, i) for i in order.tolist()],
-                "score": ranking.scores.numpy()[order],
-                "standard_error": ranking.standard_error.numpy()[order],
-                "kept": np.arange(len(order)) < keep,
-            }
-        )
+        table = picture_of_ranking(ranking, data.group_names).table
+        by_group = pd.Series(np.arange(data.n_inputs)).groupby(ranking.grouping.of.numpy()).agg(list)
+        table.insert(2, "inputs", by_group[ranking.order.numpy()].to_list())
+        table["kept"] = np.arange(len(table)) < keep
+        return table if data.costs is None else table.assign(cost=data.costs[ranking.order].numpy())
+
+    def named(self, ranking: Ranking) -> Sequence[str] | None:
+        """The names to show a ranking with; None for pixels, which a picture shows."""
+        return None if ranking.grouping.is_single and len(ranking.shape) == 3 else self.data.group_names
 
     def is_ready(self, method: str, keep: int, seed: int) -> bool:
         """Whether a ranking is in the cache, so that asking for it takes no time."""
@@ -270,7 +271,7 @@ class Rankings(Part):
         """The ranking by a criterion measured once. Raises `InputError` for one that does not explain images."""
         if not self.can_settle(criterion):
             raise InputError(f"{criterion} explains no image, so there is nothing to settle")
-        return self._spec(criterion, self.data.n_inputs, seed)
+        return self._spec(criterion, self.data.n_groups, seed)
 
     def _settling_keys(self, method: str, seed: int) -> tuple[dict[str, Any], int, int, Split]:
         """What the measurement follows from, the images used, those judged by, and what halves are drawn from."""
@@ -285,7 +286,7 @@ class Rankings(Part):
         sizes = {judged} | {pool // 2 >> k for k in range(20) if pool // 2 >> k >= min(pool // 2, 16)}
         keys = {
             "version": STAGE_VERSION,
-            "trial": self.trial(spec.method.name, self.data.n_inputs, self.study.modes[0], seed).key,
+            "trial": self.trial(spec.method.name, self.data.n_groups, self.study.modes[0], seed).key,
             "criterion": spec.method.criterion,
             "pool": pool,
             "sizes": tuple(sorted(sizes)),
@@ -333,6 +334,7 @@ def _measure_settling(
         start=part.study.start,
         sizes=sizes,
         keeps=keeps,
+        grouping=part.data.grouping,
         seed=seed,
         on_batch=lambda done: report(done / total, f"{done:,} of {total:,} images"),
     )

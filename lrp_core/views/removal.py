@@ -186,7 +186,7 @@ class Removals(Part):
     def ranked(self, seed: int) -> Trial:
         """The study's trial that ranks all inputs by relevance; its key says what network and what ranking that is."""
         criterion = next((name for name in self.study.criteria if not CRITERIA[name].is_control), "lrp-0")
-        return self.trial(criterion, self.data.n_inputs, self.study.modes[0], seed)
+        return self.trial(criterion, self.data.n_groups, self.study.modes[0], seed)
 
     def attribute(
         self, images: Tensor, seed: int, criterion: str, start: str, on_batch: Callable[[int], None] | None = None

@@ -22,7 +22,7 @@ from ..study.ledger import Ledger
 from ..study.results import Headline, Recommendation
 from .images import Images
 from .part import Part
-from .ranking import Rankings, name_of_input
+from .ranking import Rankings
 from .removal import Removals
 
 
@@ -31,20 +31,22 @@ class Threshold:
     """What one position of the slider means.
 
     `cost` is that of the smaller network, `full_cost` that of the network on all inputs, `accuracy` what the measured
-    curve lets expect.
+    curve lets expect, `input_cost` what the groups of inputs that it reads cost (None where none has a cost).
     """
 
     keep: int
-    n_inputs: int
+    n_groups: int
     cost: Cost
     full_cost: Cost
     accuracy: Interval | None
     baseline: Interval | None
+    input_cost: float | None
+    full_input_cost: float | None
 
     @property
     def removed(self) -> float:
-        """Share of the inputs removed."""
-        return 1 - self.keep / self.n_inputs
+        """Share of the inputs, or groups, removed."""
+        return 1 - self.keep / self.n_groups
 
 
 @dataclass(frozen=True)
@@ -100,26 +102,39 @@ class OpenedStudy(Part):
         return len(self.data.shape) == 3
 
     @property
-    def words(self) -> tuple[str, str, str]:
-        """What the inputs are called, what is classified, and one of these."""
-        return ("pixels", "images", "image") if self.are_images else ("inputs", "rows", "row")
-
-    def input_names(self) -> list[str]:
-        """What each input is called, by its position in the flattened shape."""
-        return [name_of_input(self.data, i) for i in range(self.n_inputs)]
+    def drawn_as(self) -> str:
+        """How what stays is shown: on a "picture", on "series", or as "bars" of named inputs or groups."""
+        data = self.data
+        if not self.are_images:
+            return "bars" if len(data.shape) == 1 else "series"
+        of = data.grouping.of.view(data.shape[0], -1)
+        bands = data.shape[0] > 1 and bool((of == of[:, :1]).all())  # of whole channels a picture would show nothing
+        return "bars" if bands else "picture"
 
     @property
-    def n_inputs(self) -> int:
-        """Number of inputs of its full network."""
-        return self.data.n_inputs
+    def words(self) -> tuple[str, str, str]:
+        """What the inputs are called, what is classified, and one of these."""
+        counted = self.data.words.counted
+        if self.are_images:
+            return ("pixels" if counted == "inputs" else counted, "images", "image")
+        return (counted, "rows", "row")
+
+    def group_names(self) -> tuple[str, ...]:
+        """What each input, or group of inputs, is called."""
+        return self.data.group_names
+
+    @property
+    def n_groups(self) -> int:
+        """Number of inputs of its full network, or of groups of them: as many as can be kept."""
+        return self.data.n_groups
 
     def keep_for(self, removed: int) -> int:
-        """How many inputs stay when `removed` per cent of them go."""
-        return keep_for_share(removed / 100, self.n_inputs)
+        """How many inputs, or groups, stay when `removed` per cent of them go."""
+        return keep_for_share(removed / 100, self.n_groups)
 
     def removed_for(self, keep: int) -> int:
-        """The largest whole per cent of the inputs that can go so that at least `keep` of them stay."""
-        return percent_removed(keep, self.n_inputs)
+        """The largest whole per cent of the inputs, or groups, that can go so that at least `keep` of them stay."""
+        return percent_removed(keep, self.n_groups)
 
     def trials(self) -> pd.DataFrame:
         """The finished trials, one row each, baselines included; empty as long as there are none."""
@@ -143,8 +158,8 @@ class OpenedStudy(Part):
         `method` None takes the one with which the most inputs can go within the margin.
         """
         methods = self.rankings.of_relevance() if method is None else (method,)
-        table, n_inputs = self.curve(), self.n_inputs
-        each = [results.recommend_from(table, n_inputs, name, mode=mode, margin=margin) for name in methods]
+        table, n, words = self.curve(), self.n_groups, self.data.words
+        each = [results.recommend_from(table, n, name, mode=mode, margin=margin, words=words) for name in methods]
         known = [one for one in each if one is not None]
         return min(known, key=_inputs_needed, default=None)
 
@@ -153,7 +168,8 @@ class OpenedStudy(Part):
         best = self.recommend(method, margin=margin)
         if best is None:
             return None
-        return results.headline_from(self.curve(), self.curve("test"), self.n_inputs, best.method, margin)
+        tables = self.curve(), self.curve("test")
+        return results.headline_from(*tables, self.n_groups, best.method, margin, self.data.words)
 
     def nearest_keep(self, method: str, mode: str, keep: int) -> int | None:
         """The measured number of inputs nearest to `keep`; None before there is one."""
@@ -174,14 +190,16 @@ class OpenedStudy(Part):
         Raises `InputError` for a network of your own that is not known here.
         """
         cost, full_cost = _costs(self.rankings, method, mode, keep, seed)
-        table, n_inputs = self.curve(), self.n_inputs
+        table, n_groups, data = self.curve(), self.n_groups, self.data
         return Threshold(
             keep,
-            n_inputs,
+            n_groups,
             cost,
             full_cost,
             results.expected_accuracy(table, method, mode, keep),
-            results.expected_accuracy(table, "none", "none", n_inputs),
+            results.expected_accuracy(table, "none", "none", n_groups),
+            data.cost_of(self.rankings.of(method, keep, seed).mask(keep).indices),
+            None if data.costs is None else float(data.costs.sum()),
         )
 
     def baseline_is_ready(self, seed: int) -> bool:
@@ -221,9 +239,9 @@ def export_folder(ledger: Ledger, trial: Trial) -> Path:
     return ledger.folder / "exports" / trial.key
 
 
-def percent_removed(keep: int, n_inputs: int) -> int:
-    """The largest whole per cent of the inputs that can be removed so that at least `keep` of them stay."""
-    return max(percent for percent in range(100) if keep_for_share(percent / 100, n_inputs) >= keep)
+def percent_removed(keep: int, n_groups: int) -> int:
+    """The largest whole per cent of the inputs, or groups, that can be removed so that at least `keep` of them stay."""
+    return max(percent for percent in range(100) if keep_for_share(percent / 100, n_groups) >= keep)
 
 
 def _inputs_needed(one: Recommendation) -> tuple[float, float]:
@@ -240,7 +258,7 @@ def _trials(opened: OpenedStudy) -> pd.DataFrame:
 
 @lru_cache(maxsize=16)
 def _curve(opened: OpenedStudy, part: str) -> pd.DataFrame:
-    return results.curve(_trials(opened), opened.n_inputs, part)
+    return results.curve(_trials(opened), opened.n_groups, part)
 
 
 @lru_cache(maxsize=512)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -15,9 +17,13 @@ LINES = (COOL, WARM, ROSE, VIOLET, NEUTRAL)
 
 
 def ranked(table: pd.DataFrame) -> go.Figure:
-    """The first inputs of a ranking as bars; `table` has name, score, standard_error and kept, in order."""
+    """The first inputs, or groups, of a ranking as bars; `table` has name, score, standard_error and kept, in order.
+
+    Where there is a cost, it stands beside the name.
+    """
     top = table.head(MOST)
     errors = top["standard_error"].fillna(0)
+    costs = [f", cost {cost:,.6g}" for cost in top["cost"]] if "cost" in top else [""] * len(top)
     figure = go.Figure(
         go.Bar(
             x=top["score"],
@@ -27,8 +33,8 @@ def ranked(table: pd.DataFrame) -> go.Figure:
             if errors.any()
             else None,
             marker={"color": [ACCENT if kept else rgba(NEUTRAL, 0.45) for kept in top["kept"]]},
-            customdata=top[["place"]],
-            hovertemplate="%{y}: place %{customdata[0]}, score %{x:.3g}<extra></extra>",
+            customdata=list(zip(top["place"], costs, strict=True)),
+            hovertemplate="%{y}: place %{customdata[0]}, score %{x:.3g}%{customdata[1]}<extra></extra>",
         )
     )
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False, automargin=True, dtick=1)
@@ -36,9 +42,13 @@ def ranked(table: pd.DataFrame) -> go.Figure:
     return finish(figure, max(200, 60 + 19 * len(top)))
 
 
-def signed(names: list[str], relevance: np.ndarray, held: np.ndarray) -> go.Figure:
-    """The inputs that speak most for a class (red) or against it (blue), as bars; `held` is what each one holds."""
-    table = pd.DataFrame({"name": names, "value": relevance, "held": held})
+def signed(names: Sequence[str], relevance: np.ndarray, held: np.ndarray | None) -> go.Figure:
+    """The inputs, or groups, that speak most for a class (red) or against it (blue), as bars.
+
+    `held` is what each input holds; groups hold no one number.
+    """
+    what = [""] * len(names) if held is None else [f" of {value:.3g}" for value in held]
+    table = pd.DataFrame({"name": list(names), "value": relevance, "held": what})
     top = table.reindex(table["value"].abs().sort_values(ascending=False).index).head(MOST)
     figure = go.Figure(
         go.Bar(
@@ -47,7 +57,7 @@ def signed(names: list[str], relevance: np.ndarray, held: np.ndarray) -> go.Figu
             orientation="h",
             marker={"color": ["#e11d48" if value >= 0 else "#2563eb" for value in top["value"]]},
             customdata=top[["held"]],
-            hovertemplate="%{y} of %{customdata[0]:.3g}: relevance %{x:.3g}<extra></extra>",
+            hovertemplate="%{y}%{customdata[0]}: relevance %{x:.3g}<extra></extra>",
         )
     )
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False, automargin=True, dtick=1)
@@ -69,10 +79,10 @@ def series(means: dict[str, list[list[float]]], table: pd.DataFrame) -> go.Figur
                 go.Scatter(x=x, y=channel, name=name, legendgroup=name, showlegend=start == 0, mode="lines", line=line)
             )
             start += len(channel)
-    kept = table[table["kept"]].sort_values("index")
+    kept = table[table["kept"]].explode("inputs").sort_values("inputs")
     figure.add_trace(
         go.Scatter(
-            x=kept["index"],
+            x=kept["inputs"],
             y=[floor] * len(kept),
             name="stay",
             mode="markers",

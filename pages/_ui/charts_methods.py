@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -156,7 +156,13 @@ COSTS = {
     "parameters": ("parameters", COOL),
     "bytes": ("weights (bytes)", VIOLET),
     "input_bytes": ("one input (bytes)", WARM),
+    "input_cost": ("cost of inputs", ROSE),
 }
+
+
+def costs_of(tables: Iterable[pd.DataFrame]) -> list[str]:
+    """The costs that are known of a study; inputs have one only where a person gave it."""
+    return [name for name in COSTS if any(name in table and table[name].notna().any() for table in tables)]
 
 
 def cost_curves(table: pd.DataFrame, *, marker: float | None = None, height: int = 340) -> go.Figure:
@@ -165,7 +171,7 @@ def cost_curves(table: pd.DataFrame, *, marker: float | None = None, height: int
     table = table.sort_values("removed")
     # Weights are four bytes a parameter, so these two lie on one line: the wider one stays visible beneath.
     widths = {"parameters": 2, "bytes": 6}
-    for column in sorted(COSTS, key=lambda name: -widths.get(name, 3)):
+    for column in sorted(costs_of([table]), key=lambda name: -widths.get(name, 3)):
         name, color = COSTS[column]
         figure.add_trace(
             go.Scatter(

@@ -104,8 +104,8 @@ def in_order(table: pd.DataFrame, *, spans_decades: bool, marker: int | None = N
 
 def _where(table: pd.DataFrame) -> pd.Series:
     """What each input is called: its name, or the place of a pixel."""
-    if "input" in table:
-        return table["input"]
+    if "name" in table:
+        return table["name"]
     return "row " + table["row"].astype(str) + ", column " + table["column"].astype(str)
 
 

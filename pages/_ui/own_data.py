@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 BY_LOOK = "by its look"
 LAYOUTS = {"": "as they are", "image": "images", "series": "series"}
+TOGETHER = {
+    "": "channels, and columns of words",
+    "none": "each by itself",
+    "channels": "channels",
+    "windows": "neighbours",
+    "file": "as a file says, with costs",
+}
 
 
 def drop(use: Callable[[Study], None]) -> None:
@@ -81,6 +88,23 @@ def _how(content: bytes, name: str) -> dict[str, Any]:
         seed = field(st.number_input, "Split seed", 0, 2**31, 0, step=1, key="own-seed", width=130,
                      help="Of the 70 % training, 15 % validation and 15 % test rows, where the file has no parts."
                      )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        together = field(st.selectbox, "Inputs kept or dropped as one", list(TOGETHER), key="own-together", width=300,
+                         format_func=TOGETHER.get,
+                         help="A sensor is all its samples, a column of words all its indicators.")  # fmt: skip
+        if together == "windows":
+            width = field(st.number_input, "Neighbours", 1, 10_000, 10, step=1, key="own-window", width=130,
+                          help="So many neighbours of a channel or table; of images, squares of that side."
+                          )  # fmt: skip
+            how["input_groups"] = f"windows:{int(width)}"
+        elif together == "file":
+            table = st.file_uploader("Groups and costs", type=["csv"], key="own-group-file", max_upload_size=10,
+                                     help="A table with the columns group, input and cost (input or cost may lack)."
+                                     )  # fmt: skip
+            if table is not None:
+                how["group_file"] = (table.getvalue(), table.name)
+        elif together:
+            how["input_groups"] = together
     if label != BY_LOOK:
         how["label"] = label
     if groups:

@@ -22,7 +22,8 @@ def curve(table: pd.DataFrame, *, with_intervals: bool = True) -> None:
     """Every measured point of a study."""
     names = ["removed", "accuracy", "difference", "difference_low", "difference_high"]
     shown = ["method", "mode", "removed", "keep", "accuracy", "difference", "difference_low", "difference_high",
-             "low", "high", "seeds", "masks", "loss", "macs", "parameters", "bytes", "input_bytes"]  # fmt: skip
+             "low", "high", "seeds", "masks", "loss", "macs", "parameters", "bytes", "input_bytes",
+             "input_cost"]  # fmt: skip
     hidden = set() if with_intervals else {"low", "high", "difference_low", "difference_high"}
     if (table["masks"] == table["seeds"]).all():
         hidden.add("masks")
@@ -30,7 +31,7 @@ def curve(table: pd.DataFrame, *, with_intervals: bool = True) -> None:
     st.dataframe(
         table.assign(**table[names] * 100, **within).drop(columns=["flops"]).round({"confidence": 4}),
         hide_index=True,
-        column_order=[name for name in shown if name not in hidden],
+        column_order=[name for name in shown if name in table and name not in hidden],
         column_config={
             "method": st.column_config.TextColumn("Ranked by", help="none: the full network", pinned=True, width=150),
             "mode": st.column_config.TextColumn("Smaller network"),
@@ -49,6 +50,7 @@ def curve(table: pd.DataFrame, *, with_intervals: bool = True) -> None:
             "parameters": _count("Parameters", "Weights and biases"),
             "bytes": _count("Weights (bytes)", "As float32"),
             "input_bytes": _count("Input (bytes)", "One image as float32"),
+            "input_cost": _count("Cost of inputs", "Of those that are read, as the data say"),
         },
         placeholder="–",
         key="points",

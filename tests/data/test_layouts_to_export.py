@@ -199,7 +199,7 @@ def test_every_layout_is_studied_exported_and_predicted(
     (folder := tmp_path / "given").mkdir()
     path, words = make(folder)
     asked = ["--data", str(path), *words]
-    keep = str(int(np.prod(shape)) // 2)
+    keep = str((shape[0] if len(shape) == 2 else int(np.prod(shape))) // 2)  # of series, whole channels are kept
     study = ask(capsys, "study", *asked, *FEW, "--keeps", keep, "--seeds", "0", "--criteria", "lrp-0", "--jobs", "1")
     assert study["trials"] == 2
     data = open_data(study["spec"]["dataset"], digest=study["spec"]["digest"])

@@ -148,10 +148,12 @@ def test_costs_are_shares_of_the_full_network():
     figure = charts_methods.cost_curves(curve("lrp-0"), marker=0.5)
     shares = {trace.name: list(trace.y) for trace in figure.data}
     assert shares["MACs"] == pytest.approx([100, 60, 20])
-    assert len(shares) == len(charts_methods.COSTS)
+    assert set(shares) == {name for key, (name, _) in charts_methods.COSTS.items() if key != "input_cost"}
+    priced = charts_methods.cost_curves(curve("lrp-0").assign(input_cost=[9.0, 3.0, 0.9]))
+    assert {trace.name: list(trace.y) for trace in priced.data}["cost of inputs"] == pytest.approx([100, 100 / 3, 10])
 
 
-@pytest.mark.parametrize("column", list(charts_methods.COSTS))
+@pytest.mark.parametrize("column", ["macs", "parameters", "bytes", "input_bytes"])
 def test_accuracy_by_cost_keeps_each_point(column):
     [trace] = charts_methods.accuracy_by_cost({"lrp-0": curve("lrp-0")}, METHODS, column, chosen="lrp-0").data
     points = curve("lrp-0").sort_values(column)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 
 from lrp_core import views
 from lrp_core.cli.dashboard import given_study
-from lrp_core.data import Dataset, Split
+from lrp_core.data import Dataset, InputGroup, Split
 from lrp_core.errors import InputError, StorageError
 from lrp_core.study import Study, preset, run_study
 from lrp_core.study.ledger import Ledger
@@ -63,9 +64,9 @@ def test_every_page_shows_inputs_that_are_no_images(stage: Stage, title: str) ->
         assert "inputs" in spoken
     if title in ("Pruning", "Ranking", "Relevance"):
         drawn = " ".join(str(chart.proto) for chart in app.get("plotly_chart"))
-        name = stage.opened.input_names()[1]
+        name = stage.opened.group_names()[1]
         assert name in drawn
-        assert name in ("sensor b", "channel 1, 2")
+        assert name in ("sensor b", "channel 0, value 1")
     if title == "Feature removal":
         assert "no images" in app.info[0].value
 
@@ -73,8 +74,64 @@ def test_every_page_shows_inputs_that_are_no_images(stage: Stage, title: str) ->
 def test_the_mask_has_the_inputs_by_their_names(stage: Stage) -> None:
     table = stage.opened.rankings.table("lrp-0", 2, 0)
     assert table["place"].tolist() == list(range(1, len(table) + 1))
-    assert set(table[table["kept"]]["index"]) == {1, 4}, "the two that tell the classes"
+    assert set(table[table["kept"]]["inputs"].explode()) == {1, 4}, "the two that tell the classes"
     assert (stage.opened.rankings.kept("lrp-0", 2, 0).ravel() == np.isin(range(len(table)), [1, 4])).all()
+
+
+GROUPED = {
+    "table": ((6,), (InputGroup("left", (0, 1), 7.5), InputGroup("right", (3, 4, 5), 2.0))),
+    "series": ((2, 5), (InputGroup("accelerometer", tuple(range(5)), 7.5), InputGroup("gyroscope", (5, 6, 7, 8, 9)))),
+    "parts of series": ((2, 5), (InputGroup("begin", (0, 1, 5, 6), 7.5), InputGroup("end", (2, 3, 4, 7, 8, 9)))),
+    "bands": ((2, 3, 3), (InputGroup("red", tuple(range(9)), 7.5), InputGroup("infrared", tuple(range(9, 18))))),
+    "patches": ((1, 4, 4), (InputGroup("corner", (0, 1, 4, 5), 7.5), InputGroup("rest", (2, 3, 6, 7)))),
+}
+
+
+@pytest.fixture(scope="module", params=GROUPED)
+def grouped(request, tmp_path_factory: pytest.TempPathFactory):
+    shape, groups = GROUPED[request.param]
+    folder = tmp_path_factory.mktemp(request.param.replace(" ", "-"))
+    data = replace(own(shape, None), groups=groups)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRP_CACHE", str(folder))
+        study = preset("quick", data, architecture="softmax", keeps=(1, 2), seeds=(0, 1), epochs=2)
+        for _ in run_study(study, Ledger(folder), name="own", jobs=1):
+            pass
+        yield Stage(Ledger(folder), study)
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_every_page_shows_groups_with_their_cost(grouped: Stage, title: str) -> None:
+    app = grouped.open(title)
+    assert not app.exception
+    assert not [error.value for error in app.error]
+    texts = [*(m.value for m in app.markdown), *(c.value for c in app.caption), *(b.label for b in app.slider)]
+    if title in ("Overview", "Pruning", "Savings", "Ranking"):
+        assert "groups" in " ".join(texts).lower()
+    if title == "Pruning":
+        metrics = {metric.label: metric.value for metric in app.metric}
+        keep, ranked_by = int(metrics["Groups kept"]), app.session_state["method"]
+        table = grouped.opened.rankings.table(ranked_by, keep, 0)
+        assert len(table) == grouped.opened.n_groups
+        assert metrics["Cost of inputs"] == f"{table[table['kept']]['cost'].sum():g}"
+    if title == "Savings":
+        assert "that it reads cost" in " ".join(texts)
+
+
+def test_groups_are_drawn_as_what_they_are(grouped: Stage) -> None:
+    drawn = {"table": "bars", "series": "series", "bands": "bars", "parts of series": "series", "patches": "picture"}
+    assert grouped.opened.drawn_as == drawn[grouped.ledger.folder.name.rstrip("0123456789").replace("-", " ")]
+
+
+def test_a_file_of_groups_is_dropped_beside_the_table(frame: pd.DataFrame) -> None:
+    groups = b"group,input,cost\nbody,weight,3\nbody,height,\n"
+    data = views.read_upload(csv(frame), "people.csv", label="outcome", drop=("patient",), group_file=(groups, "g.csv"))
+    picture = views.picture_of_data(data)
+    assert picture.summary == "60 rows of 3 inputs in 2 groups, 2 classes"
+    assert picture.inputs["group"].tolist() == ["body", "body", "age"]
+    assert picture.inputs["cost of the group"].tolist() == [3.0, 3.0, 0.0]
+    with pytest.raises(InputError, match=r"^g.csv line 2 names 'sensor'"):
+        views.read_upload(csv(frame), "p.csv", label="outcome", group_file=(b"group,cost\nsensor,2\n", "../../g.csv"))
 
 
 def csv(frame: pd.DataFrame) -> bytes:

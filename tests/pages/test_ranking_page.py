@@ -48,10 +48,10 @@ def test_the_ranking_is_drawn_and_its_sample_judged(small):
     keep = app.selectbox(key="settled-keep").value
     assert keep == 100, "the study's nearest to the slider"
     boxes = [box.value for box in (*app.success, *app.warning)]
-    assert found.finding(keep) in boxes
+    assert found.finding(keep, counted="pixels") in boxes
     assert len(app.get("plotly_chart")) == 7
     app.selectbox(key="settled-keep").set_value(400).run()
-    assert found.finding(400) in [box.value for box in (*app.success, *app.warning)]
+    assert found.finding(400, counted="pixels") in [box.value for box in (*app.success, *app.warning)]
 
 
 @pytest.mark.parametrize("kind", ["Place", "Score", "Standard error"])

@@ -17,6 +17,7 @@ from typing import Any
 from ...errors import InputError, StorageError, storage_errors
 from ...extras import from_extra
 from ...registry import Registry
+from ..groups import InputGroup
 from ..splits import Dataset
 from .contents import Asked, Contents, part_of
 
@@ -125,6 +126,7 @@ def read_data(
     drop: Sequence[str] = (),
     image_size: Sequence[int] | None = None,
     series: Sequence[int] | None = None,
+    input_groups: str | Path | Sequence[InputGroup] | None = None,
     header: bool | None = None,
     impute: str | None = None,
     standardise: str | None = None,
@@ -137,6 +139,8 @@ def read_data(
     70 % training, 15 % validation and 15 % test, stratified and drawn with `split_seed`. Rows with the same value in
     `groups_column` (patients, devices) stay in one part. `drop` are columns to leave out. `image_size` (height, width)
     or (channels, height, width) makes rows images, or resizes pictures; `series` (channels, length) makes them series.
+    `input_groups` says which inputs are kept or dropped as one, and what they cost: `channels`, `windows:N`, `none`, a
+    file, or `InputGroup` objects (default: the channels of series, and the indicators of each column of words).
     `header` says whether the first line of a text table names the columns; by default it is looked at.
 
     Missing numbers are refused unless `impute="median"`: that of their column over the training rows. `standardise` is
@@ -162,8 +166,11 @@ def read_data(
     )
     with from_extra():
         from .assemble import assemble
+        from .grouping import groups_of
 
         contents, called = _find(source, asked)
+        shape = next(iter(contents.parts.values())).inputs.shape[1:]
+        contents.groups = groups_of(input_groups, shape, contents.input_names, contents.groups)
         return assemble(contents, name or called, split_seed, impute, standardise)
 
 

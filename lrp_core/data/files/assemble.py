@@ -54,6 +54,7 @@ def assemble(contents: Contents, name: str, split_seed: int, impute: str | None,
         splits["test"],
         input_names=contents.input_names,
         groups=contents.groups,
+        word_columns=contents.word_columns,
         imputed=imputed,
         notes=tuple(contents.notes),
     )

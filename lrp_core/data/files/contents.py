@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from ..splits import InputGroup
+from ..groups import InputGroup
 
 PARTS: dict[str, str] = {
     **dict.fromkeys(["train", "training"], "train"),
@@ -99,6 +99,7 @@ class Contents:
     row: Callable[[str, int], str]
     input_names: tuple[str, ...] | None = None
     groups: tuple[InputGroup, ...] = ()
+    word_columns: tuple[InputGroup, ...] = ()
     classes: tuple[str, ...] | None = None
     missing: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...errors import InputError
-from ..splits import InputGroup
+from ..groups import InputGroup
 from .columns import LABEL_NAMES
 from .contents import Asked, listed
 from .sheets import Sheet, to_numbers

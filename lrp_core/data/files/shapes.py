@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...errors import InputError
-from ..splits import InputGroup
+from ..groups import InputGroup
 from .contents import Contents
 from .sheets import CHUNK
 

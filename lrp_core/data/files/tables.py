@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import InputError
-from ..splits import InputGroup
+from ..groups import InputGroup
 from .columns import input_columns, label_column, labelled, side_of
 from .contents import Asked, Contents, Part, check_inputs, check_size, listed
 from .shapes import as_bytes, channel_groups
@@ -143,7 +143,7 @@ class _Numbers:
             )
             for which, n in self.sizes.items()
         }
-        return Contents(source, parts, row, tuple(names), groups, missing=missing, notes=notes)
+        return Contents(source, parts, row, tuple(names), groups, groups, missing=missing, notes=notes)
 
     def _leave_out_index(self, notes: list[str]) -> None:
         """A nameless first column of row numbers, each once and in any order, is what pandas wrote beside a table."""
