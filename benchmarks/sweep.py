@@ -158,9 +158,9 @@ def summarise(
             row |= {f"{name} s": by_keep[keep], f"x {name}": by_keep[keep] / share}
         row["(a) on"] = f"{len({t.seed for t in plain if t.keep == keep})} of {len(own)}"
         row["(b) on"] = " ".join(f"{t.epochs}/{epochs} epochs" for t in loader if t.keep == keep) or "-"
-        row["test %"] = 100 * own["test_accuracy"].mean()
+        row["test %"] = 100 * own["test_score"].mean()
         rows.append(row)
-    accuracy = trials.set_index(["keep", "seed"])["test_accuracy"]
+    accuracy = trials.set_index(["keep", "seed"])["test_score"]
     points = [100 * (accuracy[t.keep, t.seed] - t.test) for t in plain if t.test is not None]
     return pd.DataFrame(rows), statistics.mean(points)
 
@@ -199,7 +199,7 @@ def run_timed(study: Study, jobs: int, cache: Path) -> dict[str, Any]:
         "training MACs": int(macs.sum()),
         "GMAC/s": {name: float(rate) / 1e9 for name, rate in rates.items()},
         "memory": asdict(memory),
-        "trials": trials[["criterion", "keep", "seed", "seconds", "test_accuracy"]],
+        "trials": trials[["criterion", "keep", "seed", "seconds", "test_score"]],
     }
 
 
@@ -289,7 +289,7 @@ def report(precision: str, study: dict[str, Any], rounds: dict[str, list[list[di
     )
     for t in in_full["(b)"]:
         own = next(r for r in study["trials"] if (r["keep"], r["seed"]) == (t["keep"], t["seed"]))
-        print(f"keep {t['keep']}, seed {t['seed']}: study {own['test_accuracy']:.2%}, (b) {t['test']:.2%}")
+        print(f"keep {t['keep']}, seed {t['seed']}: study {own['test_score']:.2%}, (b) {t['test']:.2%}")
     print()
 
 

@@ -24,6 +24,8 @@ from .registry import Registry
 class ModelSpec:
     """Everything needed to build a network again: architecture, shape of one input, number of classes.
 
+    A network with 1 output predicts a number.
+
     `shape` is (channels, height, width), or (features,) for networks on a flat vector. `dataset` names the
     data set that it was built for, if that is one that loads by its name.
     """
@@ -70,7 +72,7 @@ def build_model(
     n_classes: int | None = None,
     seed: int = 0,
 ) -> Network:
-    """A freshly initialised network for `data`, or for inputs of `shape` and `n_classes` classes.
+    """A freshly initialised network for `data`, or for inputs of `shape` and `n_classes` classes (1 for a number).
 
     The same `seed` gives the same weights; torch's global random state is left as it was. Raises
     `InputError` for an unknown architecture, or a shape that it cannot take.
@@ -78,7 +80,7 @@ def build_model(
     check_choice("model", architecture, ARCHITECTURES)
     if data is not None:
         shape = data.shape if shape is None else shape
-        n_classes = len(data.classes) if n_classes is None else n_classes
+        n_classes = len(data.classes) or 1 if n_classes is None else n_classes
     if shape is None or n_classes is None:
         raise InputError("build_model needs a data set, or both shape and n_classes")
     spec = ModelSpec(architecture, tuple(int(s) for s in shape), int(n_classes), _name_of(data))
@@ -95,8 +97,8 @@ def build_from_spec(spec: ModelSpec, *, seed: int = 0, device: str = "cpu") -> N
     builder = ARCHITECTURES[check_choice("model", spec.architecture, ARCHITECTURES)]
     if not spec.shape or min(spec.shape) < 1:
         raise InputError(f"cannot build a network for inputs of shape {spec.shape}: every size must be at least 1")
-    if spec.n_classes < 2:
-        raise InputError(f"cannot build a classifier for {spec.n_classes} classes: it needs at least 2")
+    if spec.n_classes < 1:
+        raise InputError(f"cannot build a network for {spec.n_classes} classes: give at least 2, or 1 for a number")
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
         return Network(spec, as_layers(builder(spec)))

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages._ui import charts, charts_methods, frame, masks, registry, state
-from pages._ui.formats import change, count, interval, percent, points, size
+from pages._ui.formats import change, count, interval, percent, points, size, title
 
 CONTROLS = {"random", "variance"}
 
@@ -16,7 +16,7 @@ pixels, images, _ = opened.words
 st.markdown(
     "Layer-wise relevance propagation traces each answer of a trained network back to the inputs it came from. "
     "Averaged over the training data, that ranks the inputs; the least relevant ones can be removed, and the network "
-    "becomes smaller and cheaper. Every accuracy here was measured on data that the network was not trained on."
+    "becomes smaller and cheaper. Every score here was measured on data that the network was not trained on."
 )
 
 with frame.refusals():
@@ -42,8 +42,14 @@ with frame.refusals():
             anchor=False,
         )
         st.markdown(
-            f"On the test {images} the smaller network is right in **{percent(row['accuracy'])}** of all cases, the "
-            f"full one in **{percent(base['accuracy'])}**. It takes "
+            f"On the test {images} the smaller network "
+            + (
+                f"is right in **{percent(row['score'])}** of all cases, the full one in **{percent(base['score'])}**. "
+                if opened.data.target is None
+                else f"has an R² of **{percent(row['score'])}**, the full one of **{percent(base['score'])}**; their "
+                f"mean absolute errors are {row['absolute_error']:.4g} and {base['absolute_error']:.4g}. "
+            )
+            + "It takes "
             f"**{percent(1 - row['macs'] / base['macs'], 0)} fewer** multiplications and "
             f"**{percent(1 - row['bytes'] / base['bytes'], 0)} less** memory for its weights. "
             f"{pixels.capitalize()} ranked by {headline.recommendation.method}, smaller network: "
@@ -58,21 +64,22 @@ with frame.refusals():
                 delta_color="off",
                 delta_arrow="off",
                 border=True,
-                help="The largest measured share whose validation accuracy differs from the full network's of the same "
+                help=f"The largest measured share whose validation {opened.score} differs from the full "
                 + (
-                    f"seed so little that the whole 95 % interval stays within a loss of {margin:g} points."
+                    "network's of the same seed so little that the whole 95 % interval stays within a loss of "
+                    f"{margin:g} points."
                     if headline.recommendation.is_certain
-                    else f"seed by a loss of at most {margin:g} points: the result of one seed."
+                    else f"network's of the same seed by a loss of at most {margin:g} points: the result of one seed."
                 ),
             )
             st.metric(
-                "Test accuracy",
-                percent(row["accuracy"]),
-                points(row["accuracy"] - base["accuracy"]),
+                f"Test {opened.score}",
+                percent(row["score"]),
+                points(row["score"] - base["score"]),
                 border=True,
                 help=(f"Mean over {row['seeds']} seeds" if row["seeds"] > 1 else "Of one network")
                 + f"; {interval(row['low'], row['high'])}. "
-                f"Full network: {percent(base['accuracy'])}, {interval(base['low'], base['high'])}.",
+                f"Full network: {percent(base['score'])}, {interval(base['low'], base['high'])}.",
             )
             for name, label, text in (
                 ("macs", "MACs", "Multiply-accumulates for one image."),
@@ -93,7 +100,7 @@ with frame.refusals():
                 )  # fmt: skip
         st.caption(
             (
-                f"Test accuracy: {interval(row['low'], row['high'])} for the smaller network, "
+                f"Test {opened.score}: {interval(row['low'], row['high'])} for the smaller network, "
                 f"{interval(base['low'], base['high'])} for the full one (over seeds). "
                 if row["seeds"] > 1
                 else "The test accuracies are one network's each: without a second seed there is no interval. "
@@ -121,19 +128,20 @@ with frame.refusals():
             else:
                 st.caption(f"The mask shows when the {pixels} are ranked by {method}.")
         with right:
-            st.markdown(f"**Accuracy as {pixels} go** (validation {images})")
+            st.markdown(f"**{title(opened.score)} as {pixels} go** (validation {images})")
             mode = headline.recommendation.mode if headline else study.modes[0]
             st.plotly_chart(
-                charts_methods.accuracy_curves(
+                charts_methods.score_curves(
                     opened.curves([n for n in study.methods if n == method or n in CONTROLS], mode),
                     study.methods,
                     chosen=method,
                     recommended=headline.recommendation.row if headline else None,
                     height=350,
+                    score=opened.score,
                 ),
                 config=charts.CONFIG,
                 key="curve",
-                alt="Validation accuracy against the share of inputs removed, for the ranking and its controls",
+                alt=f"Validation {opened.score} against the share of inputs removed, for the ranking and its controls",
             )
             others = len(study.methods) - 1
             st.caption(

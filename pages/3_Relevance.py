@@ -21,12 +21,14 @@ with frame.refusals():
             names = list(offers.composites)
             composite = field(st.selectbox, "Rules", names, names.index("epsilon-plus"), key="rules", width=210,
                               in_url=True, help="Which propagation rule each kind of layer uses.")  # fmt: skip
-            start = field(st.selectbox, "Start", offers.starts, key="start", width=150, in_url=True,
-                          help="What is explained: the class's logit, its contrast to the best other one, or its "
-                          "log-odds; one-hot starts with a relevance of 1, whatever the logit is.")  # fmt: skip
-            target = field(st.selectbox, "Explained class", [None, *range(len(classes))], key="target", width=170,
-                           format_func=lambda i: "the predicted one" if i is None else classes[i],
-                           help="Red inputs speak for this class, blue ones against it.")  # fmt: skip
+            start, target = "logit", None  # a number is explained by itself
+            if classes:
+                start = field(st.selectbox, "Start", offers.starts, key="start", width=150, in_url=True,
+                              help="What is explained: the class's logit, its contrast to the best other one, or its "
+                              "log-odds; one-hot starts with a relevance of 1, whatever the logit is.")  # fmt: skip
+                target = field(st.selectbox, "Explained class", [None, *range(len(classes))], key="target", width=170,
+                               format_func=lambda i: "the predicted one" if i is None else classes[i],
+                               help="Red inputs speak for this class, blue ones against it.")  # fmt: skip
             seed = state.seed(opened)
         st.caption(f"{composite}: {offers.composites[composite]}.")
 
@@ -35,13 +37,23 @@ with frame.refusals():
         st.stop()
 
     explanation = ask(opened.images, "explain", seed=seed, index=index, composite=composite, start=start, target=target)
-    predicted = int(explanation.probabilities.argmax())
-    confidence = percent(float(explanation.probabilities[predicted]))
-    verdict = "rightly" if predicted == explanation.label else f"wrongly: it is **{classes[explanation.label]}**"
-    st.markdown(
-        f"The network reads **{classes[predicted]}** ({confidence}), {verdict}. "
-        f"Explained is class **{classes[explanation.target]}**."
-    )
+    if classes:
+        predicted = int(explanation.probabilities.argmax())
+        explained, answered = f"class {classes[explanation.target]}", classes[predicted]
+        confidence = percent(float(explanation.probabilities[predicted]))
+        verdict = "rightly" if predicted == explanation.label else f"wrongly: it is **{classes[explanation.label]}**"
+        st.markdown(
+            f"The network reads **{classes[predicted]}** ({confidence}), {verdict}. Explained is class "
+            f"**{classes[explanation.target]}**."
+        )
+    else:
+        number = opened.data.target
+        explained = f"{explanation.answer:.6g} against the mean of {number.mean:.6g}"
+        st.markdown(
+            f"The network predicts **{explanation.answer:.6g}** for {number.name}; it is **{explanation.label:.6g}**. "
+            f"Explained is why it is not the mean of the training rows, {number.mean:.6g}: red inputs raise it, blue "
+            "ones lower it."
+        )
     if opened.are_images:
         picture, heat, bars = st.columns(3, gap="medium")
         with picture:
@@ -64,21 +76,23 @@ with frame.refusals():
             else charts_inputs.signed(names, explanation.of_groups, held),
             config=charts.CONFIG,
             key="heat",
-            alt=f"Relevance of each input for class {classes[explanation.target]}: red for it, blue against it",
+            alt=f"Relevance of each input for {explained}: red for it, blue against it",
         )
         if len(names) > charts_inputs.MOST and not opened.are_images:
             st.caption(f"The {charts_inputs.MOST} of {len(names):,} {opened.words[0]} with the most relevance.")
     with bars:
-        st.markdown("**What the network answers**")
-        st.plotly_chart(
-            charts.probabilities(explanation.probabilities, classes, explanation.label, explanation.target),
-            config=charts.CONFIG,
-            key="probabilities",
-            alt=f"Probability of each class, highest for {classes[predicted]}",
-        )
+        if classes:
+            st.markdown("**What the network answers**")
+            st.plotly_chart(
+                charts.probabilities(explanation.probabilities, classes, explanation.label, explanation.target),
+                config=charts.CONFIG,
+                key="probabilities",
+                alt=f"Probability of each class, highest for {answered}",
+            )
 
     st.subheader("Layer by layer", anchor=False)
-    st.caption("Relevance at the output of each hidden layer. Red speaks for the class, blue against it.")
+    colours = "Red speaks for the class, blue against it." if classes else "Red raises the number, blue lowers it."
+    st.caption(f"Relevance at the output of each hidden layer. {colours}")
     weighted = [name for name in explanation.balance["layer"] if name in explanation.layers]
     hidden = {name: explanation.layers[name] for name in weighted[:-1]}
     if hidden:

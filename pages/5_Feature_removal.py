@@ -260,7 +260,13 @@ def explore() -> None:
 
 
 with frame.refusals():
-    if opened.are_images:
+    if opened.data.target is not None:
+        st.info(
+            "This page measures how sure a network is of its class when pixels go, and these data have numbers to "
+            "predict. The page Pruning shows what is left of R² as inputs go.",
+            icon=":material/info:",
+        )
+    elif opened.are_images:
         explore()
     else:
         st.info(

@@ -9,7 +9,7 @@ import streamlit as st
 
 from pages._ui import charts, charts_methods, frame, masks, state, tables
 from pages._ui.data import ask
-from pages._ui.formats import change, count, interval, p_value, percent, points, size
+from pages._ui.formats import change, count, interval, p_value, percent, points, size, title
 
 if TYPE_CHECKING:
     from lrp_core.study.results import Recommendation
@@ -45,22 +45,23 @@ def explore() -> None:
             f"{masks.says(opened, keep)} Mask of seed {opened.rankings.seed_of(seed)}.{between_measured(method, keep)}"
         )
     with right:
-        st.markdown(f"**Accuracy as {pixels} go** (validation {images})")
+        st.markdown(f"**{title(opened.score)} as {pixels} go** (validation {images})")
         slot = st.container()
         drawn = pick_drawn(method)
         curves = opened.curves(drawn, mode)
         slot.plotly_chart(
-            charts_methods.accuracy_curves(
+            charts_methods.score_curves(
                 curves,
                 study.methods,
                 chosen=method,
                 marker=1 - keep / opened.n_groups,
                 recommended=recommended.row if recommended is not None else None,
                 height=350,
+                score=opened.score,
             ),
             config=charts.CONFIG,
             key="curve",
-            alt="Validation accuracy against the share of inputs removed; the line marks the slider, the ring the "
+            alt=f"Validation {opened.score} against the share removed; the line marks the slider, the ring the "
             "recommended threshold",
         )
         st.caption(f"Points are measured, lines between them interpolated. {bands(curves)}")
@@ -112,9 +113,9 @@ def metrics(threshold: Threshold) -> None:
             border=True,
             help=f"The {pixels} that the smaller network reads.",
         )
-        expected, baseline = threshold.accuracy, threshold.baseline
+        expected, baseline = threshold.score, threshold.baseline
         st.metric(
-            "Expected accuracy",
+            f"Expected {opened.score}",
             percent(expected.estimate) if expected else "not measured",
             points(expected.estimate - baseline.estimate) if expected and baseline else None,
             border=True,
@@ -191,23 +192,23 @@ def tests(method: str, mode: str, keep: int, seed: int) -> None:
     if parts is not None:
         st.markdown(
             f"**Where scatter comes from:** each of {len(study.mask_seeds)} masks was tried with each of "
-            f"{len(study.seeds)} seeds. At {near} {pixels} the accuracy scatters by {100 * parts.masks:.2f} points "
-            f"through the mask, by {100 * parts.seeds:.2f} points through training, and by {100 * parts.rest:.2f} "
-            "points through neither alone.",
-            help="Standard deviations of a single network's accuracy, from the two-way random-effects model.",
+            f"{len(study.seeds)} seeds. At {near} {pixels} the {opened.score} scatters by {100 * parts.masks:.2f} "
+            f"points through the mask, by {100 * parts.seeds:.2f} points through training, and by "
+            f"{100 * parts.rest:.2f} points through neither alone.",
+            help=f"Standard deviations of a single network's {opened.score}, from the two-way random-effects model.",
         )
 
 
 with frame.refusals():
     explore()
     st.caption(
-        f"This is accuracy on validation {images}, which is for choosing. Final figures on test {images} are on the "
-        "overview and in the card of every export."
+        f"This is {opened.score} on validation {images}, which is for choosing. Final figures on test {images} are on "
+        "the overview and in the card of every export."
     )
     measured = opened.curve()
     if not measured.empty:
         st.subheader("Measured points", anchor=False)
-        tables.curve(measured, with_intervals=len(study.seeds) > 1)
+        tables.curve(measured, with_intervals=len(study.seeds) > 1, score=opened.score)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.download_button(
                 "Download as CSV",
@@ -219,6 +220,6 @@ with frame.refusals():
                 help="Every column, shares between 0 and 1.",
             )
             st.caption(
-                "Difference: accuracy minus that of the full network of the same seed, in points."
+                f"Difference: {opened.score} minus that of the full network of the same seed, in points."
                 + ("" if len(study.seeds) > 1 else " No intervals: the study has one seed.")
             )

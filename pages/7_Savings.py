@@ -53,13 +53,13 @@ with frame.refusals():
         else:
             st.info("The first points appear as networks are finished.", icon=":material/hourglass_top:")
     with right:
-        st.markdown(f"**What accuracy a budget buys** (validation {images})")
+        st.markdown(f"**What {opened.score} a budget buys** (validation {images})")
         budget = st.session_state.get("budget", "macs")
         st.plotly_chart(
-            charts_methods.accuracy_by_cost(curves, study.methods, budget, chosen=method),
+            charts_methods.score_by_cost(curves, study.methods, budget, chosen=method, score=opened.score),
             config=charts.CONFIG,
             key="budget-chart",
-            alt="Validation accuracy against cost, for the ranking and its controls",
+            alt=f"Validation {opened.score} against cost, for the ranking and its controls",
         )
         st.segmented_control(
             "Budget",

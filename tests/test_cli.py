@@ -184,12 +184,12 @@ def test_study_prints_the_curve(capsys: pytest.CaptureFixture[str]) -> None:
     said = ask(capsys, *arguments, "--jobs", "1")
     assert [(row["criterion"], row["keep"]) for row in said["test"]] == [("none", 784), ("random", 392), ("random", 39)]
     for row in said["test"]:
-        assert row["low"] <= row["accuracy"] <= row["high"]
+        assert row["low"] <= row["score"] <= row["high"]
         assert row["macs"] == 10 * row["keep"]
     assert main([*arguments, "--jobs", "1"]) == 0
     text = capsys.readouterr().out
     assert "all inputs" in text
-    assert f"{said['test'][1]['accuracy']:.2%}" in text
+    assert f"{said['test'][1]['score']:.2%}" in text
     assert main(["study", "--resume", said["study"], "--jobs", "1"]) == 0
 
 

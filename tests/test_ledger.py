@@ -402,3 +402,10 @@ def test_a_cancellation_reaches_a_run_that_is_only_starting(ledger: Ledger) -> N
     assert ledger.announce("r", "study", "quick", {}, 3), "what is started again is not cancelled"
     with ledger.running("r", "study", "quick", {}, 3):
         ledger.report("r", "trials", 0)
+
+
+def test_trials_of_older_versions_have_their_accuracy_as_the_score(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.record_trial("k", {"keep": 3}, {"validation_accuracy": 0.25, "test_accuracy": 0.5, "test_loss": 1.0})
+    row = ledger.trials(["k"]).iloc[0]
+    assert (row["validation_score"], row["test_score"], row["test_loss"]) == (0.25, 0.5, 1.0)

@@ -184,7 +184,7 @@ def test_masks_and_training_have_seeds_of_their_own(mnist: Dataset, tmp_path: Pa
         assert isinstance(network, PrunedNetwork)
         assert torch.equal(network.mask.indices, ranking_of(trial.ranking).mask(100).indices)
         row = table[table["key"] == trial.key].iloc[0]
-        assert row["test_accuracy"] == evaluate(network, mnist.test, encode=encode).accuracy
+        assert row["test_score"] == evaluate(network, mnist.test, encode=encode).accuracy
         assert row["seed"] == trial.base.seed
     other = trial_at(study, mnist, method="lrp-0", keep=100, mode="none", seed=1)
     assert other.ranking is not None

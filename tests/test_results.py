@@ -28,8 +28,8 @@ def rows(*places: Place) -> pd.DataFrame:
         made.append(
             {"method": method, "criterion": named.criterion, "strategy": named.strategy, "mode": mode, "keep": keep}
             | {"seed": seed, "mask_seed": mask[0] if mask else seed}
-            | {f"validation_{n}": accuracy for n in ("accuracy", "confidence", "loss")}
-            | {f"test_{n}": accuracy - 0.005 for n in ("accuracy", "confidence", "loss")}
+            | {f"validation_{n}": accuracy for n in ("score", "confidence", "loss")}
+            | {f"test_{n}": accuracy - 0.005 for n in ("score", "confidence", "loss")}
             | dict.fromkeys(("macs", "flops", "parameters", "bytes", "input_bytes"), 10 * keep)
         )
     return pd.DataFrame(made)
@@ -61,7 +61,7 @@ def test_the_curve_is_mean_and_interval_over_seeds() -> None:
         ["random", 392, 1],
     ]
     both = table.iloc[1]
-    assert both["accuracy"] == pytest.approx((0.973 + 0.964) / 2)
+    assert both["score"] == pytest.approx((0.973 + 0.964) / 2)
     low, high = stats.t.interval(0.95, 1, loc=0.9685, scale=stats.sem([0.973, 0.964]))
     assert (both["low"], both["high"]) == (pytest.approx(low), pytest.approx(high))
     assert both["removed"] == 0.5
@@ -95,11 +95,11 @@ def test_crossed_seeds_are_not_taken_for_independent_ones() -> None:
     table = results.curve(rows(*BASE, *crossed), 784)
     row = table[table["method"] == "lrp-0"].iloc[0]
     expected = crossed_interval(0.9 + values)
-    assert (row["accuracy"], row["low"], row["high"]) == pytest.approx((expected.estimate, expected.low, expected.high))
+    assert (row["score"], row["low"], row["high"]) == pytest.approx((expected.estimate, expected.low, expected.high))
     assert (row["seeds"], row["masks"]) == (3, 2)
     half_done = results.curve(rows(*BASE, *crossed[:5]), 784)
     row = half_done[half_done["method"] == "lrp-0"].iloc[0]
-    assert row["accuracy"] == pytest.approx(0.9 + values[0].mean()), "over the masks that every seed has tried"
+    assert row["score"] == pytest.approx(0.9 + values[0].mean()), "over the masks that every seed has tried"
 
 
 def test_scatter_is_told_apart_only_where_seeds_were_crossed() -> None:
@@ -122,9 +122,9 @@ def test_no_trials_give_an_empty_curve() -> None:
 
 
 @given(keep=st.integers(1, 784))
-def test_expected_accuracy_is_exact_on_the_grid_and_between_its_neighbours_off_it(keep: int) -> None:
+def test_expected_score_is_exact_on_the_grid_and_between_its_neighbours_off_it(keep: int) -> None:
     table = results.curve(TRIALS, 784)
-    found = results.expected_accuracy(table, "lrp-0", "scratch", keep)
+    found = results.expected_score(table, "lrp-0", "scratch", keep)
     points = {100: 0.90, 392: 0.9735, 784: 0.975}
     if keep < 100:
         assert found is None
@@ -246,8 +246,8 @@ def test_the_headline_chooses_on_validation_and_reports_the_test_set() -> None:
     found = results.headline(trials, 784, "lrp-0")
     assert found is not None
     assert found.row["keep"] == 392
-    assert found.row["accuracy"] == pytest.approx(0.98 - 0.0015 - 0.005)
-    assert found.baseline["accuracy"] == pytest.approx(0.975)
+    assert found.row["score"] == pytest.approx(0.98 - 0.0015 - 0.005)
+    assert found.baseline["score"] == pytest.approx(0.975)
     assert results.headline(trials, 784, "random") is None
     eliminated = results.headline(trials, 784, "lrp-0, elimination")
     assert eliminated is not None

@@ -103,7 +103,7 @@ def test_what_a_trial_says_is_so(mnist: Dataset, ledger: Ledger, finished: pd.Da
         for part, split in (("validation", mnist.validation), ("test", mnist.test)):
             with torch.no_grad():
                 logits = network(split.images.flatten(1)[:, network.mask.indices])
-            assert row[f"{part}_accuracy"] == (logits.argmax(1) == split.labels).double().mean().item()
+            assert row[f"{part}_score"] == (logits.argmax(1) == split.labels).double().mean().item()
             assert row[f"{part}_confidence"] == pytest.approx(logits.softmax(1).amax(1).mean().item(), rel=1e-5)
             assert row[f"{part}_per_class"][3] == pytest.approx(
                 (logits.argmax(1) == split.labels)[split.labels == 3].double().mean().item()
@@ -118,7 +118,7 @@ def test_the_baseline_is_the_full_network(mnist: Dataset, finished: pd.DataFrame
     baseline = plan(tiny(modes=MODES), mnist)[0]
     assert baseline.method == "none"
     found = evaluate(base_network(baseline.base), mnist.validation).accuracy
-    assert finished[finished["key"] == baseline.key]["validation_accuracy"].item() == found
+    assert finished[finished["key"] == baseline.key]["validation_score"].item() == found
 
 
 def test_asking_again_costs_nothing(

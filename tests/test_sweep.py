@@ -69,7 +69,7 @@ def test_the_summary_counts_a_core_for_each_network() -> None:
             "keep": [784, 100, 100],
             "seed": [0, 0, 1],
             "seconds": [0.2, 4.0, 6.0],
-            "test_accuracy": [0.983, 0.97, 0.98],
+            "test_score": [0.983, 0.97, 0.98],
         }
     )
     plain = [timing(784, 20.0, test=0.981), timing(100, 9.0, test=0.971)]

@@ -53,7 +53,7 @@ def test_the_slider_shows_the_cost_that_the_trial_measured(study: Study, ledger:
         assert found.cost.bytes == trial["bytes"]
         assert found.full_cost.macs == trials[trials["criterion"] == "none"]["macs"].iloc[0]
         assert opened.rankings.kept(trial["method"], trial["keep"], trial["seed"]).sum() == trial["keep"]
-        assert found.accuracy is not None
+        assert found.score is not None
         assert found.removed == pytest.approx(1 - trial["keep"] / 784)
     assert (opened.rankings.kept("lrp-0", 100, 0) <= opened.rankings.kept("lrp-0", 101, 0)).all()
 
@@ -63,7 +63,7 @@ def test_the_mask_is_that_of_the_ranking(mnist: Dataset, ledger: Ledger) -> None
     kept = opened.rankings.kept("lrp-0", 50, 1)
     trial = trial_at(STUDY, mnist, method="lrp-0", keep=50, mode="none", seed=1)
     assert np.flatnonzero(kept).tolist() == ranking_of(trial.ranking).mask(50).indices.tolist()
-    assert opened.threshold(method="lrp-0", mode="none", keep=50, seed=1).accuracy is None
+    assert opened.threshold(method="lrp-0", mode="none", keep=50, seed=1).score is None
     scores = opened.rankings.of("lrp-0", 784, 1).scores.view(28, 28).numpy()
     assert scores[kept].min() >= scores[~kept].max()
 
@@ -138,10 +138,10 @@ def test_an_opened_study_is_a_key_that_the_results_change(ledger: Ledger) -> Non
 
 def test_tables_are_the_caller_s_own(ledger: Ledger) -> None:
     opened = open_study(STUDY, ledger)
-    before = opened.curve()["accuracy"].tolist()
+    before = opened.curve()["score"].tolist()
     for table in (opened.trials(), opened.curve()):
-        table["accuracy" if "accuracy" in table else "seed"] = 0
-    assert opened.curve()["accuracy"].tolist() == before
+        table["score" if "score" in table else "seed"] = 0
+    assert opened.curve()["score"].tolist() == before
     pd.testing.assert_frame_equal(opened.trials(), study_trials(STUDY, ledger))
 
 

@@ -130,6 +130,12 @@ def _own_data_arguments(command: argparse.ArgumentParser, which: argparse._Mutua
         metavar="NAME",
         help="inputs, channels or no; default: inputs for tables, channels for series, no for pixels",
     )
+    own.add_argument(
+        "--task",
+        default="classification",
+        metavar="NAME",
+        help="classification: labels are classes; regression: they are numbers to be predicted",
+    )
     own.add_argument("--split-seed", type=int, default=0, metavar="N", help="of the split, where there is none yet")
 
 

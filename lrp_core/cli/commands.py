@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def train(arguments: argparse.Namespace) -> Answer:
-    from ..evaluation import measure_cost, wilson_interval
+    from ..evaluation import measure_cost, r2_interval, wilson_interval
     from ..models import build_model
     from ..pruning.files import save_network
     from ..training import evaluate, fit, recipe_for
@@ -51,7 +51,13 @@ def train(arguments: argparse.Namespace) -> Answer:
             on_epoch=lambda _, loss: advance(f"loss {loss:.4f}"),
         )
     evaluations = {part: evaluate(network, getattr(data, part)) for part in ("validation", "test")}
-    interval = wilson_interval(int(evaluations["test"].correct.sum()), evaluations["test"].n)
+    test, score = evaluations["test"], data.words.score
+    if data.target is None:
+        interval, more = wilson_interval(int(test.correct.sum()), test.n), {"test_confidence": test.confidence}
+    else:
+        interval = r2_interval(test.errors, data.test.labels.double().numpy())
+        more = {"test_absolute_error": test.mae * data.target.scale}
+    key = "accuracy" if data.target is None else "r2"
     if arguments.output is not None:
         save_network(network, arguments.output)
     cost = measure_cost(network)
@@ -61,21 +67,22 @@ def train(arguments: argparse.Namespace) -> Answer:
         "seed": arguments.seed,
         "training": asdict(recipe),
         "training_images": len(split),
-        "validation_accuracy": evaluations["validation"].accuracy,
-        "test_accuracy": evaluations["test"].accuracy,
+        f"validation_{key}": evaluations["validation"].score,
+        f"test_{key}": test.score,
         "test_interval_95": [interval.low, interval.high],
-        "test_loss": evaluations["test"].loss,
-        "test_confidence": evaluations["test"].confidence,
+        "test_loss": test.loss,
+        **more,
         "macs": cost.macs,
         "parameters": cost.parameters,
         "bytes": cost.bytes,
         "output": str(arguments.output) if arguments.output else None,
     }
+    thing = "image" if len(data.shape) == 3 else "row"
     text = (
-        f"{arguments.model} on {data.name}, {len(split):,} images, {recipe.epochs} epochs, seed {arguments.seed}\n"
-        f"  validation accuracy  {evaluations['validation'].accuracy:.2%}\n"
-        f"  test accuracy        {_percent(interval)}\n"
-        f"  cost of one image    {cost.macs:,} MACs, {cost.parameters:,} parameters, {cost.bytes:,} bytes of weights"
+        f"{arguments.model} on {data.name}, {len(split):,} {thing}s, {recipe.epochs} epochs, seed {arguments.seed}\n"
+        f"  {f'validation {score}':<19}  {evaluations['validation'].score:.2%}\n"
+        f"  {f'test {score}':<19}  {_percent(interval)}\n"
+        f"  cost of one {thing}    {cost.macs:,} MACs, {cost.parameters:,} parameters, {cost.bytes:,} bytes of weights"
     )
     return Answer(values, text + (f"\n  written to {arguments.output}" if arguments.output else ""))
 
@@ -164,9 +171,9 @@ def _run_study(study: Study, ledger: Ledger, name: str, arguments: argparse.Name
 def _curve_text(tables: dict[str, pd.DataFrame]) -> str:
     """The curve as a person reads it: shares in per cent, intervals in points."""
     test = tables["test"]
-    table = tables["validation"][["method", "mode", "keep", "removed", "seeds", "accuracy"]].copy()
+    table = tables["validation"][["method", "mode", "keep", "removed", "seeds", "score"]].copy()
     table["method"] = table["method"].replace("none", "all inputs")
-    table["test"] = test["accuracy"]
+    table["test"] = test["score"]
     table["interval"] = (test["high"] - test["low"]) / 2
     table["difference"] = test["difference"]
     table["around"] = (test["difference_high"] - test["difference_low"]) / 2
@@ -196,7 +203,7 @@ def _curve_text(tables: dict[str, pd.DataFrame]) -> str:
 def export(arguments: argparse.Namespace) -> Answer:
     from ..ranking import Method
     from ..study import trial_at
-    from ..study.export import export_trial
+    from ..study.export import export_trial, score_of
     from ..study.ledger import Ledger
 
     ledger = Ledger()
@@ -212,13 +219,13 @@ def export(arguments: argparse.Namespace) -> Answer:
         method = Method(arguments.criterion, arguments.strategy).name
         trial = trial_at(study, data, method=method, keep=keep, mode=arguments.mode, seed=arguments.seed)
         made = export_trial(trial, arguments.output, ledger, overwrite=arguments.overwrite, formats=arguments.formats)
-    accuracy, cost = made.card["accuracy"], made.card["cost"]
-    words = f"--dataset {accuracy['dataset']}" if arguments.resume else asked_words(arguments)
-    low, high = accuracy["interval_95"]
+    measured, cost = score_of(made.card), made.card["cost"]
+    words = f"--dataset {measured['dataset']}" if arguments.resume else asked_words(arguments)
+    low, high = measured["interval_95"]
     text = (
         f"{made.folder}: {', '.join(f'{name} ({size:,} bytes)' for name, size in made.files.items())}\n"
         f"  {len(made.card['input']['kept_pixels'])} inputs, {cost['macs']:,} MACs, {cost['parameters']:,} parameters\n"
-        f"  test accuracy {accuracy['value']:.2%} ({low:.2%} to {high:.2%}), read back and measured again\n"
+        f"  test {measured['name']} {measured['value']:.2%} ({low:.2%} to {high:.2%}), read back and measured again\n"
         f"  try it: python -m lrp_core predict {shlex.quote(str(made.folder))} {words} --limit 10{_own_network()}"
     )
     return Answer({"folder": str(made.folder), "files": made.files, "card": made.card}, text)

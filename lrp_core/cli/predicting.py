@@ -80,7 +80,7 @@ def _read_files(arguments: argparse.Namespace) -> tuple[Unlabelled, list[str]]:
 
     card = read_card(arguments.export)
     asked, wanted = _asked(arguments), _wanted(card)
-    as_mnist = card["accuracy"]["dataset"] in DATASETS
+    as_mnist = card.get("accuracy", {}).get("dataset") in DATASETS  # numbers have a score instead
 
     def read(file: Path) -> Unlabelled:
         if holds_rows(file):
@@ -114,6 +114,7 @@ def _asked(arguments: argparse.Namespace) -> Asked:
 
     kinds = ("groups_column", "image_size", "series", "input_groups", "impute", "standardise")
     others = [name for name in kinds if getattr(arguments, name)]
+    others += ["task"] if arguments.task != "classification" else []
     if others or arguments.split_seed:
         option = "--" + (others[0].replace("_", "-") if others else "split-seed")
         raise InputError(f"{option} is for --data: leave it out, since the card of the export says how rows are taken")

@@ -39,6 +39,8 @@ def remove(arguments: argparse.Namespace) -> Answer:
     if arguments.steps < 1:
         raise InputError(f"--steps must be at least 1, not {arguments.steps}")
     data = asked_data(arguments)
+    if data.target is not None:
+        raise InputError(f"{data.name} has numbers to predict, and remove measures confidence in classes: use study")
     test = data.test if arguments.images is None else data.test.sample(arguments.images, seed=arguments.seed)
     base = plan(single_study(arguments, data), data)[0].base
     network = base_network(base)

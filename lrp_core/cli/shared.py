@@ -36,7 +36,7 @@ def one_line(text: object) -> str:
 
 _OWN_DATA = (
     *("label", "inputs", "groups_column", "drop", "image_size", "series", "input_groups", "header", "impute"),
-    "standardise",
+    *("standardise", "task"),
 )
 """The options that say how `--data` is read; they are the words of `read_data`."""
 
@@ -47,7 +47,8 @@ def asked_data(arguments: argparse.Namespace, *, standardise: str | None = None)
 
     how = {name: getattr(arguments, name) for name in _OWN_DATA}
     if arguments.data is None:
-        if given := [option for name, option in zip(_OWN_DATA, _options(), strict=True) if how[name] not in (None, [])]:
+        unsaid: tuple[Any, ...] = (None, [], "classification")
+        if given := [option for name, option in zip(_OWN_DATA, _options(), strict=True) if how[name] not in unsaid]:
             hint = "; the class to rank by is --for-class" if "--label" in given and "for_class" in arguments else ""
             raise InputError(
                 f"{', '.join(given)} says how --data is read: give --data PATH, too, or leave it out{hint}"
@@ -79,7 +80,7 @@ def asked_words(arguments: argparse.Namespace) -> str:
             words += [option, "x".join(map(str, value))]
         elif isinstance(value, list):
             words += [option, *value] if value else []
-        elif value is not None and name != "standardise":
+        elif value not in (None, "classification") and name != "standardise":
             words += [option, value]
     if arguments.split_seed:
         words += ["--split-seed", str(arguments.split_seed)]

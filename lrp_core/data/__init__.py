@@ -24,6 +24,7 @@ from .archives import ARCHIVES, Raw, Source
 from .files import READERS, Reader, read_data
 from .groups import Grouping, InputGroup
 from .splits import Dataset, Scaler, Split, to_images, to_inputs
+from .target import Target
 from .words import Words
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Reader",
     "Scaler",
     "Split",
+    "Target",
     "Words",
     "load_dataset",
     "open_data",

@@ -21,6 +21,7 @@ from ..errors import LrpError
 from ..storage import cache_dir, write_atomic
 from .groups import InputGroup
 from .splits import Dataset, Scaler, Split
+from .target import Target
 
 VERSION = 1
 """Of the file format and of how splits are drawn."""
@@ -68,7 +69,10 @@ def read_own(digest: str) -> Dataset | None:
     try:
         with safe_open(path, framework="pt") as file:
             meta = json.loads(file.metadata()["data"])
-            train, validation, test = (Split(*(file.get_tensor(f"{s}.{part}") for part in _PARTS)) for s in _SPLITS)
+            target = Target(*meta["target"]) if meta.get("target") else None
+            train, validation, test = (
+                Split(*(file.get_tensor(f"{s}.{part}") for part in _PARTS), numbers=target is not None) for s in _SPLITS
+            )
             names, scaler = meta["input_names"], meta["scaler"]
             data = Dataset(
                 meta["name"],
@@ -82,6 +86,7 @@ def read_own(digest: str) -> Dataset | None:
                 word_columns=_groups(meta.get("word_columns", ())),
                 imputed=tuple((position, value) for position, value in meta.get("imputed", ())),
                 notes=tuple(meta.get("notes", ())),
+                target=target,
             )
     except (SafetensorError, LrpError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
@@ -103,6 +108,7 @@ def write_own(data: Dataset) -> None:
         "word_columns": [[column.name, column.indices, column.cost] for column in data.word_columns],
         "imputed": data.imputed,
         "notes": data.notes,
+        "target": data.target and [data.target.name, data.target.mean, data.target.scale],
     }
     write_atomic(path, save(_tensors(data), metadata={"data": json.dumps(meta)}))
 

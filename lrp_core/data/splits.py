@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64, Shaped, UInt8
+from jaxtyping import Float, Float32, Float64, Int64, Shaped, UInt8
 from torch import Tensor
 
 from ..errors import InputError
 from ..extras import from_extra
 from .groups import Grouping, InputGroup, check_groups
+from .target import Target
 from .words import Words
 
 
@@ -25,19 +26,19 @@ class Split:
     """One part of a data set.
 
     `raw` [n, *shape] holds the inputs as they are kept: bytes, which stand for numbers in [0, 1] (pixels), or floats,
-    which stand for themselves. `labels` [n] are classes, counted from 0, and `indices` [n] the position of each row in
-    the set that it came from (default: 0, 1, ...). Tensors, arrays and tables of any number type are taken; whole
-    numbers other than bytes become floats. Raises `InputError` for lengths that differ, labels that are no classes, or
-    values that are not finite.
+    which stand for themselves. `labels` [n] are classes, counted from 0, or with `numbers` what is to be predicted, as
+    float32; `indices` [n] are the position of each row in the set that it came from (default: 0, 1, ...). Tensors,
+    arrays and tables of any number type are taken; whole numbers other than bytes become floats. Raises `InputError`
+    for lengths that differ, labels that are no classes, or values that are not finite.
     """
 
     raw: Shaped[Tensor, "n *shape"]
-    labels: Int64[Tensor, " n"]
+    labels: Int64[Tensor, " n"] | Float32[Tensor, " n"]
     indices: Int64[Tensor, " n"] = None  # type: ignore[assignment]
 
-    def __init__(self, raw: Any, labels: Any, indices: Any = None) -> None:
+    def __init__(self, raw: Any, labels: Any, indices: Any = None, *, numbers: bool = False) -> None:
         raw = _inputs(_tensor(raw, "inputs"))
-        classes = _classes(_tensor(labels, "labels"), len(raw))
+        classes = (_numbers if numbers else _classes)(_tensor(labels, "labels"), len(raw))
         places = torch.arange(len(raw)) if indices is None else _places(_tensor(indices, "indices"), len(raw))
         for name, value in (("raw", raw), ("labels", classes), ("indices", places)):
             object.__setattr__(self, name, value)
@@ -49,6 +50,11 @@ class Split:
     def shape(self) -> tuple[int, ...]:
         """The shape of one input."""
         return tuple(self.raw.shape[1:])
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether the labels are numbers to be predicted, and no classes."""
+        return self.labels.is_floating_point()
 
     @property
     def is_bytes(self) -> bool:
@@ -97,7 +103,7 @@ class Split:
 
         if not 1 <= n <= len(self):
             raise InputError(f"cannot sample {n} images: choose between 1 and {len(self)}")
-        labels = self.labels.numpy()
+        labels = None if self.has_numbers else self.labels.numpy()
         positions = resample(np.arange(len(self)), replace=False, n_samples=n, stratify=labels, random_state=seed)
         return self.take(torch.from_numpy(positions))
 
@@ -167,6 +173,16 @@ def _classes(labels: Tensor, n: int) -> Tensor:
     return whole
 
 
+def _numbers(labels: Tensor, n: int) -> Tensor:
+    """Labels as float32 numbers. Raises `InputError`."""
+    if labels.ndim != 1 or len(labels) != n:
+        raise InputError(f"there are {n} rows of inputs but labels of shape {tuple(labels.shape)}: give one for each")
+    numbers = labels.float()
+    if not bool(torch.isfinite(numbers).all()):
+        raise InputError(f"row {int((~torch.isfinite(numbers)).nonzero()[0])} has no finite number as its label")
+    return numbers
+
+
 @dataclass(frozen=True)
 class Scaler:
     """What was taken off the inputs, and what they were divided by: one number for each input, or for each channel.
@@ -222,6 +238,8 @@ class Scaler:
 class Dataset:
     """A named data set: `shape` is that of one input, `classes` the name of each class.
 
+    Where numbers are to be predicted, `target` says which, and `classes` is empty.
+
     `input_names` are those of the inputs, flat, where they have some (the columns of a table). `scaler` says what the
     inputs were standardised by, so that an input removed, 0, is its mean. `groups` are inputs that are
     kept or dropped together; an input is in one of them at most, and by itself if in none. `word_columns` are the
@@ -243,6 +261,7 @@ class Dataset:
     word_columns: tuple[InputGroup, ...] = ()
     imputed: tuple[tuple[int, float], ...] = ()
     notes: tuple[str, ...] = ()
+    target: Target | None = None
     is_named: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -253,11 +272,19 @@ class Dataset:
             if part.is_bytes != self.train.is_bytes:
                 kinds = ["bytes" if p.is_bytes else "floats" for p in (part, self.train)]
                 raise InputError(f"the {name} split holds {kinds[0]} and the train split {kinds[1]}: give all alike")
-            if len(part) and int(part.labels.max()) >= len(self.classes):
+            if part.has_numbers != (self.target is not None):
+                raise InputError(
+                    f"the {name} split has numbers as labels: say which with target=Target(...)"
+                    if part.has_numbers
+                    else f"the {name} split has classes as labels, and there is a target: give Split(..., numbers=True)"
+                )
+            if self.target is None and len(part) and int(part.labels.max()) >= len(self.classes):
                 raise InputError(
                     f"the {name} split has class {int(part.labels.max())}, and there are {len(self.classes)} class "
                     "names: classes are counted from 0 on"
                 )
+        if self.target is not None and self.classes:
+            raise InputError("data have classes or a target, a number that is predicted: leave one of them out")
         if self.input_names is not None and len(self.input_names) != self.n_inputs:
             raise InputError(f"there are {self.n_inputs} inputs but {len(self.input_names)} names for them")
         if self.scaler is not None and not self.scaler.fits(self.shape):
@@ -288,7 +315,12 @@ class Dataset:
     @property
     def words(self) -> Words:
         """What is kept or removed of these data, inputs or groups of them, and what networks are judged by."""
-        return Words("groups" if self.groups else "inputs")
+        return Words("groups" if self.groups else "inputs", "accuracy" if self.target is None else "R²")
+
+    @property
+    def n_outputs(self) -> int:
+        """How many outputs networks have: one for each class, or one for a number."""
+        return 1 if self.target is not None else len(self.classes)
 
     def cost_of(self, positions: Sequence[int] | Int64[Tensor, " k"]) -> float | None:
         """What the groups cost that have an input at one of these positions; None where no group has a cost."""
@@ -354,6 +386,8 @@ class Dataset:
             described += (self.groups, self.imputed)
         if self.word_columns and self.word_columns != self.groups:
             described += (self.word_columns,)
+        if self.target is not None:
+            described += (self.target,)
         state = hashlib.blake2b(repr(described).encode(), digest_size=16)
         for split in (self.train, self.validation, self.test):
             for tensor in (split.raw, split.labels, split.indices):

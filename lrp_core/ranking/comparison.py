@@ -16,7 +16,7 @@ from ..extras import from_extra
 from ..lrp import Composite
 from .criteria import Criterion, explaining_criterion
 from .ranking import Ranking, check_keep, keep_for_share
-from .relevance import check_options, n_classes_of, ranking_from
+from .relevance import check_options, classes_of, explain_rows, n_classes_of, ranking_from
 from .statistics import RelevanceStatistics
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ def settling(
         for positions, statistics in halves:
             for batch in torch.split(positions[before:n], batch_size):
                 part = split.take(batch)
-                relevance = attribute(part.images, part.labels, start)
-                statistics.update(grouping.sums(relevance.flatten(1)), part.labels)
+                relevance = explain_rows(attribute, part.images, part, start)
+                statistics.update(grouping.sums(relevance), classes_of(part))
                 done += len(part)
                 if on_batch:
                     on_batch(done)

@@ -93,26 +93,31 @@ def varies(split: Split) -> Float[Tensor, " inputs"]:
 def anova_f(split: Split, n_columns: int = 100) -> Float[Tensor, " inputs"]:
     """F of a one-way analysis of variance of every pixel by class (Fisher), scikit-learn's `f_classif`.
 
+    Where labels are numbers, F of a linear regression on every pixel, `f_regression`.
+
     Over all images, `n_columns` pixels at a time. A constant pixel, for which F is 0 / 0, gets 0; one that never
     varies within a class, for which F is infinite, the largest number there is. Raises `InputError` unless there are
     two classes or more, and more images than classes.
     """
     with from_extra():
-        from sklearn.feature_selection import f_classif
+        from sklearn.feature_selection import f_classif, f_regression
 
-    labels = _several_classes("anova-f", split)
+    score = f_regression if split.has_numbers else f_classif
+    labels = _different_labels("anova-f", split)
     scores = torch.zeros(split.pixels[0].numel(), dtype=torch.float64)
     changing = varies(split).nonzero().flatten()
     for start in range(0, len(changing), n_columns):
         columns = changing[start : start + n_columns]
         pixels = _near_zero(split, columns).numpy()
-        with np.errstate(divide="ignore"):
-            scores[columns] = torch.from_numpy(f_classif(pixels, labels)[0])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scores[columns] = torch.from_numpy(score(pixels, labels)[0])
     return scores.nan_to_num()
 
 
 def mutual_information(split: Split, seed: int = 0, n_images: int = SAMPLE) -> Float[Tensor, " inputs"]:
     """Mutual information of every pixel and the class in nats, scikit-learn's `mutual_info_classif`.
+
+    Where labels are numbers, they are put into `GREY_LEVELS` classes of as many rows each.
 
     Counted, not estimated from neighbours: bytes are put into `GREY_LEVELS` levels of equal width, and numbers into as
     many levels of equal width between the least and the largest of each input. For speed it is
@@ -122,7 +127,9 @@ def mutual_information(split: Split, seed: int = 0, n_images: int = SAMPLE) -> F
         from sklearn.feature_selection import mutual_info_classif
 
     sample = _sample(split, n_images, seed)
-    labels = _several_classes("mutual-information", sample)
+    labels = _different_labels("mutual-information", sample)
+    if sample.has_numbers:
+        labels = np.searchsorted(np.quantile(labels, np.arange(1, GREY_LEVELS) / GREY_LEVELS), labels)
     if sample.is_bytes:
         levels = sample.raw.flatten(1).numpy() // (256 // GREY_LEVELS)
     else:
@@ -136,15 +143,17 @@ def mutual_information(split: Split, seed: int = 0, n_images: int = SAMPLE) -> F
 def extra_trees(split: Split, seed: int = 0, n_images: int = SAMPLE) -> Float[Tensor, " inputs"]:
     """Importance of every pixel in extremely randomised trees, scikit-learn's `ExtraTreesClassifier`.
 
+    Where labels are numbers, `ExtraTreesRegressor`, and the mean decrease is that of their variance.
+
     The mean decrease of Gini impurity over `N_TREES` trees (Geurts et al. 2006). For speed they are grown on a
     stratified sample of at most `n_images` images; `seed` draws it and grows them. Raises `InputError` as `anova_f`.
     """
     with from_extra():
-        from sklearn.ensemble import ExtraTreesClassifier
+        from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
     sample = _sample(split, n_images, seed)
-    labels = _several_classes("extra-trees", sample)
-    trees = ExtraTreesClassifier(N_TREES, random_state=seed, n_jobs=1)
+    labels = _different_labels("extra-trees", sample)
+    trees = (ExtraTreesRegressor if sample.has_numbers else ExtraTreesClassifier)(N_TREES, random_state=seed, n_jobs=1)
     columns = torch.arange(sample.raw[0].numel())
     pixels = sample.raw.flatten(1) if sample.is_bytes else _near_zero(sample, columns)
     return torch.from_numpy(trees.fit(pixels.numpy(), labels).feature_importances_)
@@ -162,8 +171,12 @@ def _sample(split: Split, n_images: int, seed: int) -> Split:
     return split if len(split) <= n_images else split.sample(n_images, seed=seed)
 
 
-def _several_classes(criterion: str, split: Split) -> np.ndarray:
+def _different_labels(criterion: str, split: Split) -> np.ndarray:
     labels: np.ndarray = split.labels.numpy()
+    if split.has_numbers:
+        if len(labels) < 3 or labels.min() == labels.max():
+            raise InputError(f"criterion {criterion!r} needs at least three rows with different numbers")
+        return labels.astype(np.float64)
     n_classes = len(np.unique(labels))
     if n_classes < 2 or len(labels) <= n_classes:
         raise InputError(

@@ -69,14 +69,15 @@ def explain_by(attribution: Callable[[Tensor, Slope], Tensor], model: nn.Module)
     def attribute(images: Tensor, labels: Tensor | None, start: str) -> Tensor:
         if labels is None:
             with torch.no_grad(), refusing_misfits(images):
-                labels = network(images).argmax(1)
+                outputs = network(images)
+            labels = outputs.argmax(1) if outputs.shape[1] > 1 else None  # a single output explains itself
         return attribution(images.detach(), slope_of(network, labels, start))
 
     return attribute
 
 
-def slope_of(network: nn.Module, labels: Tensor, start: str) -> Slope:
-    """The gradient of what `start` names for the classes `labels` [n], as a function of the images."""
+def slope_of(network: nn.Module, labels: Tensor | None, start: str) -> Slope:
+    """The gradient of what `start` names for the classes `labels` [n], or of a single output, by the images."""
 
     @torch.enable_grad()
     def slope(images: Tensor) -> Tensor:

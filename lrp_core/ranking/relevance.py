@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
 
 from ..data import Grouping, Split
 from ..errors import InputError, check_choice
 from ..lrp import STARTS, Composite
 from ..training import Encode
 from .criteria import Criterion, explaining_criterion
+from .gradients import Attribute
 from .ranking import Ranking
 from .statistics import STATISTICS, RelevanceStatistics, check_one_class
 
@@ -31,6 +33,8 @@ def measure_relevance(
 ) -> RelevanceStatistics:
     """Relevance of every input for the true class of every image of `split`, reduced as it streams by.
 
+    Where labels are numbers, it is relevance for the prediction, whatever the start.
+
     With a `grouping`, of every group: the relevance of a group for an image is the sum over its inputs, since relevance
     is conserved.
 
@@ -43,12 +47,12 @@ def measure_relevance(
     for start_at in range(0, len(split), batch_size):
         part = split.take(torch.arange(start_at, min(start_at + batch_size, len(split))))
         inputs = encode(part.images) if encode else part.images
-        relevance = attribute(inputs, part.labels, start).flatten(1)
+        relevance = explain_rows(attribute, inputs, part, start)
         if grouping is not None:
             relevance = grouping.sums(relevance)
         if statistics is None:
             statistics = RelevanceStatistics.empty(n_classes_of(model, split), relevance.shape[1], statistic)
-        statistics.update(relevance, part.labels)
+        statistics.update(relevance, classes_of(part))
         if on_batch:
             on_batch(start_at + len(part))
     if statistics is None:
@@ -59,13 +63,29 @@ def measure_relevance(
 def n_classes_of(model: nn.Module, split: Split) -> int:
     """How many classes a network tells apart; for one without a `spec`, as many as there are labels."""
     spec = getattr(model, "spec", None)
-    return spec.n_classes if spec else int(split.labels.max()) + 1
+    return spec.n_classes if spec else int(classes_of(split).max()) + 1
+
+
+def classes_of(split: Split) -> Int64[Tensor, " n"]:
+    """The class that each row counts for: its own, or 0 where numbers are predicted."""
+    return torch.zeros(len(split), dtype=torch.int64) if split.has_numbers else split.labels
+
+
+def explain_rows(
+    attribute: Attribute, inputs: Float[Tensor, "n *shape"], part: Split, start: str
+) -> Float[Tensor, "n inputs"]:
+    """What is relevant for the class of each row, or for the number that is predicted, which has no other start."""
+    if part.has_numbers:
+        return attribute(inputs, None, "logit").flatten(1)
+    return attribute(inputs, part.labels, start).flatten(1)
 
 
 def check_options(split: Split, statistic: str, start: str, label: int | None) -> None:
     """Raise `InputError` for a statistic or start that is none, or a label that cannot be ranked by."""
     check_choice("statistic", statistic, STATISTICS)
     check_choice("start", start, STARTS)
+    if label is not None and split.has_numbers:
+        raise InputError(f"rows have numbers and no classes: leave class {label} out")
     if label is not None:
         check_one_class(statistic, label)
         if not bool((split.labels == label).any()):

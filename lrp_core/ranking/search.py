@@ -75,6 +75,8 @@ def count_candidates(ranking: Ranking, split: Split, keep: int, *, per_input: in
         raise InputError(f"the ranking is of inputs of shape {ranking.shape}, not {split.shape}")
     if len(split) < FEWEST_IMAGES:
         raise InputError(f"a search needs at least {FEWEST_IMAGES} images to choose and to judge by, not {len(split)}")
+    if split.has_numbers:
+        raise InputError("strategy 'exchange' tells classes apart, and these rows have numbers: use elimination")
     if int(split.labels.min()) == int(split.labels.max()):
         raise InputError("a search tells classes apart: it needs images of at least 2 classes")
     return min(ranking.n_groups, max(per_input * keep, least))

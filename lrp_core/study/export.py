@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data import DATASETS, Dataset, Scaler, open_data
+from ..data import DATASETS, Dataset, Scaler, Target, open_data
 from ..errors import InputError, StorageError, check_choice, storage_errors
-from ..evaluation import measure_cost, wilson_interval
+from ..evaluation import measure_cost, r2_interval, wilson_interval
 from ..models import count_outputs, spec_of
 from ..pruning import PrunedNetwork
 from ..pruning.files import describe, load_network, save_network
@@ -92,10 +92,10 @@ def export(
     _check_target(target, overwrite)
     data = data or _own_data(network)
     shape, n_classes = _shape_of(network, data.shape), _classes_of(network, data.shape)
-    if data.shape != shape or len(data.classes) != n_classes:
+    if data.shape != shape or data.n_outputs != n_classes:
         raise InputError(
-            f"the network is for inputs {shape} and {n_classes} classes, {data.name} has "
-            f"{data.shape} and {len(data.classes)}"
+            f"the network is for inputs {shape} and has {n_classes} outputs, {data.name} has inputs {data.shape} and "
+            f"needs {data.n_outputs}"
         )
     with storage_errors("write the export next to", target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -156,8 +156,6 @@ def export_trial(
 
 def make_card(network: nn.Module, data: Dataset, checksum: str, provenance: dict[str, Any]) -> dict[str, Any]:
     """What a reader needs to use the weights, and to judge them: plain values for JSON."""
-    evaluation = evaluate(network, data.test, encode=_encode(network))
-    interval = wilson_interval(int(evaluation.correct.sum()), evaluation.n)
     pruned = network if isinstance(network, PrunedNetwork) else None
     cost = measure_cost(network, (len(pruned.mask),) if pruned else data.shape)
     kept = pruned.mask.indices.tolist() if pruned else list(range(data.n_inputs))
@@ -166,6 +164,7 @@ def make_card(network: nn.Module, data: Dataset, checksum: str, provenance: dict
         "network": describe(network),
         **({"note": pruned.note} if pruned and pruned.note else {}),
         "classes": list(data.classes),
+        **({} if data.target is None else {"target": asdict(data.target)}),
         "input": {
             "shape": list(data.shape),
             **({"names": list(data.input_names)} if data.input_names is not None else {}),
@@ -178,17 +177,7 @@ def make_card(network: nn.Module, data: Dataset, checksum: str, provenance: dict
             **({"imputed": {str(position): value for position, value in data.imputed}} if data.imputed else {}),
         },
         **({"data": {"name": data.name, "notes": list(data.notes)}} if data.notes else {}),
-        "accuracy": {
-            "dataset": data.name,
-            "split": "test",
-            "images": evaluation.n,
-            "value": evaluation.accuracy,
-            "interval_95": [interval.low, interval.high],
-            "method": "Wilson score",
-            "confidence": evaluation.confidence,
-            "per_class": [None if math.isnan(share) else share for share in evaluation.per_class],
-            "loss": evaluation.loss,
-        },
+        **_measured(network, data),
         "cost": {
             "macs": cost.macs,
             "flops": cost.flops,
@@ -204,6 +193,39 @@ def make_card(network: nn.Module, data: Dataset, checksum: str, provenance: dict
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": {WEIGHTS: {"sha256": checksum}},
     }
+
+
+def _measured(network: nn.Module, data: Dataset) -> dict[str, Any]:
+    """How good a network is on the test split: "accuracy", or "score" for one that predicts numbers."""
+    evaluation = evaluate(network, data.test, encode=_encode(network))
+    where = {"dataset": data.name, "split": "test", "images": evaluation.n, "value": evaluation.score}
+    if data.target is not None:
+        interval = r2_interval(evaluation.errors, data.test.labels.double().numpy())
+        return {
+            "score": {
+                "name": "R²",
+                **where,
+                "interval_95": [interval.low, interval.high],
+                "method": "bootstrap over rows",
+                "mean_absolute_error": evaluation.mae * data.target.scale,
+            }
+        }
+    interval = wilson_interval(int(evaluation.correct.sum()), evaluation.n)
+    return {
+        "accuracy": {
+            **where,
+            "interval_95": [interval.low, interval.high],
+            "method": "Wilson score",
+            "confidence": evaluation.confidence,
+            "per_class": [None if math.isnan(share) else share for share in evaluation.per_class],
+            "loss": evaluation.loss,
+        }
+    }
+
+
+def score_of(card: dict[str, Any]) -> dict[str, Any]:
+    """What a card says of how good the network is: its name, value, 95 % interval, data set and number of rows."""
+    return {"name": "accuracy", **card["accuracy"]} if "accuracy" in card else dict(card["score"])
 
 
 def _kept_groups(data: Dataset, kept: Sequence[int]) -> list[str]:
@@ -236,7 +258,8 @@ def load_export(folder: str | Path, network: nn.Module | None = None) -> tuple[n
     loaded = load_network(weights, network)
     shape = tuple(card["input"]["shape"])
     try:
-        fits = _shape_of(loaded, shape) == shape and len(card["classes"]) == _classes_of(loaded, shape)
+        outputs = 1 if "target" in card else len(card["classes"])
+        fits = _shape_of(loaded, shape) == shape and outputs == _classes_of(loaded, shape)
     except InputError:
         fits = False
     if not fits:
@@ -256,7 +279,9 @@ def read_card(folder: Path) -> dict[str, Any]:
             raise StorageError(f"{path} is of version {version}, newer than this program's: update it")
         texts = [card["files"][WEIGHTS]["sha256"], *card["classes"]]
         normalisation = card["input"]["normalisation"]
-        numbers = [*card["input"]["shape"], card["accuracy"]["value"]]
+        numbers = [*card["input"]["shape"], score_of(card)["value"]]
+        if "target" in card:
+            Target(**card["target"])
         scaler = _scaler_of(normalisation)
         if not (
             type(version) is int
@@ -266,7 +291,7 @@ def read_card(folder: Path) -> dict[str, Any]:
             and (scaler is None or scaler.fits(tuple(card["input"]["shape"])))
         ):
             raise TypeError
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError, InputError) as error:
         raise StorageError(f"{path} is truncated or no card of this project") from error
     return card
 
@@ -285,11 +310,11 @@ def check_export(folder: Path, data: Dataset, built: nn.Module) -> None:
     """
     described = read_card(folder)["network"]
     network, card = load_export(folder, built) if "class" in described else load_export(folder)
-    accuracy = evaluate(network, data.test, encode=_encode(network)).accuracy
-    if accuracy != card["accuracy"]["value"]:
+    measured, said = evaluate(network, data.test, encode=_encode(network)).score, score_of(card)
+    if measured != said["value"]:
         raise StorageError(
-            f"the export in {folder} was read back with accuracy {accuracy:.4f} instead of "
-            f"{card['accuracy']['value']:.4f}: it is not offered"
+            f"the export in {folder} was read back with {said['name']} {measured:.4f} instead of "
+            f"{said['value']:.4f}: it is not offered"
         )
 
 
@@ -298,8 +323,28 @@ def predict(folder: str | Path, images: Tensor, network: nn.Module | None = None
 
     Pixels are numbers in [0, 1], or bytes. Other inputs [n, *shape] are the numbers that the data held, before anything
     was taken off them. `network` is as for `load_export`. Raises `InputError` for images of the wrong size or kind, or
-    with values that are not finite or, for pixels, outside [0, 1].
+    with values that are not finite or, for pixels, outside [0, 1], and for an export that predicts numbers.
     """
+    outputs, card = _outputs(folder, images, network)
+    if "target" in card:
+        raise InputError(f"the export in {folder} predicts numbers, and no classes: use predict_numbers")
+    best = outputs.softmax(1).max(1)
+    return [card["classes"][i] for i in best.indices.tolist()], best.values.numpy()
+
+
+def predict_numbers(folder: str | Path, inputs: Tensor, network: nn.Module | None = None) -> np.ndarray:
+    """The numbers [n], float64 in their own unit, that an export of a regression gives for inputs [n, *shape].
+
+    As `predict`. Raises `InputError` as that does, and for an export that predicts classes.
+    """
+    outputs, card = _outputs(folder, inputs, network)
+    if "target" not in card:
+        raise InputError(f"the export in {folder} predicts classes, and no numbers: use predict")
+    return np.asarray(Target(**card["target"]).restore(outputs[:, 0]).numpy())
+
+
+def _outputs(folder: str | Path, images: Tensor, network: nn.Module | None) -> tuple[Tensor, dict[str, Any]]:
+    """What an export gives for images, [n, outputs], and its card."""
     network, card = load_export(folder, network)
     shape = tuple(card["input"]["shape"])
     normalisation = card["input"]["normalisation"]
@@ -315,7 +360,7 @@ def predict(folder: str | Path, images: Tensor, network: nn.Module | None = None
     if tuple(images.shape[1:]) != shape:
         raise InputError(f"the network takes images of shape {shape}, not {tuple(images.shape[1:])}")
     if len(images) == 0:
-        return [], np.zeros(0, dtype=np.float32)
+        return torch.zeros(0, max(1, len(card["classes"]))), card
     if not bool(torch.isfinite(images).all()):
         raise InputError("the images hold NaN or infinity: clean them first")
     low, high = float(images.min()), float(images.max())
@@ -325,8 +370,7 @@ def predict(folder: str | Path, images: Tensor, network: nn.Module | None = None
         raise InputError(f"pixels must lie in [0, 1], not in [{low:g}, {high:g}]: divide bytes by 255")
     images = images.to(next(network.parameters(), images).dtype)
     encode = _encode(network)
-    best = predict_logits(network, encode(images) if encode else images).softmax(1).max(1)
-    return [card["classes"][i] for i in best.indices.tolist()], best.values.numpy()
+    return predict_logits(network, encode(images) if encode else images), card
 
 
 def _encode(network: nn.Module) -> Any:

@@ -51,7 +51,7 @@ class StudyResult:
         ]
         with_row = [one for one in recommendations if one is not None and one.row is not None]
         if with_row:
-            return min(with_row, key=lambda one: (int(one.row["keep"]), -float(one.row["accuracy"])))  # type: ignore[index]
+            return min(with_row, key=lambda one: (int(one.row["keep"]), -float(one.row["score"])))  # type: ignore[index]
         return next((one for one in recommendations if one is not None), None)
 
     def ranking(self, seed: int | None = None, *, method: str | None = None, keep: int | None = None) -> Ranking:

@@ -141,7 +141,7 @@ class Ledger:
     def trials(self, keys: Sequence[str]) -> pd.DataFrame:
         """Trials as a table, one row for each of `keys` that is there, in that order: its spec and its result."""
         records = self._select("key, spec, result", keys)
-        rows = {key: json.loads(spec) | json.loads(result) for key, spec, result in records}
+        rows = {key: json.loads(spec) | _with_score(json.loads(result)) for key, spec, result in records}
         return pd.DataFrame([{"key": key, **rows[key]} for key in keys if key in rows])
 
     def _select(self, columns: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -291,6 +291,11 @@ class Ledger:
         columns = ", ".join(f"{name} = ?" for name in values)
         with self._connect() as database:
             database.execute(f"UPDATE runs SET {columns} WHERE id = ?", (*values.values(), run))
+
+
+def _with_score(result: dict[str, Any]) -> dict[str, Any]:
+    """A result as it is called today: older versions knew no score but accuracy."""
+    return {name.replace("_accuracy", "_score"): value for name, value in result.items()}
 
 
 def _version(database: sqlite3.Connection) -> int:

@@ -17,11 +17,12 @@ MARGIN = 0.005
 
 _WORDS = Words()
 
-COLUMNS = ("method", "criterion", "strategy", "mode", "keep", "removed", "seeds", "masks", "accuracy", "low", "high",
+COLUMNS = ("method", "criterion", "strategy", "mode", "keep", "removed", "seeds", "masks", "score", "low", "high",
            "difference", "difference_low", "difference_high")  # fmt: skip
 """Of a curve, before those of other measures and of cost."""
 
-_MEASURES = ("confidence", "loss")
+_MEASURES = ("confidence", "loss", "absolute_error")
+"""Beside the score; classes alone have a confidence, numbers alone an absolute error, in the unit of the number."""
 _COSTS = ("macs", "flops", "parameters", "bytes", "input_bytes")
 INPUT_COST = "input_cost"
 """What the groups of inputs that are read cost, in the data's own unit; only where groups have costs."""
@@ -32,9 +33,10 @@ FULL_COST = "full_input_cost"
 def curve(trials: pd.DataFrame, n_groups: int, part: str = "validation") -> pd.DataFrame:
     """One row for each method, mode and keep: means with 95 % intervals over seeds, the baseline (method "none") first.
 
-    `part` is "validation", for choosing, or "test", for final figures. `difference` is the accuracy minus that of the
-    full network trained with the same seed, mean and interval over these pairs. Where masks and training have seeds
-    of their own, intervals take both into account (`crossed_interval`). A lone seed has no interval (NaN).
+    `part` is "validation", for choosing, or "test", for final figures. `difference` is the score, accuracy
+    or R^2, minus that of the full network trained with the same seed, mean and interval over these pairs. Where masks
+    and training have seeds of their own, intervals take both into account (`crossed_interval`). A lone seed has no
+    interval (NaN).
     """
     check_choice("part", part, ("validation", "test"))
     if trials.empty:
@@ -47,15 +49,15 @@ def curve(trials: pd.DataFrame, n_groups: int, part: str = "validation") -> pd.D
         keep = int(first["keep"])
         row |= {"keep": keep, "removed": 1 - keep / n_groups}
         row |= {"seeds": group["seed"].nunique(), "masks": group["mask_seed"].nunique()}
-        accuracy = over_seeds(group, f"{part}_accuracy")
-        row |= {"accuracy": accuracy.estimate, "low": accuracy.low, "high": accuracy.high}
+        score = over_seeds(group, f"{part}_score")
+        row |= {"score": score.estimate, "low": score.low, "high": score.high}
         difference = over_seeds(group, "difference")
         row |= {
             "difference": difference.estimate,
             "difference_low": difference.low,
             "difference_high": difference.high,
         }
-        row |= {name: float(group[f"{part}_{name}"].mean()) for name in _MEASURES}
+        row |= {name: float(group[f"{part}_{name}"].mean()) for name in _MEASURES if f"{part}_{name}" in group}
         row |= {name: float(group[name].mean()) for name in (*_COSTS, INPUT_COST) if name in group}
         rows.append(row)
     table = pd.DataFrame(rows)
@@ -67,10 +69,10 @@ def _baseline_first(column: pd.Series) -> pd.Series:
 
 
 def paired(trials: pd.DataFrame, part: str = "validation") -> pd.DataFrame:
-    """The trials with their `difference` in accuracy to the baseline of the same seed; NaN for baselines."""
+    """The trials with their `difference` in score to the baseline of the same seed; NaN for baselines."""
     is_baseline = trials["method"] == "none"
-    full = trials[is_baseline].set_index("seed")[f"{part}_accuracy"]
-    difference = trials[f"{part}_accuracy"] - trials["seed"].map(full)
+    full = trials[is_baseline].set_index("seed")[f"{part}_score"]
+    difference = trials[f"{part}_score"] - trials["seed"].map(full)
     return trials.assign(difference=difference.where(~is_baseline))
 
 
@@ -89,11 +91,11 @@ def over_seeds(trials: pd.DataFrame, column: str) -> Interval:
 
 
 def scatter_at(trials: pd.DataFrame, method: str, mode: str, keep: int, part: str = "validation") -> Scatter | None:
-    """How much of the scatter of an accuracy is the mask's, how much the training's; None unless seeds were crossed."""
+    """How much of the scatter of a score is the mask's, how much the training's; None unless seeds were crossed."""
     own = trials[(trials["method"] == method) & (trials["mode"] == mode) & (trials["keep"] == keep)]
     if own.empty:
         return None
-    crossed = own.pivot_table(index="mask_seed", columns="seed", values=f"{part}_accuracy").dropna()
+    crossed = own.pivot_table(index="mask_seed", columns="seed", values=f"{part}_score").dropna()
     return scatter(crossed.to_numpy()) if min(crossed.shape) > 1 else None
 
 
@@ -103,13 +105,13 @@ def with_baseline(table: pd.DataFrame, method: str, mode: str) -> pd.DataFrame:
     return pd.concat([table[table["method"] == "none"], own]).sort_values("removed").reset_index(drop=True)
 
 
-def expected_accuracy(table: pd.DataFrame, method: str, mode: str, keep: int) -> Interval | None:
-    """Accuracy at any keep, interpolated linearly between the measured ones; None outside of what is measured."""
+def expected_score(table: pd.DataFrame, method: str, mode: str, keep: int) -> Interval | None:
+    """Score at any keep, interpolated linearly between the measured ones; None outside of what is measured."""
     points = with_baseline(table, method, mode)
     if points.empty or not points["keep"].min() <= keep <= points["keep"].max():
         return None
     points = points.sort_values("keep")
-    return Interval(*(float(np.interp(keep, points["keep"], points[name])) for name in ("accuracy", "low", "high")))
+    return Interval(*(float(np.interp(keep, points["keep"], points[name])) for name in ("score", "low", "high")))
 
 
 def nearest_keep(table: pd.DataFrame, method: str, mode: str, keep: int) -> int | None:
@@ -148,8 +150,8 @@ class Recommendation:
                 difference += f", 95 % interval {_range(least)}"
             wide = self.is_certain and least["difference"] >= -self.margin
             return (
-                f"No measured share of the {self.words.counted} can go within {margin} of accuracy: already at "
-                f"{least['removed']:.0%} removed the difference to the full network is {difference}."
+                f"No measured share of the {self.words.counted} can go within {margin} of {self.words.score}: already "
+                f"at {least['removed']:.0%} removed the difference to the full network is {difference}."
                 + (" More seeds would narrow the interval." if wide else "")
             )
         enough = f"{int(row['keep']):,} of {self.n_groups:,} are enough"
@@ -161,7 +163,7 @@ class Recommendation:
         row, margin = self.row, f"{100 * self.margin:g} points"
         if row is None:
             return ""
-        difference = f"the accuracy differs from the full network's by {_points(row['difference'])}"
+        difference = f"the {self.words.score} differs from the full network's by {_points(row['difference'])}"
         if not self.is_certain:
             return (
                 f"{difference}, no more than {margin} lost. That is the result of one seed: without a second one "
@@ -212,8 +214,8 @@ def recommend_from(
     bound = own["difference_low"] if is_certain else own["difference"]
     if bound.isna().all():
         return None
-    good = own[bound >= -margin].sort_values(["removed", "accuracy"])
-    least = own[bound.notna()].sort_values(["removed", "accuracy"], ascending=[True, False]).iloc[0]
+    good = own[bound >= -margin].sort_values(["removed", "score"])
+    least = own[bound.notna()].sort_values(["removed", "score"], ascending=[True, False]).iloc[0]
     row = None if good.empty else good.iloc[-1]
     chosen = least if row is None else row
     return Recommendation(method, chosen["mode"], margin, n_groups, row, least, is_certain, words)
@@ -275,11 +277,11 @@ def against_baseline(
 ) -> McNemar | None:
     """McNemar's test of a smaller network against the full one of the same seed, on the same images.
 
-    The full network comes first. None if one of the two is not there. Of several masks, that of the same seed, or
-    the first.
+    The full network comes first. None if one of the two is not there, and for numbers. Of several masks, that of the
+    same seed, or the first.
     """
     check_choice("part", part, ("validation", "test"))
-    if trials.empty:
+    if trials.empty or f"{part}_correct" not in trials:
         return None
     of_seed = trials[trials["seed"] == seed]
     full = of_seed[of_seed["method"] == "none"]

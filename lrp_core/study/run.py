@@ -22,7 +22,7 @@ from ..data import Dataset
 from ..errors import StorageError
 from ..evaluation import measure_cost, pack
 from ..pruning import PrunedNetwork, build_pruned, load_network, prune_inputs, save_network
-from ..training import evaluate, fit, one_thread
+from ..training import Evaluation, NumberEvaluation, evaluate, fit, one_thread
 from .describe import Study, plan
 from .ledger import Ledger
 from .results import INPUT_COST
@@ -137,14 +137,7 @@ def run_trial(trial: Trial) -> tuple[dict[str, Any], nn.Module]:
     row: dict[str, Any] = {}
     for part, split in (("validation", data.validation), ("test", data.test)):
         evaluation = evaluate(network, split, encode=encode, device="cpu")
-        row |= {
-            f"{part}_accuracy": evaluation.accuracy,
-            f"{part}_loss": evaluation.loss,
-            f"{part}_confidence": evaluation.confidence,
-            f"{part}_per_class": list(evaluation.per_class),
-            f"{part}_images": evaluation.n,
-            f"{part}_correct": pack(evaluation.correct),
-        }
+        row |= {f"{part}_{name}": value for name, value in _measured(evaluation, data).items()}
     cost = measure_cost(network)
     row |= {
         "macs": cost.macs,
@@ -156,6 +149,19 @@ def run_trial(trial: Trial) -> tuple[dict[str, Any], nn.Module]:
         "seconds": time.perf_counter() - started,
     }
     return row, network
+
+
+def _measured(evaluation: Evaluation | NumberEvaluation, data: Dataset) -> dict[str, Any]:
+    """What a trial keeps of an evaluation: its score and loss, and what only classes or only numbers have."""
+    measured = {"score": evaluation.score, "loss": evaluation.loss, "images": evaluation.n}
+    if isinstance(evaluation, NumberEvaluation):
+        assert data.target is not None, "only numbers are evaluated so"
+        return measured | {"absolute_error": evaluation.mae * data.target.scale}
+    return measured | {
+        "confidence": evaluation.confidence,
+        "per_class": list(evaluation.per_class),
+        "correct": pack(evaluation.correct),
+    }
 
 
 def make_network(trial: Trial) -> tuple[nn.Module, Any]:

@@ -97,9 +97,10 @@ def fit(
 ) -> M:
     """A trained copy of `model`, on the CPU and in evaluation mode; `model` itself is not changed.
 
-    Trains on `data.train` (or the given split) with cross-entropy. `recipe` defaults to that of the model's
-    architecture; `encode` prepares the images (default: none); `on_epoch(epoch, mean loss)` is called after
-    each pass. The same seed, versions and thread count give the same weights.
+    Trains on `data.train` (or the given split) with cross-entropy, or with the squared error where labels are numbers.
+    `recipe` defaults to that of the model's architecture; `encode` prepares the images (default: none);
+    `on_epoch(epoch, mean loss)` is called after each pass. The same seed, versions and thread count give the same
+    weights.
 
     Raises `LrpError` if the loss or the weights stop being finite, `InputError` for no images.
 
@@ -127,7 +128,7 @@ def fit(
     if len(labels) % recipe.batch_size == 1 and len(starts) > 1:
         starts.pop()  # batch-norm cannot learn from one image: it joins the batch before
     n_batches = len(starts)
-    dense = find_dense_chain(network, inputs.ndim)
+    dense = None if split.has_numbers else find_dense_chain(network, inputs.ndim)
     dtype = PRECISIONS[recipe.precision]
     chain = DenseChain(dense, min(recipe.batch_size + 1, len(labels)), dtype) if dense else None
     gradient = chain.gradient if chain else partial(_gradient, network, dtype=dtype)
@@ -163,11 +164,16 @@ def fit(
 
 
 def _gradient(network: nn.Module, x: Tensor, labels: Tensor, *, dtype: torch.dtype) -> Tensor:
-    """The mean cross-entropy of a batch; its gradient is then in the parameters."""
+    """The mean cross-entropy, or squared error, of a batch; its gradient is then in the parameters."""
     network.zero_grad(set_to_none=True)
     with nullcontext() if dtype == torch.float32 else torch.autocast(x.device.type, dtype):
-        logits = network(x)
-    loss = F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
+        outputs = network(x)
+    outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+    loss = (
+        F.mse_loss(outputs[:, 0], labels.to(outputs))
+        if labels.is_floating_point()
+        else F.cross_entropy(outputs, labels)
+    )
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach()
 
@@ -205,6 +211,38 @@ def one_thread() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
+class NumberEvaluation:
+    """How well a network predicts numbers on one split.
+
+    `r2` is the coefficient of determination, 1 - sum of squared errors / sum of squares around the split's own mean
+    (NaN where all numbers are alike), `mae` the mean absolute error and `loss` the mean squared one, both of the
+    numbers as the split has them; `errors` [n] is prediction minus number.
+    """
+
+    n: int
+    r2: float
+    mae: float
+    loss: float
+    errors: np.ndarray
+
+    @property
+    def score(self) -> float:
+        """What networks are judged by: R^2."""
+        return self.r2
+
+    @classmethod
+    def of(cls, outputs: Float[Tensor, "n outputs"], labels: Tensor) -> NumberEvaluation:
+        """What outputs are worth. Raises `InputError` for a network with several outputs."""
+        if outputs.shape[1] != 1:
+            raise InputError(f"a number is predicted by one output, and the network has {outputs.shape[1]}")
+        numbers = labels.double()
+        errors = outputs[:, 0].double() - numbers
+        around = float((numbers - numbers.mean()).square().sum())
+        r2 = 1 - float(errors.square().sum()) / around if around else math.nan
+        return cls(len(labels), r2, float(errors.abs().mean()), float(errors.square().mean()), errors.numpy())
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """How a network does on one split: all shares in [0, 1].
 
@@ -219,11 +257,18 @@ class Evaluation:
     per_class: tuple[float, ...]
     correct: np.ndarray
 
+    @property
+    def score(self) -> float:
+        """What networks are judged by: the accuracy."""
+        return self.accuracy
+
 
 def evaluate(
     model: nn.Module, split: Split, *, device: str = "auto", encode: Encode | None = None, batch_size: int = 1000
-) -> Evaluation:
+) -> Any:
     """Accuracy, cross-entropy, confidence and per-class accuracy of `model` on `split`; changes nothing.
+
+    Gives an `Evaluation`, or a `NumberEvaluation` for a split whose labels are numbers; both have a `score`.
 
     >>> import torch
     >>> import lrp_core as lc
@@ -235,6 +280,8 @@ def evaluate(
     """
     _check_not_empty(split)
     logits = predict_logits(model, _encoded(split, encode), device=device, batch_size=batch_size)
+    if split.has_numbers:
+        return NumberEvaluation.of(logits, split.labels)
     log_p = logits.double().log_softmax(1)
     correct = logits.argmax(1) == split.labels
     hits, counts = (

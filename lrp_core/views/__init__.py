@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..lazy import attach
 
 _HOMES = (
-    dict.fromkeys(["OpenedStudy", "open_study", "study_trials"], "study")
+    dict.fromkeys(["OpenedStudy", "open_study", "score_of", "study_trials"], "study")
     | dict.fromkeys(
         ["picture_of_ranking", "ranking_bytes", "ranking_of_file", "agreement", "kept_apart", "kept_by"], "ranking"
     )
@@ -51,6 +51,7 @@ __all__ = [
     "read_seeds",
     "read_shares",
     "read_upload",
+    "score_of",
     "study_trials",
     "write_shares",
 ]
@@ -82,6 +83,6 @@ if TYPE_CHECKING:
         ranking_of_file,
     )
     from .removal import Picture, Removal
-    from .study import OpenedStudy, open_study, study_trials
+    from .study import OpenedStudy, open_study, score_of, study_trials
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

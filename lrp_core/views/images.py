@@ -23,15 +23,16 @@ class ImageExplanation:
     """One image explained.
 
     `image` and `relevance` are [height, width]; `of_groups` [groups] is the relevance of each input, or group of
-    inputs; `probabilities` [classes]; `layers` maps each layer to the
-    relevance at its output, [maps, height, width] or [units]; `balance` has one row for each layer with
-    weights: what arrived, what left, what was absorbed, and of that the shares of the bias and of epsilon; and
-    of what left the share that a z-box gave for its bounds.
+    inputs; `label` is a class or, like the network's `answer`, a number in its own unit; `probabilities` [classes];
+    `layers` maps each layer to the relevance at its output, [maps, height, width] or [units]; `balance` has one row for
+    each layer with weights: what arrived, what left, what was absorbed, and of that the shares of the bias and of
+    epsilon; and of what left the share that a z-box gave for its bounds.
     """
 
     image: np.ndarray
-    label: int
+    label: int | float
     target: int
+    answer: float | None
     probabilities: np.ndarray
     logits: np.ndarray
     relevance: np.ndarray
@@ -49,9 +50,11 @@ class Images(Part):
         return _mean(self.data)
 
     def means(self) -> dict[str, list[list[float]]]:
-        """Mean of the training rows of each class, by its name: a list for each channel."""
+        """Mean of the training rows of each class, by its name: a list for each channel; of all rows for numbers."""
         train = self.data.train
         values, length = train.inputs.flatten(2 if len(self.data.shape) > 1 else 1), self.data.shape[-1]
+        if train.has_numbers:
+            return {"all rows": values.float().mean(0).reshape(-1, length).tolist()}
         return {
             name: values[train.labels == label].float().mean(0).reshape(-1, length).tolist()
             for label, name in enumerate(self.data.classes)
@@ -73,7 +76,7 @@ class Images(Part):
         test = self.data.test
         if not 0 <= index < len(test):
             raise InputError(f"there is no test image {index}: choose between 0 and {len(test) - 1}")
-        part = test.take(torch.tensor([index]))
+        part, number = test.take(torch.tensor([index])), self.data.target
         explanation = _explainer(self, seed, composite).explain(part.images, target, start)
         columns = ("layer", "rule", "arrived", "left", "bias", "epsilon", "box")
         rows = [[getattr(b, name) for name in columns[:2]] + [float(getattr(b, name)) for name in columns[2:]]
@@ -82,8 +85,9 @@ class Images(Part):
         balance["absorbed"] = balance["arrived"] - balance["left"]
         return ImageExplanation(
             image=_drawn(part.images[0]),
-            label=int(part.labels[0]),
+            label=int(part.labels[0]) if number is None else float(number.restore(part.labels)[0]),
             target=int(explanation.target[0]),
+            answer=None if number is None else float(number.restore(explanation.logits[0])[0]),
             probabilities=explanation.logits[0].softmax(0).numpy(),
             logits=explanation.logits[0].numpy(),
             relevance=_drawn(explanation.relevance[0]),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..data import Dataset, read_data
+from ..data import Dataset, Split, read_data
 from ..errors import InputError
 from ..study import Study, preset
 
@@ -26,8 +26,12 @@ MAX_DRAWN = 1000
 
 @dataclass(frozen=True, eq=False)
 class DataPicture:
-    """What was understood of data: `parts` has a row for each class and its rows in each part, `inputs` one for each
-    input (the first thousand) with its range over the training rows, and `notes` what was made of them."""
+    """What was understood of data.
+
+    `parts` has a row for each class with its rows in each part, or for numbers how many there are, the least, mean and
+    greatest; `inputs` has one for each input (the first thousand) with its range over the training rows, and `notes`
+    are what was made of them.
+    """
 
     summary: str
     parts: pd.DataFrame
@@ -87,10 +91,9 @@ def columns_of(content: bytes, name: str) -> list[str]:
 
 def picture_of_data(data: Dataset) -> DataPicture:
     """What there is to see of a data set before it is studied."""
-    parts = pd.DataFrame({"class": data.classes})
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
-    for name, split in splits.items():
-        parts[name] = split.labels.bincount(minlength=len(data.classes)).tolist()
+    parts = pd.DataFrame({name: _labels_of(split, data) for name, split in splits.items()})
+    parts.insert(0, "class" if data.target is None else data.target.name, data.classes or _OF_NUMBERS)
     values = data.train.inputs.flatten(1)[:, :MAX_DRAWN].double()
     mean: Any = 0.0
     scale: Any = 1.0
@@ -109,8 +112,20 @@ def picture_of_data(data: Dataset) -> DataPicture:
         len(data.shape), "images of " + " x ".join(map(str, data.shape[1:]))
     )
     groups = f" in {data.n_groups:,} groups" if data.groups else ""
-    summary = f"{rows:,} rows of {kind}{groups}, {len(data.classes)} classes"
+    labels = f"{len(data.classes)} classes" if data.target is None else "numbers to predict"
+    summary = f"{rows:,} rows of {kind}{groups}, {labels}"
     return DataPicture(summary, parts, inputs, tuple(data.notes))
+
+
+_OF_NUMBERS = ("rows", "least", "mean", "greatest")
+
+
+def _labels_of(split: Split, data: Dataset) -> list[float]:
+    """Rows of each class in a split, or of what kind the numbers are."""
+    if data.target is None:
+        return split.labels.bincount(minlength=len(data.classes)).tolist()
+    numbers = data.target.restore(split.labels)
+    return [len(numbers), float(numbers.min()), float(numbers.mean()), float(numbers.max())]
 
 
 def _say_without(error: Exception, folder: str) -> None:

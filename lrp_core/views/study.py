@@ -17,7 +17,7 @@ from ..models import ModelSpec, build_from_spec
 from ..pruning import build_pruned
 from ..ranking import keep_for_share
 from ..study import Study, Trial, plan, results
-from ..study.export import read_card
+from ..study.export import read_card, score_of
 from ..study.ledger import Ledger
 from ..study.results import Headline, Recommendation
 from .images import Images
@@ -25,12 +25,14 @@ from .part import Part
 from .ranking import Rankings
 from .removal import Removals
 
+__all__ = ["OpenedStudy", "PlannedExport", "Threshold", "open_study", "score_of", "study_trials"]
+
 
 @dataclass(frozen=True)
 class Threshold:
     """What one position of the slider means.
 
-    `cost` is that of the smaller network, `full_cost` that of the network on all inputs, `accuracy` what the measured
+    `cost` is that of the smaller network, `full_cost` that of the network on all inputs, `score` what the measured
     curve lets expect, `input_cost` what the groups of inputs that it reads cost (None where none has a cost).
     """
 
@@ -38,7 +40,7 @@ class Threshold:
     n_groups: int
     cost: Cost
     full_cost: Cost
-    accuracy: Interval | None
+    score: Interval | None
     baseline: Interval | None
     input_cost: float | None
     full_input_cost: float | None
@@ -102,6 +104,11 @@ class OpenedStudy(Part):
         return len(self.data.shape) == 3
 
     @property
+    def score(self) -> str:
+        """What its networks are judged by: "accuracy", or "R²" where they predict numbers."""
+        return self.data.words.score
+
+    @property
     def drawn_as(self) -> str:
         """How what stays is shown: on a "picture", on "series", or as "bars" of named inputs or groups."""
         data = self.data
@@ -141,7 +148,7 @@ class OpenedStudy(Part):
         return _trials(self).copy(deep=False)
 
     def curve(self, part: str = "validation") -> pd.DataFrame:
-        """The accuracy of everything that is finished: see `results.curve`."""
+        """The score of everything that is finished: see `results.curve`."""
         return _curve(self, part).copy(deep=False)
 
     def curves(self, methods: Sequence[str], mode: str) -> dict[str, pd.DataFrame]:
@@ -196,8 +203,8 @@ class OpenedStudy(Part):
             n_groups,
             cost,
             full_cost,
-            results.expected_accuracy(table, method, mode, keep),
-            results.expected_accuracy(table, "none", "none", n_groups),
+            results.expected_score(table, method, mode, keep),
+            results.expected_score(table, "none", "none", n_groups),
             data.cost_of(self.rankings.of(method, keep, seed).mask(keep).indices),
             None if data.costs is None else float(data.costs.sum()),
         )
@@ -248,7 +255,7 @@ def _inputs_needed(one: Recommendation) -> tuple[float, float]:
     """Few inputs first, of equally few the more accurate; what nothing can be removed by comes last."""
     if one.row is None:
         return float("inf"), -float(one.least["difference"])
-    return float(one.row["keep"]), -float(one.row["accuracy"])
+    return float(one.row["keep"]), -float(one.row["score"])
 
 
 @lru_cache(maxsize=8)
@@ -264,6 +271,6 @@ def _curve(opened: OpenedStudy, part: str) -> pd.DataFrame:
 @lru_cache(maxsize=512)
 def _costs(rankings: Rankings, method: str, mode: str, keep: int, seed: int) -> tuple[Cost, Cost]:
     mask, data = rankings.of(method, keep, seed).mask(keep), rankings.data
-    spec = ModelSpec(rankings.study.architecture, data.shape, len(data.classes), data.name)
+    spec = ModelSpec(rankings.study.architecture, data.shape, data.n_outputs, data.name)
     small = build_pruned(spec, mask, structure="fresh" if mode == "scratch" else "sliced")
     return measure_cost(small), measure_cost(build_from_spec(spec))

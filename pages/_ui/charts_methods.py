@@ -11,6 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from .charts import ACCENT, COOL, INK, NEUTRAL, ROSE, VIOLET, WARM, finish, rgba
+from .formats import title
 
 CONTROL_COLORS = {"random": NEUTRAL, "variance": WARM}
 """The two controls that every study has by default; other criteria share the other colours."""
@@ -50,7 +51,7 @@ def style_of(method: str, methods: Sequence[str]) -> Style:
     return Style(OTHER_COLORS[color], dash, SYMBOLS[turn % len(SYMBOLS)])
 
 
-def accuracy_curves(
+def score_curves(
     curves: Mapping[str, pd.DataFrame],
     methods: Sequence[str],
     *,
@@ -58,11 +59,12 @@ def accuracy_curves(
     marker: float | None = None,
     recommended: pd.Series | None = None,
     height: int = 380,
+    score: str = "accuracy",
 ) -> go.Figure:
-    """Accuracy against share removed: a line and a 95 % band for each method, the baseline, the slider's place.
+    """The score against share removed: a line and a 95 % band for each method, the baseline, the slider's place.
 
     Beyond `MOST_BANDS` methods only the chosen one has its band, for the others would hide each other.
-    `curves` maps methods to tables with removed, accuracy, low, high, keep and method; `methods` are all that the
+    `curves` maps methods to tables with removed, score, low, high, keep and method; `methods` are all that the
     study has, drawn or not. `marker` is a share, `recommended` a row of the chosen method's table.
     """
     figure = go.Figure()
@@ -71,7 +73,7 @@ def accuracy_curves(
         _add_curve(figure, name, curves[name], style_of(name, methods), is_chosen=name == chosen, has_band=has_band)
     baseline = next((t[t["method"] == "none"] for t in curves.values() if (t["method"] == "none").any()), None)
     if baseline is not None:
-        level = float(baseline["accuracy"].iloc[0])
+        level = float(baseline["score"].iloc[0])
         figure.add_hline(100 * level, line={"dash": "dot", "width": 1.5, "color": NEUTRAL})
         figure.add_annotation(
             x=1, xref="paper", xanchor="right", y=100 * level, yanchor="bottom", showarrow=False,
@@ -81,9 +83,9 @@ def accuracy_curves(
         figure.add_vline(100 * marker, line={"width": 2, "color": rgba(ACCENT, 0.6)})
     if recommended is not None:
         _add_recommendation(figure, recommended)
-    lowest = min((float(t["accuracy"].min()) for t in curves.values() if len(t)), default=0.0)
+    lowest = min((float(t["score"].min()) for t in curves.values() if len(t)), default=0.0)
     figure.update_xaxes(title="Inputs removed (%)", range=[-1, 100], dtick=10, zeroline=False)
-    figure.update_yaxes(title="Accuracy (%)", range=[max(0, 100 * lowest - 6), 101.5], zeroline=False)
+    figure.update_yaxes(title=f"{title(score)} (%)", range=[max(0, 100 * lowest - 6), 101.5], zeroline=False)
     return finish(figure, height + _legend_height(len(curves)), hovermode="x unified")
 
 
@@ -119,7 +121,7 @@ def _add_curve(
     figure.add_trace(
         go.Scatter(
             x=x,
-            y=100 * table["accuracy"],
+            y=100 * table["score"],
             name=name,
             legendgroup=name,
             mode="lines+markers",
@@ -133,7 +135,7 @@ def _add_curve(
 
 def _add_recommendation(figure: go.Figure, row: pd.Series) -> None:
     """A ring around the recommended point, with its name above it."""
-    x, y = 100 * float(row["removed"]), 100 * float(row["accuracy"])
+    x, y = 100 * float(row["removed"]), 100 * float(row["score"])
     figure.add_trace(
         go.Scatter(
             x=[x],
@@ -192,10 +194,15 @@ def cost_curves(table: pd.DataFrame, *, marker: float | None = None, height: int
     return finish(figure, height, hovermode="x unified")
 
 
-def accuracy_by_cost(
-    curves: Mapping[str, pd.DataFrame], methods: Sequence[str], column: str, *, chosen: str | None = None
+def score_by_cost(
+    curves: Mapping[str, pd.DataFrame],
+    methods: Sequence[str],
+    column: str,
+    *,
+    chosen: str | None = None,
+    score: str = "accuracy",
 ) -> go.Figure:
-    """Accuracy against one cost: what a budget buys, for each of `curves`; `methods` are all that the study has."""
+    """The score against one cost: what a budget buys, for each of `curves`; `methods` are all that the study has."""
     figure = go.Figure()
     for name in sorted(curves, key=lambda n: n == chosen):
         table = curves[name].sort_values(column)
@@ -203,12 +210,12 @@ def accuracy_by_cost(
         figure.add_trace(
             go.Scatter(
                 x=table[column],
-                y=100 * table["accuracy"],
+                y=100 * table["score"],
                 error_y={
                     "type": "data",
                     "symmetric": False,
-                    "array": 100 * (table["high"] - table["accuracy"]).fillna(0),
-                    "arrayminus": 100 * (table["accuracy"] - table["low"]).fillna(0),
+                    "array": 100 * (table["high"] - table["score"]).fillna(0),
+                    "arrayminus": 100 * (table["score"] - table["low"]).fillna(0),
                     "thickness": 1,
                     "width": 3,
                     "color": rgba(style.color, 0.6),
@@ -221,9 +228,9 @@ def accuracy_by_cost(
                 hovertemplate="%{y:.1f} % at %{x:,.0f}, %{customdata} inputs kept",
             )
         )
-    lowest = min((float(t["accuracy"].min()) for t in curves.values() if len(t)), default=0.0)
-    title = COSTS[column][0][:1].upper() + COSTS[column][0][1:]
+    lowest = min((float(t["score"].min()) for t in curves.values() if len(t)), default=0.0)
+    name = title(COSTS[column][0])
     is_of_image = column in ("macs", "input_bytes")
-    figure.update_xaxes(title=f"{title} for one image" if is_of_image else title, rangemode="tozero", tickformat="~s")
-    figure.update_yaxes(title="Accuracy (%)", range=[max(0, 100 * lowest - 6), 101.5], zeroline=False)
+    figure.update_xaxes(title=f"{name} for one image" if is_of_image else name, rangemode="tozero", tickformat="~s")
+    figure.update_yaxes(title=f"{title(score)} (%)", range=[max(0, 100 * lowest - 6), 101.5], zeroline=False)
     return finish(figure, 340 + _legend_height(len(curves)))

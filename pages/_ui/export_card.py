@@ -6,7 +6,9 @@ from typing import Any
 
 import streamlit as st
 
-from .formats import count, percent, size
+from lrp_core import views
+
+from .formats import count, percent, size, title
 
 COMMANDS = {
     "image": "python -m lrp_core predict small-network picture.png",
@@ -33,13 +35,13 @@ classes, probabilities = predict("small-network", inputs)
 
 def readme(card: dict[str, Any]) -> str:
     """The text beside the weights in the zip file."""
-    accuracy, kind = card["accuracy"], _kind(card)
+    measured, kind = views.score_of(card), _kind(card)
     inputs, things = ("pixels", "images") if kind == "image" else ("inputs", "rows")
     return (
-        f"A smaller network for {accuracy['dataset']}: reads {len(card['input']['kept_pixels'])} {inputs}.\n"
-        f"Accuracy on {accuracy['images']:,} test {things}: {percent(accuracy['value'])}.\n\n"
+        f"A smaller network for {measured['dataset']}: reads {len(card['input']['kept_pixels'])} {inputs}.\n"
+        f"{title(measured['name'])} on {measured['images']:,} test {things}: {percent(measured['value'])}.\n\n"
         "weights.safetensors  the weights; the names of its tensors are the layers'\n"
-        f"card.json            what the network is, which {inputs} it reads, its accuracy and its cost\n\n"
+        f"card.json            what the network is, which {inputs} it reads, how good it is and what it costs\n\n"
         f"Predict from a file:\n\n    {COMMANDS[kind]}\n\n"
         f"From Python:\n\n{_indented(_python(card))}"
     )
@@ -47,13 +49,13 @@ def readme(card: dict[str, Any]) -> str:
 
 def show(card: dict[str, Any]) -> None:
     """The card in numbers, the ways to use it, and all of it."""
-    accuracy, cost, kind = card["accuracy"], card["cost"], _kind(card)
+    measured, cost, kind = views.score_of(card), card["cost"], _kind(card)
     things = "images" if kind == "image" else "rows"
-    low, high = accuracy["interval_95"]
+    low, high = measured["interval_95"]
     with st.container(horizontal=True):
-        text = f"Measured on {accuracy['images']:,} test {things}, before writing and after reading back."
-        st.metric("Test accuracy", percent(accuracy["value"], 2), border=True, help=text)
-        text = f"{accuracy['method']} interval of this one network over the test {things}."
+        text = f"Measured on {measured['images']:,} test {things}, before writing and after reading back."
+        st.metric(f"Test {measured['name']}", percent(measured["value"], 2), border=True, help=text)
+        text = f"{title(measured['method'])} interval of this one network over the test {things}."
         st.metric("95 % interval", f"{100 * low:.2f} to {percent(high, 2)}", border=True, help=text)
         st.metric("MACs", count(cost["macs"]), border=True, help=f"Multiply-accumulates for one {things[:-1]}.")
         st.metric("Parameters", count(cost["parameters"]), border=True, help="Weights and biases.")

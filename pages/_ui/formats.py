@@ -10,6 +10,11 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
+def title(name: str) -> str:
+    """A name at the head of something: "accuracy" -> "Accuracy"."""
+    return name[:1].upper() + name[1:]
+
+
 def points(difference: float) -> str:
     """A difference of two shares in points: 0.004 -> "+0.4 points"."""
     return f"{100 * difference:+.1f} points".replace("-0.0", "+0.0")

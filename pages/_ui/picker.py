@@ -42,11 +42,12 @@ def pick_test_image(opened: OpenedStudy, wrong_for: int | None = None) -> int:
             step(1)
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        field(
-            st.selectbox, "Class", [None, *range(len(classes))], key="class", width=130, on_change=settle,
-            format_func=lambda i: "any" if i is None else classes[i],
-            help=f"The buttons go through the test {images} of this class.",
-        )  # fmt: skip
+        if classes:
+            field(
+                st.selectbox, "Class", [None, *range(len(classes))], key="class", width=130, on_change=settle,
+                format_func=lambda i: "any" if i is None else classes[i],
+                help=f"The buttons go through the test {images} of this class.",
+            )  # fmt: skip
         index = field(st.number_input, f"Test {image}", 0, n_images - 1, 0, key="image", width=170, in_url=True,
                       help=f"Its position among the {n_images:,} test {images}, from 0.")  # fmt: skip
         st.button("Previous", icon=":material/chevron_left:", on_click=step, args=(-1,))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from .formats import title
+
 
 def _percent(label: str, help: str) -> dict:
     return st.column_config.NumberColumn(label, format="%.1f %%", help=help)
@@ -18,18 +20,18 @@ def _count(label: str, help: str) -> dict:
     return st.column_config.NumberColumn(label, format="localized", help=help)
 
 
-def curve(table: pd.DataFrame, *, with_intervals: bool = True) -> None:
+def curve(table: pd.DataFrame, *, with_intervals: bool = True, score: str = "accuracy") -> None:
     """Every measured point of a study."""
-    names = ["removed", "accuracy", "difference", "difference_low", "difference_high"]
-    shown = ["method", "mode", "removed", "keep", "accuracy", "difference", "difference_low", "difference_high",
-             "low", "high", "seeds", "masks", "loss", "macs", "parameters", "bytes", "input_bytes",
+    names = ["removed", "score", "difference", "difference_low", "difference_high"]
+    shown = ["method", "mode", "removed", "keep", "score", "difference", "difference_low", "difference_high",
+             "low", "high", "seeds", "masks", "loss", "absolute_error", "macs", "parameters", "bytes", "input_bytes",
              "input_cost"]  # fmt: skip
     hidden = set() if with_intervals else {"low", "high", "difference_low", "difference_high"}
     if (table["masks"] == table["seeds"]).all():
         hidden.add("masks")
     within = {name: 100 * table[name].clip(0, 1) for name in ("low", "high")}
     st.dataframe(
-        table.assign(**table[names] * 100, **within).drop(columns=["flops"]).round({"confidence": 4}),
+        table.assign(**table[names] * 100, **within).drop(columns=["flops"]),
         hide_index=True,
         column_order=[name for name in shown if name in table and name not in hidden],
         column_config={
@@ -37,15 +39,22 @@ def curve(table: pd.DataFrame, *, with_intervals: bool = True) -> None:
             "mode": st.column_config.TextColumn("Smaller network"),
             "removed": _percent("Removed", "Share of the inputs removed"),
             "keep": _count("Kept", "Inputs of the network"),
-            "accuracy": _percent("Accuracy", "Mean over seeds, validation data"),
-            "difference": _points("Difference", "Accuracy minus that of the full network of the same seed"),
+            "score": _percent(title(score), "Mean over seeds, validation data"),
+            "difference": _points("Difference", f"{title(score)} minus that of the full network of the same seed"),
             "difference_low": _points("from", "Lower end of the difference's 95 % interval over these pairs"),
             "difference_high": _points("to", "Upper end of the difference's 95 % interval over these pairs"),
-            "low": _percent("Accuracy from", "Lower end of the accuracy's 95 % interval over seeds"),
-            "high": _percent("Accuracy to", "Upper end of the accuracy's 95 % interval over seeds"),
+            "low": _percent(f"{title(score)} from", f"Lower end of the 95 % interval of {score} over seeds"),
+            "high": _percent(f"{title(score)} to", f"Upper end of the 95 % interval of {score} over seeds"),
             "seeds": _count("Seeds", "Networks that the mean is over"),
             "masks": _count("Masks", "Each tried with every seed"),
-            "loss": st.column_config.NumberColumn("Loss (nats)", format="%.3f", help="Cross-entropy, validation"),
+            "loss": st.column_config.NumberColumn(
+                "Loss (nats)" if score == "accuracy" else "Loss",
+                format="%.3f",
+                help="Cross-entropy, validation" if score == "accuracy" else "Mean squared error, standardised numbers",
+            ),
+            "absolute_error": st.column_config.NumberColumn(
+                "Absolute error", format="%.4g", help="Mean over validation rows, in the unit of the number"
+            ),
             "macs": _count("MACs", "Multiply-accumulates for one image"),
             "parameters": _count("Parameters", "Weights and biases"),
             "bytes": _count("Weights (bytes)", "As float32"),
@@ -54,7 +63,7 @@ def curve(table: pd.DataFrame, *, with_intervals: bool = True) -> None:
         },
         placeholder="–",
         key="points",
-        alt="Every measured point: accuracy with its interval and cost for each ranking and number of inputs",
+        alt=f"Every measured point: {score} with its interval and cost for each ranking and number of inputs",
     )
 
 

@@ -94,7 +94,7 @@ def test_a_quantity_is_no_class_yet(tmp_path: Path) -> None:
     priced = pd.DataFrame(values, columns=list("abcd")).rename(columns={"d": "price"})
     priced.to_csv(path := tmp_path / "houses.csv", index=False)
     assert "does not say which column holds the labels" in refused(path)
-    assert "only classes can be predicted so far" in refused(path, label="price")
+    assert "say task='regression'" in refused(path, label="price")
     assert "different numbers" in refused((values, np.arange(N)))
 
 

@@ -27,7 +27,7 @@ def curve(method: str, *, seeds: int = 3) -> pd.DataFrame:
             "method": ["none", method, method],
             "removed": [0.0, 0.5, 0.9],
             "keep": [784, 392, 78],
-            "accuracy": accuracy,
+            "score": accuracy,
             "low": accuracy - spread,
             "high": accuracy + spread,
             "macs": [1000, 600, 200],
@@ -40,7 +40,7 @@ def curve(method: str, *, seeds: int = 3) -> pd.DataFrame:
 
 def test_a_curve_has_its_line_its_band_and_the_slider():
     curves = {"lrp-0": curve("lrp-0"), "random": curve("random")}
-    figure = charts_methods.accuracy_curves(curves, METHODS, chosen="lrp-0", marker=0.8)
+    figure = charts_methods.score_curves(curves, METHODS, chosen="lrp-0", marker=0.8)
     lines = {trace.name: trace for trace in figure.data if trace.mode == "lines+markers"}
     assert list(lines) == ["random", "lrp-0"]  # the chosen one is drawn last, on top
     assert lines["lrp-0"].line.width > lines["random"].line.width
@@ -54,14 +54,14 @@ def test_a_curve_has_its_line_its_band_and_the_slider():
 
 
 def test_one_seed_draws_no_band():
-    figure = charts_methods.accuracy_curves({"lrp-0": curve("lrp-0", seeds=1)}, METHODS)
+    figure = charts_methods.score_curves({"lrp-0": curve("lrp-0", seeds=1)}, METHODS)
     assert not [trace for trace in figure.data if trace.fill]
     assert not [text for _, text in figure.data[0].customdata if text]
 
 
 def test_the_recommended_point_is_ringed():
     table = curve("lrp-0")
-    figure = charts_methods.accuracy_curves({"lrp-0": table}, METHODS, chosen="lrp-0", recommended=table.iloc[1])
+    figure = charts_methods.score_curves({"lrp-0": table}, METHODS, chosen="lrp-0", recommended=table.iloc[1])
     [ring] = [trace for trace in figure.data if trace.name == "recommended"]
     assert (list(ring.x), list(ring.y)) == ([50], pytest.approx([94]))
     assert "recommended" in [note.text for note in figure.layout.annotations]
@@ -78,7 +78,7 @@ def test_every_method_of_a_large_study_has_a_style_of_its_own():
 def test_among_many_methods_only_the_chosen_one_has_its_band():
     names = tuple(f"criterion-{i}" for i in range(charts_methods.MOST_BANDS + 1))
     few, many = (
-        charts_methods.accuracy_curves({name: curve(name) for name in drawn}, names, chosen=names[0])
+        charts_methods.score_curves({name: curve(name) for name in drawn}, names, chosen=names[0])
         for drawn in (names[:-1], names)
     )
     assert [len([t for t in figure.data if t.fill]) for figure in (few, many)] == [len(names) - 1, 1]
@@ -90,7 +90,7 @@ def test_among_many_methods_only_the_chosen_one_has_its_band():
 def test_a_style_does_not_depend_on_what_else_is_drawn(drawn):
     methods = ("gamma", "gamma, elimination", "lrp-0", "weight", "random")
     curves = {name: curve(name) for name in drawn}
-    figure = charts_methods.accuracy_curves(curves, methods)
+    figure = charts_methods.score_curves(curves, methods)
     for trace in figure.data:
         if trace.mode == "lines+markers":
             style = charts_methods.style_of(trace.name, methods)
@@ -98,7 +98,7 @@ def test_a_style_does_not_depend_on_what_else_is_drawn(drawn):
 
 
 def test_no_curve_is_an_empty_chart():
-    assert not charts_methods.accuracy_curves({}, METHODS).data
+    assert not charts_methods.score_curves({}, METHODS).data
 
 
 @given(arrays(float, (5, 7), elements=some.floats(-1e6, 1e6)))
@@ -154,11 +154,11 @@ def test_costs_are_shares_of_the_full_network():
 
 
 @pytest.mark.parametrize("column", ["macs", "parameters", "bytes", "input_bytes"])
-def test_accuracy_by_cost_keeps_each_point(column):
-    [trace] = charts_methods.accuracy_by_cost({"lrp-0": curve("lrp-0")}, METHODS, column, chosen="lrp-0").data
+def test_score_by_cost_keeps_each_point(column):
+    [trace] = charts_methods.score_by_cost({"lrp-0": curve("lrp-0")}, METHODS, column, chosen="lrp-0").data
     points = curve("lrp-0").sort_values(column)
     assert list(trace.x) == list(points[column])
-    assert list(trace.y) == pytest.approx(list(100 * points["accuracy"]))
+    assert list(trace.y) == pytest.approx(list(100 * points["score"]))
 
 
 @pytest.mark.parametrize(

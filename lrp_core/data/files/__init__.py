@@ -130,15 +130,17 @@ def read_data(
     header: bool | None = None,
     impute: str | None = None,
     standardise: str | None = None,
+    task: str = "classification",
     split_seed: int = 0,
 ) -> Dataset:
     """Read your own data: a file, a folder, a pandas frame, arrays `(inputs, labels)`, or arrays by name.
 
     `label` is the column, or the array, of labels (default: one called label, class, target or y, else a last column
-    that looks like one) and `inputs` the array of inputs. Parts that the source has are kept; else rows are split into
-    70 % training, 15 % validation and 15 % test, stratified and drawn with `split_seed`. Rows with the same value in
-    `groups_column` (patients, devices) stay in one part. `drop` are columns to leave out. `image_size` (height, width)
-    or (channels, height, width) makes rows images, or resizes pictures; `series` (channels, length) makes them series.
+    that looks like one) and `inputs` the array of inputs. With `task="regression"` labels are numbers to be predicted.
+    Parts that the source has are kept; else rows are split into 70 % training, 15 % validation and 15 % test, drawn
+    with `split_seed` and stratified by class. Rows with the same value in `groups_column` (patients, devices) stay in
+    one part. `drop` are columns to leave out. `image_size` (height, width) or (channels, height, width) makes rows
+    images, or resizes pictures; `series` (channels, length) makes them series.
     `input_groups` says which inputs are kept or dropped as one, and what they cost: `channels`, `windows:N`, `none`, a
     file, or `InputGroup` objects (default: the channels of series, and the indicators of each column of words).
     `header` says whether the first line of a text table names the columns; by default it is looked at.
@@ -171,7 +173,7 @@ def read_data(
         contents, called = _find(source, asked)
         shape = next(iter(contents.parts.values())).inputs.shape[1:]
         contents.groups = groups_of(input_groups, shape, contents.input_names, contents.groups)
-        return assemble(contents, name or called, split_seed, impute, standardise)
+        return assemble(contents, name or called, split_seed, impute, standardise, task)
 
 
 def _pair(series: Sequence[int] | None) -> Any:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from ...errors import InputError, check_choice
 from ..splits import Dataset, Scaler, Split
+from ..target import Target
 from .contents import Contents, Part, check_inputs, listed
-from .labels import check_enough, classes_of
+from .labels import check_enough, classes_of, numbers_of
 
 IMPUTE: tuple[str, ...] = ("median",)
 """What can take the place of a missing number: the median of its column over the training split."""
@@ -26,7 +29,13 @@ _COLUMNS = 64
 """Columns of inputs that are put in order at a time: what is needed beside the inputs stays small."""
 
 
-def assemble(contents: Contents, name: str, split_seed: int, impute: str | None, standardise: str | None) -> Dataset:
+TASKS: tuple[str, ...] = ("classification", "regression")
+"""What is predicted: the class of a row, or a number."""
+
+
+def assemble(
+    contents: Contents, name: str, split_seed: int, impute: str | None, standardise: str | None, task: str = TASKS[0]
+) -> Dataset:
     """The data set. The arrays in `contents` are put in order, filled and scaled in their place.
 
     Parts that the source has are kept. Raises `InputError` for labels, values or classes that nothing can be made of.
@@ -35,6 +44,7 @@ def assemble(contents: Contents, name: str, split_seed: int, impute: str | None,
         check_choice("way to impute", impute, IMPUTE)
     if standardise is not None:
         check_choice("way to standardise", standardise, STANDARDISE)
+    predicts_numbers = check_choice("task", task, TASKS) == "regression"
     for part in contents.parts.values():
         check_inputs(contents.source, part.inputs.shape[1:])
         if 0 in part.inputs.shape[1:]:
@@ -42,13 +52,15 @@ def assemble(contents: Contents, name: str, split_seed: int, impute: str | None,
     if not any(len(part.inputs) for part in contents.parts.values()):
         raise InputError(f"{contents.source} holds no rows")
     _check_values(contents, impute)
-    codes, classes = _classes(contents)
+    numbers = _numbers(contents) if predicts_numbers else {}
+    codes, classes = _alike(numbers) if predicts_numbers else _classes(contents)
     _check_classes(contents, codes, classes)
     splits = _splits(contents, codes, classes, split_seed)
+    target = _put_numbers(contents, splits, numbers) if predicts_numbers else None
     imputed = _impute(contents, splits) if impute is not None else ()
     data = Dataset(
         name,
-        classes,
+        () if predicts_numbers else classes,
         splits["train"],
         splits["validation"],
         splits["test"],
@@ -57,6 +69,7 @@ def assemble(contents: Contents, name: str, split_seed: int, impute: str | None,
         word_columns=contents.word_columns,
         imputed=imputed,
         notes=tuple(contents.notes),
+        target=target,
     )
     return _standardised(data, standardise)
 
@@ -91,10 +104,48 @@ def _check_values(contents: Contents, impute: str | None) -> None:
         )
 
 
+def _numbers(contents: Contents) -> dict[str, np.ndarray]:
+    """The number of the rows of each part."""
+    joined, sizes, row = _labels(contents)
+    numbers, starts = numbers_of(joined, contents.source, row), _starts(sizes)
+    return {which: numbers[starts[which] : starts[which] + n] for which, n in sizes.items()}
+
+
+def _alike(numbers: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """One class for all rows, so that they are drawn without regard to their numbers."""
+    return {which: np.zeros(len(n), np.int64) for which, n in numbers.items()}, ("any number",)
+
+
+def _put_numbers(contents: Contents, splits: dict[str, Split], numbers: dict[str, np.ndarray]) -> Target:
+    """Have the splits hold numbers as their labels, standardised by those of the training rows."""
+    source = "all" if "all" in numbers else "train"
+    of_rows = {which: numbers.get(which, numbers[source])[split.indices.numpy()] for which, split in splits.items()}
+    mean, scale = float(of_rows["train"].mean()), float(of_rows["train"].std())
+    if scale == 0:
+        raise InputError(f"{contents.source} has the number {mean:g} in every training row: there is nothing to learn")
+    for which, split in splits.items():
+        labels = torch.from_numpy(((of_rows[which] - mean) / scale).astype(np.float32))
+        splits[which] = Split.checked(split.raw, labels, split.indices)
+    contents.notes.append(f"numbers are predicted; over the training rows their mean is {mean:.6g}")
+    return Target(contents.label or "number", mean, scale)
+
+
 def _classes(contents: Contents) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """The classes of the rows of each part, and their names."""
+    joined, sizes, row = _labels(contents)
+    codes, classes = classes_of(joined, contents.source, row, contents.classes)
+    starts = _starts(sizes)
+    return {which: codes[starts[which] : starts[which] + n] for which, n in sizes.items()}, classes
+
+
+def _starts(sizes: dict[str, int]) -> dict[str, int]:
+    return dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
+
+
+def _labels(contents: Contents) -> tuple[Any, dict[str, int], Callable[[int], str]]:
+    """The labels of all parts one after the other, how many each part has, and where one of them is."""
     sizes = {which: len(part.labels) for which, part in contents.parts.items()}
-    starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
+    starts = _starts(sizes)
     for which, part in contents.parts.items():
         if len(part.inputs) != len(part.labels):
             raise InputError(
@@ -108,8 +159,7 @@ def _classes(contents: Contents) -> tuple[dict[str, np.ndarray], tuple[str, ...]
 
     every = [part.labels for part in contents.parts.values()]
     joined = every[0] if len(every) == 1 else np.concatenate([np.asarray(one) for one in every])
-    codes, classes = classes_of(joined, contents.source, row, contents.classes)
-    return {which: codes[starts[which] : starts[which] + n] for which, n in sizes.items()}, classes
+    return joined, sizes, row
 
 
 def _check_classes(contents: Contents, codes: dict[str, np.ndarray], classes: tuple[str, ...]) -> None:
@@ -139,7 +189,7 @@ def _splits(
     if drawn:
         draw = _draw_rows if part.belongs is None else _draw_groups
         places = draw(contents, part, labels, classes, drawn, share, split_seed)
-        _note_split(contents, places, drawn, split_seed, part.belongs is not None)
+        _note_split(contents, places, drawn, split_seed, part.belongs is not None, len(classes) > 1)
     else:
         places = {"train": np.arange(len(labels))}
     order = np.concatenate(list(places.values()))
@@ -248,11 +298,16 @@ def _folds(rest: np.ndarray, labels: np.ndarray, belongs: np.ndarray, size: floa
 
 
 def _note_split(
-    contents: Contents, places: dict[str, np.ndarray], drawn: list[str], split_seed: int, by_groups: bool
+    contents: Contents,
+    places: dict[str, np.ndarray],
+    drawn: list[str],
+    split_seed: int,
+    by_groups: bool,
+    stratified: bool,
 ) -> None:
     n = sum(map(len, places.values()))
     shares = ", ".join(f"{len(places[which]) / n:.0%} {which}" for which in ("train", *reversed(drawn)))
-    kind = "with no group of rows in two parts" if by_groups else "stratified"
+    kind = "with no group of rows in two parts" if by_groups else "stratified" if stratified else "at random"
     contents.notes.append(f"split here: {shares}, {kind}, seed {split_seed}")
 
 

@@ -91,7 +91,7 @@ class Contents:
     """What is in a source. `row` says where a row of a part is, `column` what an input is called.
 
     `missing` counts the missing values of columns that hold words; those of numbers are NaN. `classes` are the names
-    of labels 0, 1, ..., where the source has some.
+    of labels 0, 1, ..., where the source has some; `label` is what the labels are called.
     """
 
     source: str
@@ -101,6 +101,7 @@ class Contents:
     groups: tuple[InputGroup, ...] = ()
     word_columns: tuple[InputGroup, ...] = ()
     classes: tuple[str, ...] | None = None
+    label: str | None = None
     missing: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 

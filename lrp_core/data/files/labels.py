@@ -82,6 +82,30 @@ def _plain(labels: Any, source: str, row: Callable[[int], str]) -> pd.Series:
         raise InputError(f"{row(odd)} has a label that is not UTF-8: save the labels as UTF-8") from error
 
 
+def numbers_of(labels: Any, source: str, row: Callable[[int], str]) -> np.ndarray:
+    """The number of each row, float64. Raises `InputError` for a row without one, or one number alone."""
+    values = pd.Series(one_each(labels, source))
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind == "b":
+        values = values.astype(np.float64)
+    texts = (
+        values
+        if isinstance(values.dtype, np.dtype) and values.dtype.kind in "iuf"
+        else values.map(lambda value: _word(value, "replace"))
+    )
+    numbers = pd.to_numeric(texts, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    odd = ~np.isfinite(numbers)
+    if odd.any():
+        first = int(odd.argmax())
+        raise InputError(
+            f"{row(first)} has the label {str(values.iloc[first])[:40]!r}, where a number is to be predicted"
+        )
+    if np.abs(numbers).max() > np.finfo(np.float32).max:
+        raise InputError(f"{source} has a label of {np.abs(numbers).max():g}, more than float32 can hold: scale it")
+    if numbers.min() == numbers.max():
+        raise InputError(f"{source} has the number {numbers[0]:g} in every row: there is nothing to predict")
+    return numbers
+
+
 def look_like_classes(values: pd.Series) -> bool:
     """Whether the values of a column may be labels: words or whole numbers, each in several rows."""
     present = values.dropna()
@@ -90,8 +114,8 @@ def look_like_classes(values: pd.Series) -> bool:
     return few and (numbers is None or bool((numbers == np.round(numbers)).all()))
 
 
-def _word(value: Any) -> str:
-    return value.decode("utf-8").strip() if isinstance(value, bytes) else str(value).strip()
+def _word(value: Any, errors: str = "strict") -> str:
+    return value.decode("utf-8", errors).strip() if isinstance(value, bytes) else str(value).strip()
 
 
 def _numbers(values: pd.Series) -> np.ndarray | None:
@@ -119,8 +143,8 @@ def one_each(labels: Any, source: str) -> Any:
 
 def _quantity(source: str, what: str) -> str:
     return (
-        f"{source} has {what} as labels, which look like quantities: only classes can be predicted so far, so name "
-        "another label column or put the numbers into classes"
+        f"{source} has {what} as labels, which look like quantities: say task='regression' (--task regression) to "
+        "predict numbers, or name another label column"
     )
 
 

@@ -43,7 +43,7 @@ def read_tables(sheets: Mapping[str, Sequence[Sheet]], asked: Asked) -> Contents
         side = side if chosen[0] != "column 2" else None  # nothing but its values said that it is a picture
         numbers = _Numbers.read(sheets, chosen, label, asked, np.float32)
     contents = numbers.contents(sheets, asked)
-    contents.classes = first.classes.get(label)
+    contents.classes, contents.label = first.classes.get(label), label
     contents.notes[:0] = [*notes, f"labels: column {label!r}"]
     _shape(contents, asked, side)
     return contents
