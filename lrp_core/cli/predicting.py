@@ -80,7 +80,7 @@ def _read_files(arguments: argparse.Namespace) -> tuple[Unlabelled, list[str]]:
 
     card = read_card(arguments.export)
     asked, wanted = _asked(arguments), _wanted(card)
-    as_mnist = card.get("accuracy", {}).get("dataset") in DATASETS  # numbers have a score instead
+    as_mnist = card.get("accuracy", {}).get("dataset", "") in DATASETS  # numbers have a score instead
 
     def read(file: Path) -> Unlabelled:
         if holds_rows(file):
