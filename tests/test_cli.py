@@ -288,14 +288,14 @@ def test_images_that_do_not_fit(capsys: pytest.CaptureFixture[str], exported: Pa
     np.save(tmp_path / "wide.npy", np.zeros((28, 30), np.uint8))
     (tmp_path / "text.png").write_text("no image")
     np.save(tmp_path / "nan.npy", np.full((28, 28), np.nan))
-    np.save(tmp_path / "loud.npy", np.full((28, 28), 200.0))
+    np.save(tmp_path / "loud.npy", np.full((28, 28), 200.5))
     np.save(tmp_path / "pickle.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     for name, words in (
         ("wide.npy", "(1, 28, 28)"),
         ("text.png", "no image"),
         ("nan.npy", "NaN"),
         ("loud.npy", "divide bytes by 255"),
-        ("pickle.npy", "no plain array"),
+        ("pickle.npy", "never unpickled"),
         ("missing.png", "No such file"),
     ):
         assert words in refusal(capsys, "predict", str(exported), str(tmp_path / name)), name

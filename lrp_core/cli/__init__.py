@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from ..errors import Cancelled, LrpError
 from .arguments import make_parser
-from .shared import Answer, take_network
+from .shared import Answer, one_line, take_network
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,14 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{arguments.command}: stopped; what was done is kept, and the same command goes on", file=sys.stderr)
         return 130
     except LrpError as error:
-        print(f"{arguments.command}: {error}", file=sys.stderr)
+        print(f"{arguments.command}: {one_line(error)}", file=sys.stderr)
         return 2
     for note in getattr(arguments, "notes", ()):
-        print(f"{arguments.command}: {note}", file=sys.stderr)
+        print(f"{arguments.command}: {one_line(note)}", file=sys.stderr)
     try:
         print(json.dumps(answer.values, indent=2) if arguments.json is True else answer.text, flush=True)
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     for refusal in answer.refused:
-        print(f"{arguments.command}: {refusal}", file=sys.stderr)
+        print(f"{arguments.command}: {one_line(refusal)}", file=sys.stderr)
     return 2 if answer.refused else 0

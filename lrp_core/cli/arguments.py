@@ -413,7 +413,8 @@ def _predict_arguments(command: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="*",
         metavar="FILE",
-        help="images (.png, .npy; bytes or values in [0, 1]), or tables with the columns that the network reads",
+        help="pictures or a folder of them, tables with the columns that the network reads, arrays (.npz, .npy, .mat), "
+        "or IDX files; without labels",
     )
     which = command.add_mutually_exclusive_group()
     which.add_argument("--dataset", metavar="NAME", help="classify test images of a data set instead")

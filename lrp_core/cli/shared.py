@@ -29,6 +29,11 @@ class Answer:
     """What could not be answered, beside what could."""
 
 
+def one_line(text: object) -> str:
+    """A sentence with the characters escaped that move the cursor: files and columns can have any in their names."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 _OWN_DATA = (
     *("label", "inputs", "groups_column", "drop", "image_size", "series", "input_groups", "header", "impute"),
     *("standardise", "task"),

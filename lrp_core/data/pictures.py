@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from ..errors import InputError, LrpError, StorageError, storage_errors
+from ..errors import InputError, storage_errors
 
 LARGEST = 40_000_000
 """Pixels that a picture may have: what a telephone takes, and decoded in a second."""
@@ -42,59 +42,19 @@ _FAINT, _STROKE = 0.1, 0.3
 """Shares of the contrast: what is taken for the ground, and what certainly is ink."""
 
 
-@dataclass(frozen=True, eq=False)
-class ReadImages:
-    """Images from files: `names`, `images` [n, channels, height, width] in [0, 1], what was done to some (`notes`), and
-    why others could not be taken (`refused`)."""
+def read_picture(path: Path, shape: Sequence[int], *, as_mnist: bool) -> tuple[Tensor, Sequence[str]]:
+    """A picture of any size as a network for inputs of `shape` takes it, [1, *shape] in [0, 1], and what was done.
 
-    names: list[str]
-    images: Tensor
-    notes: list[str]
-    refused: list[str]
-
-
-def read_images(paths: Sequence[Path], shape: Sequence[int], *, as_mnist: bool) -> ReadImages:
-    """Images of files, as a network for inputs of `shape` takes them.
-
-    A `.npy` file holds one image or a batch of them, as bytes or as values in [0, 1]. Every other file is a picture of
-    any size: `as_mnist` has it prepared as `fit_image` does, as the page does with pictures; else it is resized and
-    made grey or coloured, as pictures of your own data are. Files that cannot be taken are named in `refused`; raises
-    the first of these refusals if no file can be.
+    `as_mnist` has it prepared as `fit_image` does, as the page does with pictures; else it is resized and made grey or
+    coloured, as pictures of your own data are. Raises `InputError` or `StorageError` that names the file.
     """
-    names: list[str] = []
-    batches: list[Tensor] = []
-    notes: list[str] = []
-    refusals: list[LrpError] = []
-    for path in paths:
-        try:
-            if path.suffix == ".npy":
-                batch = _from_array(path)
-                if tuple(batch.shape[1:]) != tuple(shape):
-                    raise InputError(
-                        f"{path} holds images of shape {tuple(batch.shape[1:])}, and the network takes {tuple(shape)}"
-                    )
-            else:
-                batch, done = _from_picture(path, shape, as_mnist)
-                notes += [f"{path}: {note}" for note in done]
-        except LrpError as error:
-            refusals.append(error)
-            continue
-        names += [str(path)] if len(batch) == 1 else [f"{path}[{i}]" for i in range(len(batch))]
-        batches.append(batch)
-    if not batches:
-        raise refusals[0]
-    return ReadImages(names, torch.cat(batches), notes, [str(error) for error in refusals])
-
-
-def _from_picture(path: Path, shape: Sequence[int], as_mnist: bool) -> tuple[Tensor, Sequence[str]]:
-    """One picture [1, *shape], and what was done to it."""
     from .files.contents import Asked
     from .files.images import Pictures
 
-    if len(shape) != 3 or shape[0] not in (1, 3):
-        raise InputError(f"{path} is a picture, and the network takes inputs of shape {tuple(shape)}")
     with storage_errors("read", path):
         content = path.read_bytes()
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise InputError(f"{path} is a picture, and the network takes inputs of shape {tuple(shape)}")
     if as_mnist and shape[0] == 1:
         fitted = fit_image(content, str(path), shape[1], shape[2])
         return torch.from_numpy(fitted.pixels)[None, None], fitted.notes
@@ -102,22 +62,6 @@ def _from_picture(path: Path, shape: Sequence[int], as_mnist: bool) -> tuple[Ten
     pictures.add(content, str(path))
     values = torch.from_numpy(pictures.finished(str(path))).float() / 255
     return values, [note.replace("1 images were", "it was") for note in pictures.notes]
-
-
-def _from_array(path: Path) -> Tensor:
-    with storage_errors("read", path):
-        try:
-            values = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise StorageError(f"{path} is truncated or holds no plain array") from error
-    if values.ndim not in (2, 3, 4) or values.dtype.kind not in "uif":
-        raise InputError(f"{path} holds {values.dtype} of shape {values.shape}: expected images [n, height, width]")
-    if values.ndim == 2:
-        values = values[None]
-    if values.ndim == 3:
-        values = values[:, None]
-    images = torch.from_numpy(values.astype(np.float32))
-    return images / 255 if values.dtype.kind != "f" else images
 
 
 @dataclass(frozen=True, eq=False)

@@ -108,29 +108,56 @@ def make_arrow(folder: Path) -> tuple[Path, list[str]]:
     return folder / "wine.arrow", []
 
 
+def make_feather(folder: Path) -> tuple[Path, list[str]]:
+    pytest.importorskip("pyarrow")
+    frame().to_feather(folder / "wine.feather")
+    return folder / "wine.feather", []
+
+
+def make_parts(folder: Path) -> tuple[Path, list[str]]:
+    frame().to_csv(folder / "train_wine.csv", index=False)
+    frame(seed=1).to_csv(folder / "test_wine.csv", index=False)
+    return folder, []
+
+
 def make_stream(folder: Path) -> tuple[Path, list[str]]:
     """As `datasets` keeps a table in its cache."""
     pyarrow = pytest.importorskip("pyarrow")
-    rows = pyarrow.Table.from_pandas(frame())
-    with pyarrow.OSFile(str(folder / "wine.arrow"), "wb") as file, pyarrow.ipc.new_stream(file, rows.schema) as stream:
+    return write_stream(folder / "wine.arrow", pyarrow.Table.from_pandas(frame())), []
+
+
+def write_stream(path: Path, rows: Any) -> Path:
+    import pyarrow
+
+    with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_stream(file, rows.schema) as stream:
         stream.write_table(rows, max_chunksize=25)
-    return folder / "wine.arrow", []
+    return path
 
 
 def make_image_table(folder: Path) -> tuple[Path, list[str]]:
     """As `datasets` publishes images: files of parts, and the names of the classes beside the columns."""
-    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow")
     from pyarrow import parquet
+
+    (folder / "data").mkdir()
+    for part, seed in (("train", 0), ("test", 1)):
+        parquet.write_table(image_rows(*pictures(seed=seed)), folder / "data" / f"{part}-00000-of-00001.parquet")
+    return folder, []
+
+
+def make_image_stream(folder: Path) -> tuple[Path, list[str]]:
+    """As `datasets` keeps images in its cache."""
+    pytest.importorskip("pyarrow")
+    return write_stream(folder / "colours.arrow", image_rows(*pictures())), []
+
+
+def image_rows(images: np.ndarray, labels: np.ndarray) -> Any:
+    import pyarrow
 
     features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": list(COLOURS)}}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
-    (folder / "data").mkdir()
-    for part, seed in (("train", 0), ("test", 1)):
-        images, labels = pictures(seed=seed)
-        column = [{"bytes": png(image), "path": None} for image in images]
-        rows = pyarrow.table({"image": column, "label": labels}).replace_schema_metadata(metadata)
-        parquet.write_table(rows, folder / "data" / f"{part}-00000-of-00001.parquet")
-    return folder, []
+    column = [{"bytes": png(image), "path": None} for image in images]
+    return pyarrow.table({"image": column, "label": labels}).replace_schema_metadata(metadata)
 
 
 def make_npz(folder: Path) -> tuple[Path, list[str]]:
@@ -157,6 +184,15 @@ def make_mat(folder: Path) -> tuple[Path, list[str]]:
     values, labels = table()
     io.savemat(folder / "own.mat", {"X": values, "y": labels + 1})
     return folder / "own.mat", []
+
+
+def make_turned_mat(folder: Path) -> tuple[Path, list[str]]:
+    """Images with the rows last, as Street View House Numbers has them."""
+    from scipy import io
+
+    images, labels = pictures()
+    io.savemat(folder / "turned.mat", {"X": np.stack([images] * 3, 3).transpose(1, 2, 3, 0), "y": labels + 1})
+    return folder / "turned.mat", []
 
 
 def make_idx(folder: Path) -> tuple[Path, list[str]]:
@@ -188,14 +224,18 @@ KINDS: dict[str, tuple[Callable[[Path], tuple[Path, list[str]]], tuple[int, ...]
     "csv with semicolons": (make_semicolons, (4,), (42, 9, 9)),
     "tsv": (make_tsv, (4,), (42, 9, 9)),
     "Kaggle's pixels": (make_kaggle, (1, 8, 8), (42, 9, 9)),
+    "csv in parts": (make_parts, (4,), (50, 10, 60)),
     "parquet": (make_parquet, (4,), (42, 9, 9)),
     "arrow": (make_arrow, (4,), (42, 9, 9)),
+    "feather": (make_feather, (4,), (42, 9, 9)),
     "arrow stream": (make_stream, (4,), (42, 9, 9)),
     "table of images": (make_image_table, (1, 8, 8), (50, 10, 60)),
+    "stream of images": (make_image_stream, (1, 8, 8), (42, 9, 9)),
     "npz": (make_npz, (1, 8, 8), (50, 10, 60)),
     "npz with names": (make_named_npz, (4,), (42, 9, 9)),
     "series": (make_series, (2, 6), (42, 9, 9)),
     "mat": (make_mat, (4,), (42, 9, 9)),
+    "mat with rows last": (make_turned_mat, (3, 8, 8), (42, 9, 9)),
     "idx": (make_idx, (1, 8, 8), (50, 10, 60)),
     "folders": (make_folders, (1, 8, 8), (42, 9, 9)),
     "folders of parts": (make_parted_folders, (1, 8, 8), (50, 10, 60)),

@@ -1,9 +1,7 @@
-"""Data from files as people have them: read through the command line, studied, exported, and what becomes of them."""
+"""Data from files as people have them, and what becomes of them."""
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,18 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lrp_core as lc
-from lrp_core.cli import main
-from lrp_core.data import InputGroup, open_data, read_data
-from lrp_core.data.files.arrays import _role
+from lrp_core.data import InputGroup, read_data
+from lrp_core.data.files.arrays import role_of
 from lrp_core.data.files.labels import classes_of
 from lrp_core.errors import InputError
 
 from ..support import check_sentence
 from .layouts import (
     COLOURS,
-    KINDS,
     N,
-    ask,
     frame,
     make_csv,
     pictures,
@@ -45,32 +40,6 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LRP_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_read_studied_and_exported(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """From a file on the command line to an export that predicts, and the words of `export` ask for the same data."""
-    make, shape, sizes = KINDS[kind]
-    folder = tmp_path / "given"
-    folder.mkdir()
-    path, words = make(folder)
-    asked = ["--data", str(path), *words]
-    few = ["--model", "softmax", "--epochs", "200"]
-    keep = str(int(np.prod(shape)) // 2)
-    found = ask(capsys, "study", *asked, *few, "--keeps", keep, "--seeds", "0", "--criteria", "lrp-0", "--jobs", "1")
-    assert found["trials"] == 2
-    data = open_data(found["spec"]["dataset"], digest=found["spec"]["digest"])
-    assert data.shape == shape
-    assert (len(data.train), len(data.validation), len(data.test)) == sizes
-    assert [split.labels.unique().tolist() for split in (data.train, data.validation, data.test)] == [[0, 1, 2]] * 3
-    assert main(["export", *asked, *few, "--keep", keep, "--output", str(tmp_path / "small")]) == 0
-    said = capsys.readouterr().out
-    command = shlex.split(said.split("python -m lrp_core ")[1])
-    answer = ask(capsys, *command[:-2])
-    assert len(answer["predictions"]) == sizes[2]
-    card = json.loads((tmp_path / "small" / "card.json").read_text())
-    assert answer["accuracy"] == pytest.approx(card["accuracy"]["value"], abs=1e-9)
-    assert answer["accuracy"] > 0.6
 
 
 # What becomes of what is read
@@ -274,7 +243,7 @@ def test_a_class_may_be_called_none(tmp_path: Path) -> None:
     ],
 )
 def test_arrays_are_known_by_their_names(name: str, role: tuple[str, str | None]) -> None:
-    assert _role(name) == role
+    assert role_of(name) == role
 
 
 @pytest.mark.parametrize(
@@ -381,15 +350,6 @@ def test_the_index_that_pandas_wrote_is_no_input(tmp_path: Path) -> None:
     data = read_data(tmp_path / "wine.csv")
     assert data.input_names == tuple(f"sensor {i}" for i in range(4))
     assert any("counts the rows" in note for note in data.notes)
-
-
-def test_the_official_fashion_mnist_of_debian() -> None:
-    folder = Path("/usr/share/datasets/fashion-mnist")
-    if not folder.is_dir():
-        pytest.skip("the package dataset-fashion-mnist is not installed")
-    data = read_data(folder)
-    assert (len(data.train), len(data.validation), len(data.test)) == (50_000, 10_000, 10_000)
-    assert data.shape == (1, 28, 28)
 
 
 def test_large_tables_are_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,6 +212,8 @@ def _read_path(path: Path, asked: Asked) -> Contents:
     with storage_errors("read", path):
         if not path.exists():
             raise StorageError(f"there is no file or folder {path}")
+        if not path.is_file() and not path.is_dir():
+            raise StorageError(f"{path} is neither a file nor a folder: name one of these")
         reader = next((reader for reader in READERS.values() if reader.is_for(path)), None)
     if reader is None:
         known = ", ".join(suffix for one in READERS.values() for suffix in one.suffixes)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError, StorageError, check_choice, storage_errors
-from .contents import PARTS, Asked, Contents, Part, check_size
+from .contents import PARTS, Asked, Contents, Part, check_size, listed
 from .labels import one_each
 from .shapes import as_bytes, channel_groups
 
@@ -33,17 +33,22 @@ class Named:
     read: Callable[[str], np.ndarray]
 
 
-_DAMAGED = (zipfile.BadZipFile, ValueError, EOFError, KeyError, zlib.error, NotImplementedError)
-"""What zipfile and numpy raise on archives that are broken off, changed, or packed in a way that they lack."""
+_DAMAGED = (zipfile.BadZipFile, ValueError, EOFError, KeyError, zlib.error, RuntimeError)
+"""What zipfile and numpy raise on archives that are broken off, changed, encrypted, or packed as they cannot."""
 
 
 def read_npz(path: Path, asked: Asked) -> Contents:
+    """Inputs and labels in a `.npz` file. Raises `StorageError` or `InputError` that names the array."""
+    return read_named(open_npz(path), asked)
+
+
+def open_npz(path: Path) -> Named:
     """The arrays in a `.npz` file, nothing unpickled. Raises `StorageError` or `InputError` that names the array."""
     with storage_errors("read", path):
         try:
             shapes = _npz_shapes(path)
         except _DAMAGED as error:
-            raise StorageError(f"{path} is truncated, damaged or no .npz file") from error
+            raise StorageError(f"{path} is truncated, damaged, encrypted or no .npz file") from error
 
     def read(name: str) -> np.ndarray:
         shape, kind = shapes[name]
@@ -56,7 +61,27 @@ def read_npz(path: Path, asked: Asked) -> Contents:
                 raise StorageError(f"{path}, array {name!r} is truncated or damaged") from error
         return values
 
-    return read_named(Named(str(path), shapes, read), asked)
+    return Named(str(path), shapes, read)
+
+
+def open_npy(path: Path) -> Named:
+    """The one array in a `.npy` file, nothing unpickled. Raises `StorageError`."""
+    with storage_errors("read", path), path.open("rb") as file:
+        try:
+            shape, kind = _npy_head(file)
+        except _DAMAGED as error:
+            raise StorageError(f"{path} is truncated or holds no plain array") from error
+
+    def read(name: str) -> np.ndarray:
+        check_size(path, math.prod(shape) * np.dtype(kind).itemsize)
+        with storage_errors("read", path):
+            try:
+                values: np.ndarray = np.load(path, allow_pickle=False)
+            except _DAMAGED as error:
+                raise StorageError(f"{path} is truncated or holds no plain array") from error
+        return values
+
+    return Named(str(path), {"array": (shape, kind)}, read)
 
 
 def _npz_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -65,15 +90,16 @@ def _npz_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
         for entry in archive.infolist():
             if entry.filename.endswith(".npy"):
                 with archive.open(entry) as file:
-                    version = np.lib.format.read_magic(file)
-                    read = (
-                        np.lib.format.read_array_header_1_0
-                        if version == (1, 0)
-                        else np.lib.format.read_array_header_2_0
-                    )
-                    shape, _, dtype = read(file)
-                arrays[entry.filename.removesuffix(".npy")] = tuple(shape), dtype.str if not dtype.hasobject else "O"
+                    arrays[entry.filename.removesuffix(".npy")] = _npy_head(file)
     return arrays
+
+
+def _npy_head(file: Any) -> tuple[tuple[int, ...], str]:
+    """The shape and the type of an array, without its numbers."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return tuple(shape), dtype.str if not dtype.hasobject else "O"
 
 
 def arrays_in_memory(arrays: Mapping[str, Any], asked: Asked, source: str) -> Contents:
@@ -139,6 +165,8 @@ def read_named(named: Named, asked: Asked) -> Contents:
         "read from the arrays " + ", ".join(f"{inputs!r} and {labels!r}" for inputs, labels in pairs.values())
     )
     taken = {name for pair in pairs.values() for name in pair}
+    if left := [name for name in named.shapes if name not in taken and role_of(name)[0] != "all" and role_of(name)[1]]:
+        found_all.notes.append(f"left out, since one of inputs and labels lacks: {listed(left)}")
     found_all.classes = _names(named, _CLASS_NAMES, taken, None)
     shaped(found_all, asked)
     n = math.prod(next(iter(found_all.parts.values())).inputs.shape[1:])
@@ -155,7 +183,7 @@ def _pairs(named: Named, asked: Asked) -> dict[str, tuple[str, str]]:
             check_choice(f"array of {named.source}", name, named.shapes)
     roles: dict[str, dict[str, str]] = {}
     for name in named.shapes:
-        which, role = _role(name)
+        which, role = role_of(name)
         if role is not None:
             roles.setdefault(which, {}).setdefault(role, name)
     if asked.inputs is not None or asked.label is not None:
@@ -175,7 +203,7 @@ def _pairs(named: Named, asked: Asked) -> dict[str, tuple[str, str]]:
     )
 
 
-def _role(name: str) -> tuple[str, str | None]:
+def role_of(name: str) -> tuple[str, str | None]:
     """The part and the role of an array by its name: 'x_train', 'train_images' and 'XTrain' are inputs to train on."""
     words = re.sub(r"([a-z0-9])([A-Z])|([A-Z])([A-Z][a-z])", r"\1\3_\2\4", name).lower()
     tokens = [token for token in re.split(r"[^a-z0-9]+", words) if token]
@@ -248,7 +276,7 @@ def _layout(values: np.ndarray, asked: Asked, source: str) -> np.ndarray:
         if asked.image_size is not None and len(asked.image_size) == 2 and len(shape) == 3:
             values = _channels_first(values)
             wanted = (values.shape[1], *asked.image_size)
-        if asked.series is not None and shape == asked.series[::-1]:
+        if asked.series is not None and shape == asked.series[::-1] != asked.series:
             return np.moveaxis(values, -1, 1)
         if math.prod(values.shape[1:]) != math.prod(wanted):
             raise InputError(

@@ -12,10 +12,11 @@ import pandas as pd
 
 from ...errors import InputError, StorageError, storage_errors
 from ...extras import from_extra
+from .columns import label_column
 from .contents import Asked, Contents, Part
 from .images import Pictures
 from .sheets import CHUNK, Sheet
-from .tables import label_column, read_tables
+from .tables import read_tables
 
 SUFFIXES = (".parquet", ".arrow", ".feather")
 
@@ -43,10 +44,11 @@ class _Columns:
 
         with pyarrow.memory_map(str(self.path)) as source:
             try:
-                yield pyarrow.ipc.open_file(source)
+                file = pyarrow.ipc.open_file(source)
             except pyarrow.ArrowInvalid:
                 source.seek(0)
-                yield pyarrow.ipc.open_stream(source)
+                file = pyarrow.ipc.open_stream(source)
+            yield file
 
     def tables(self, columns: Sequence[str], cells: int) -> Iterator[tuple[int, Any]]:
         """About so many cells at a time: the position of their first row, and some rows and columns."""
@@ -73,7 +75,9 @@ class _Columns:
                 n = file.metadata.row_group(group).num_rows
                 step = max(2, cells // max(1, n))
                 for first in range(0, len(columns), step):
-                    yield start, file.read_row_group(group, columns=list(columns[first : first + step]))
+                    table = file.read_row_group(group, columns=list(columns[first : first + step]))
+                    table.validate(full=True)  # words that are not UTF-8 are met here, and not later
+                    yield start, table
                 start += n
 
     def rows(self, columns: Sequence[str], most: int) -> Iterator[Any]:
@@ -84,7 +88,9 @@ class _Columns:
         from pyarrow import parquet
 
         with _readable(self.path), parquet.ParquetFile(self.path, pre_buffer=False) as file:
-            yield from file.iter_batches(batch_size=most, columns=list(columns))
+            for batch in file.iter_batches(batch_size=most, columns=list(columns)):
+                batch.validate(full=True)
+                yield batch
 
     def classes(self) -> dict[str, tuple[str, ...]]:
         """Names of the labels 0, 1, ... that Hugging Face's `datasets` keeps beside the columns."""
@@ -108,14 +114,9 @@ def read_arrow(files: Mapping[str, Sequence[Path]], asked: Asked) -> Contents:
 
     opened = {which: [_Columns(path) for path in paths] for which, paths in files.items()}
     first = next(iter(opened.values()))[0]
-    pictures = [field.name for field in first.schema if _holds_pictures(field)]
-    if asked.inputs is not None and asked.inputs not in pictures:
-        raise InputError(
-            f"{first.path} has no column {asked.inputs!r} of images"
-            + (f": choose of {', '.join(pictures)}" if pictures else "; inputs= names one")
-        )
-    if pictures:
-        return _pictures(opened, asked.inputs or pictures[0], asked)
+    pictures = _column_of_images(first, asked)
+    if pictures is not None:
+        return _pictures(opened, pictures, asked)
     for field in first.schema:
         if _is_nested(field) and field.name not in asked.drop:
             raise InputError(
@@ -131,6 +132,44 @@ def open_sheet(path: Path) -> Sheet:
         import pyarrow  # noqa: F401
 
     return _sheet(_Columns(path))
+
+
+def open_images(path: Path, asked: Asked) -> Iterator[tuple[str, bytes]] | None:
+    """Where each image in a table is, and its file; None if there is no column of images. Raises `InputError`."""
+    with from_extra():
+        import pyarrow  # noqa: F401
+
+    file = _Columns(path)
+    name = _column_of_images(file, asked)
+    return None if name is None else _cells(file, name)
+
+
+def _column_of_images(file: _Columns, asked: Asked) -> str | None:
+    """The column asked for, else the first that holds images, else None."""
+    names = [field.name for field in file.schema if _holds_pictures(field) and field.name not in asked.drop]
+    if asked.inputs is not None and asked.inputs not in names:
+        raise InputError(
+            f"{file.path} has no column {asked.inputs!r} of images"
+            + (f": choose of {', '.join(names)}" if names else "; inputs= names one")
+        )
+    return asked.inputs or (names[0] if names else None)
+
+
+def _cells(file: _Columns, name: str) -> Iterator[tuple[str, bytes]]:
+    position = 0
+    for batch in file.rows([name], 500):
+        for value in batch.column(name).to_pylist():
+            yield _image(file, name, position, value)
+            position += 1
+
+
+def _image(file: _Columns, name: str, position: int, value: Any) -> tuple[str, bytes]:
+    """Where an image is, and the content of its file. Raises `InputError` if there is none."""
+    where = f"{file.path}, row {position:,} (counted from 0)"
+    content = value.get("bytes") if isinstance(value, dict) else value
+    if content is None:
+        raise InputError(f"{where} holds no image in {name!r}")
+    return where, content
 
 
 def _sheet(columns: _Columns) -> Sheet:
@@ -189,10 +228,8 @@ def _pictures(opened: Mapping[str, Sequence[_Columns]], name: str, asked: Asked)
                 raise InputError(f"{file.path} lacks the column {min(lacking)!r}")
             for batch in file.rows([name, *kept], 500):
                 for position, value in enumerate(batch.column(name).to_pylist(), n):
-                    content = value.get("bytes") if isinstance(value, dict) else value
-                    if content is None:
-                        raise InputError(f"{file.path}, row {position:,} (counted from 0) holds no image in {name!r}")
-                    pictures.add(content, f"{file.path}, row {position:,} (counted from 0)")
+                    where, content = _image(file, name, position, value)
+                    pictures.add(content, where)
                 with _readable(file.path):
                     tables.append(_frame(batch.select(kept)))
                 n += batch.num_rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -43,6 +44,10 @@ def assemble(
     predicts_numbers = check_choice("task", task, TASKS) == "regression"
     for part in contents.parts.values():
         check_inputs(contents.source, part.inputs.shape[1:])
+        if 0 in part.inputs.shape[1:]:
+            raise InputError(f"{contents.source} has rows of shape {part.inputs.shape[1:]}, without inputs")
+    if not any(len(part.inputs) for part in contents.parts.values()):
+        raise InputError(f"{contents.source} holds no rows")
     _check_values(contents, impute)
     numbers = _numbers(contents) if predicts_numbers else {}
     codes, classes = _alike(numbers) if predicts_numbers else _classes(contents)
@@ -70,11 +75,11 @@ def assemble(
 
 def _check_values(contents: Contents, impute: str | None) -> None:
     """Raise `InputError` for infinity anywhere, and for missing values unless they are to be imputed."""
-    missing = dict(contents.missing)
+    missing, first = dict(contents.missing), ""
     for which, part in contents.parts.items():
         if part.inputs.dtype.kind != "f":
             continue
-        flat = part.inputs.reshape(len(part.inputs), -1)
+        flat = part.inputs.reshape(len(part.inputs), math.prod(part.inputs.shape[1:]))
         for start in range(0, flat.shape[1], _COLUMNS):
             block = flat[:, start : start + _COLUMNS]
             if np.isinf(block).any():
@@ -84,6 +89,8 @@ def _check_values(contents: Contents, impute: str | None) -> None:
                     "float32 can hold: clean it first"
                 )
             empty = np.isnan(block).sum(0)
+            if impute is None and empty.any() and not first:
+                first = f", first in {contents.row(which, int(np.isnan(block).any(1).argmax()))}"
             for column in np.flatnonzero(empty).tolist():
                 called = contents.column(start + column)
                 missing[called] = missing.get(called, 0) + int(empty[column])
@@ -91,7 +98,7 @@ def _check_values(contents: Contents, impute: str | None) -> None:
         said = [f"{called} ({n:,} row{'s' * (n != 1)})" for called, n in list(missing.items())[:5]]
         more = f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
         raise InputError(
-            f"{contents.source} misses values in {', '.join(said)}{more}: fill them in, leave these columns out "
+            f"{contents.source} misses values in {', '.join(said)}{more}{first}: fill them in, leave these columns out "
             "(drop, --drop), or say impute='median' (--impute median)"
         )
 
@@ -149,8 +156,6 @@ def _labels(contents: Contents) -> tuple[Any, dict[str, int], Callable[[int], st
         which = next(w for w in reversed(starts) if starts[w] <= position)
         return contents.row(which, position - starts[which])
 
-    if not sum(sizes.values()):
-        raise InputError(f"{contents.source} holds no rows")
     every = [part.labels for part in contents.parts.values()]
     joined = every[0] if len(every) == 1 else np.concatenate([np.asarray(one) for one in every])
     return joined, sizes, row

@@ -24,6 +24,12 @@ PARTS: dict[str, str] = {
 MOST_INPUTS = 2**18
 """Inputs of one row: a picture of 512 x 512."""
 
+MOST_COLUMNS = 2**16
+"""Columns of a table, or of rows without a shape: more than gene expression has."""
+
+_SHOWN = 100
+"""Characters of a name that a sentence shows."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -101,7 +107,7 @@ class Contents:
 
     def column(self, position: int) -> str:
         """What a person calls an input."""
-        return f"column {self.input_names[position]!r}" if self.input_names is not None else f"input {position}"
+        return f"column {shown(self.input_names[position])}" if self.input_names is not None else f"input {position}"
 
 
 def part_of(name: str) -> str | None:
@@ -123,13 +129,20 @@ def check_size(where: str | Path, n_bytes: int) -> None:
         )
 
 
-def check_inputs(where: str | Path, shape: tuple[int, ...], most: int = MOST_INPUTS) -> None:
+def check_inputs(where: str | Path, shape: tuple[int, ...]) -> None:
     """Raise `InputError` for more inputs in a row than any network here takes."""
+    most = MOST_COLUMNS if len(shape) == 1 else MOST_INPUTS
     if math.prod(shape) > most:
         raise InputError(f"{where} has {math.prod(shape):,} inputs in a row, and {most:,} is the most: leave some out")
 
 
+def shown(name: Any) -> str:
+    """A name in quotes; of a long one the beginning."""
+    text = str(name)
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
+
+
 def listed(names: Any, most: int = 5) -> str:
     """A few names for a sentence, and how many more there are."""
-    known = [repr(str(name)) for name in names]
+    known = [shown(name) for name in names]
     return ", ".join(known[:most]) + (f" and {len(known) - most:,} more" if len(known) > most else "")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import InputError, storage_errors
+from ...errors import InputError, StorageError, storage_errors
 from .contents import PARTS, Asked, Contents, Part
 from .images import Pictures
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".ppm"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".ppm"}
 
 
 def holds_pictures(path: Path) -> bool:
@@ -26,7 +26,11 @@ def read_folders(path: Path, asked: Asked) -> Contents:
         for which, folder in _parts(path).items():
             places[which] = [file for files in _classes(folder).values() for file in files]
             for file in places[which]:
-                pictures.add(file.read_bytes(), str(file))
+                if not file.is_file():
+                    raise StorageError(f"cannot read {file}: it is no file, or leads to none")
+                with storage_errors("read", file):
+                    content = file.read_bytes()
+                pictures.add(content, str(file))
     values = pictures.finished(str(path))
     parts, start = {}, 0
     for which, files in places.items():
@@ -54,7 +58,11 @@ def _classes(path: Path) -> dict[str, list[Path]]:
     classes = {}
     for folder in sorted(path.iterdir()):
         if folder.is_dir() and not folder.name.startswith("."):
-            files = [f for f in folder.iterdir() if f.suffix.lower() in _SUFFIXES and not f.name.startswith(".")]
+            files = [
+                f
+                for f in folder.iterdir()
+                if f.suffix.lower() in SUFFIXES and not f.name.startswith(".") and not f.is_dir()
+            ]
             if files:
                 classes[folder.name] = sorted(files)
     return classes

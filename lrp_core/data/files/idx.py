@@ -24,7 +24,7 @@ _LARGEST_HEADER = 8
 
 
 def is_idx(path: Path) -> bool:
-    """Whether a file is in IDX format by its name or its first bytes, or a folder has such files of images."""
+    """Whether a file is in IDX format by its name, or a folder has such files of images."""
     if path.is_dir():
         return any(_role(file) == "images" for file in path.iterdir())
     return _role(path) is not None or path.suffix.lower() == ".idx"
@@ -41,8 +41,13 @@ def read_idx(path: Path, asked: Asked) -> Contents:
         files = sorted(file for file in folder.iterdir() if _role(file))
     labels = {_stem(file): file for file in files if _role(file) == "labels"}
     images = [file for file in files if _role(file) == "images"] if path.is_dir() else [path]
-    if path.is_file() and _role(path) != "images":
+    if path.is_file() and _role(path) == "labels":
         raise InputError(f"{path} holds labels: name the file of images, or the folder of both")
+    if path.is_file() and _role(path) is None:
+        raise InputError(
+            f"{path} does not say where its labels are: call it NAME-images-idx3-ubyte, and the file of labels beside "
+            "it NAME-labels-idx1-ubyte"
+        )
     parts: dict[str, Part] = {}
     places: dict[str, Path] = {}
     for file in images:
@@ -67,6 +72,15 @@ def read_idx(path: Path, asked: Asked) -> Contents:
     found_all = Contents(str(path), parts, lambda which, i: f"{places[which]}, image {i:,} (counted from 0)")
     found_all.notes.append("labels: the IDX files beside the images")
     return shaped(found_all, asked)
+
+
+def images_in(path: Path) -> list[Path]:
+    """The files of images in a folder, or the one that is named. Raises `InputError` for one of labels."""
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if _role(file) == "images")
+    if _role(path) == "labels":
+        raise InputError(f"{path} holds labels: name the file of images")
+    return [path]
 
 
 def read_file(path: Path) -> np.ndarray:

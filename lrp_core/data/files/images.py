@@ -104,7 +104,10 @@ def _plain(image: Image.Image) -> Image.Image:
         return image.convert("L")
     if image.mode.startswith("I") or image.mode == "F":
         deep = np.array(image, dtype=np.float64)
-        top = 65535 if deep.max() > 255 else 255 if image.mode != "F" or deep.max() > 1 else 1
+        if not np.isfinite(deep).all():
+            raise ValueError("NaN or infinity")
+        of_two_bytes = image.mode.startswith("I;16") or deep.max() > 255
+        top = 65535 if of_two_bytes else 255 if image.mode != "F" or deep.max() > 1 else 1
         return Image.fromarray((deep / top * 255).clip(0, 255).round().astype(np.uint8))
     if image.has_transparency_data:
         both = image.convert("RGBA")

@@ -9,10 +9,16 @@ import numpy as np
 import pandas as pd
 
 from ...errors import InputError
-from .contents import listed
+from .contents import listed, shown
 
 _MOST_NUMBERS = 1000
 """Different whole numbers that can be classes: more are an identifier or a quantity."""
+
+_LONGEST = 200
+"""Characters of the name of a class: more are a text."""
+
+_EXACT = 2**53
+"""Whole numbers up to here are told apart as float64; larger ones are words."""
 
 
 def classes_of(
@@ -21,12 +27,9 @@ def classes_of(
     """The class of each row, int64 from 0 on, and the name of each class.
 
     Whole numbers, also as words or floats, are classes in their order, words in that of the alphabet. `names` are those
-    of the numbers 0, 1, ... Raises `InputError` for a label that is missing, a single class, or quantities.
+    of the numbers 0, 1, ... Raises `InputError` for a label that is missing or no text, a single class, or quantities.
     """
-    values = pd.Series(one_each(labels, source))
-    if not isinstance(values.dtype, np.dtype) or values.dtype.kind not in "buif":
-        values = values.astype(object).where(values.notna(), None)
-        values = values.map(lambda value: _word(value) or None, na_action="ignore")
+    values = _plain(labels, source, row)
     missing = values.isna().to_numpy()
     if missing.any():
         first = int(missing.argmax())
@@ -50,6 +53,10 @@ def classes_of(
                 odd = int(whole.min() if whole.min() < 0 else whole.max())
                 raise InputError(f"{source} names {len(names)} classes, counted from 0 on, and has the label {odd}")
             classes = tuple(names[i] for i in whole.tolist())  # a class without a row is none of these data
+    if len(longest := max(classes, key=len)) > _LONGEST:
+        raise InputError(
+            f"{source} has a label of {len(longest):,} characters, {shown(longest)}: name another label column"
+        )
     if len(classes) < 2:
         raise InputError(f"{source} has the label {classes[0]!r} in every row: at least two classes are needed")
     if len(classes) > max(2, len(values) // 2):
@@ -59,12 +66,32 @@ def classes_of(
     return codes.astype(np.int64), classes
 
 
+def _plain(labels: Any, source: str, row: Callable[[int], str]) -> pd.Series:
+    """One number or text for each row, None for a label that is missing. Raises `InputError` for what is neither."""
+    values = pd.Series(one_each(labels, source))
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind in "buif":
+        infinite = np.isinf(values.to_numpy())
+        if infinite.any():
+            raise InputError(f"{row(int(infinite.argmax()))} has infinity as its label: correct it")
+        return values
+    values = values.astype(object).where(values.notna(), None)
+    try:
+        return values.map(lambda value: _word(value) or None, na_action="ignore")
+    except UnicodeDecodeError as error:
+        odd = next(i for i, value in enumerate(values) if value == error.object)
+        raise InputError(f"{row(odd)} has a label that is not UTF-8: save the labels as UTF-8") from error
+
+
 def numbers_of(labels: Any, source: str, row: Callable[[int], str]) -> np.ndarray:
     """The number of each row, float64. Raises `InputError` for a row without one, or one number alone."""
     values = pd.Series(one_each(labels, source))
     if isinstance(values.dtype, np.dtype) and values.dtype.kind == "b":
         values = values.astype(np.float64)
-    texts = values if isinstance(values.dtype, np.dtype) and values.dtype.kind in "iuf" else values.map(_word)
+    texts = (
+        values
+        if isinstance(values.dtype, np.dtype) and values.dtype.kind in "iuf"
+        else values.map(lambda value: _word(value, "replace"))
+    )
     numbers = pd.to_numeric(texts, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     odd = ~np.isfinite(numbers)
     if odd.any():
@@ -87,8 +114,8 @@ def look_like_classes(values: pd.Series) -> bool:
     return few and (numbers is None or bool((numbers == np.round(numbers)).all()))
 
 
-def _word(value: Any) -> str:
-    return value.decode("utf-8", "replace").strip() if isinstance(value, bytes) else str(value).strip()
+def _word(value: Any, errors: str = "strict") -> str:
+    return value.decode("utf-8", errors).strip() if isinstance(value, bytes) else str(value).strip()
 
 
 def _numbers(values: pd.Series) -> np.ndarray | None:
@@ -96,7 +123,7 @@ def _numbers(values: pd.Series) -> np.ndarray | None:
     if isinstance(values.dtype, np.dtype) and values.dtype.kind == "b":
         return None
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    return numbers if np.isfinite(numbers).all() else None
+    return numbers if (np.abs(numbers) <= _EXACT).all() else None
 
 
 def one_each(labels: Any, source: str) -> Any:

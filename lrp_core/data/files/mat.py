@@ -45,6 +45,11 @@ _TYPES = {
 
 
 def read_mat(path: Path, asked: Asked) -> Contents:
+    """Inputs and labels in a file. Raises `StorageError` or `InputError` that names the array."""
+    return read_named(open_mat(path), asked)
+
+
+def open_mat(path: Path) -> Named:
     """The arrays in a file. Raises `StorageError` or `InputError` that names the array."""
     with from_extra():
         if find_spec("scipy") is None:
@@ -65,7 +70,7 @@ def read_mat(path: Path, asked: Asked) -> Contents:
             values: np.ndarray = np.load(target, allow_pickle=False)
         return np.char.rstrip(values) if values.dtype.kind == "U" else values
 
-    return read_named(Named(str(path), shapes, read), asked)
+    return Named(str(path), shapes, read)
 
 
 def _child(path: Path, name: str, target: str) -> str:

@@ -7,20 +7,31 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...errors import InputError
 from ..groups import InputGroup
 from .contents import Contents
 from .sheets import CHUNK
 
 
 def as_bytes(contents: Contents) -> None:
-    """Keep images whose values are all whole and within 0..255 as bytes, if they are not all 0 or 1."""
-    parts = list(contents.parts.values())
-    if any(part.inputs.dtype == np.uint8 for part in parts):
-        return
-    largest = 0.0
+    """Keep images whose values are all whole and within 0..255 as bytes, if they are not all 0 or 1.
+
+    Raises `InputError` if one part holds bytes and another something else.
+    """
+    every = list(contents.parts.values())
+    parts = [part for part in every if part.inputs.dtype != np.uint8]
+    largest = 0.0 if len(parts) == len(every) else 255.0
     for part in parts:
         for row in np.array_split(part.inputs, max(1, part.inputs.size // CHUNK)):
             if row.size and not ((row >= 0) & (row <= 255) & (row == np.floor(row))).all():
+                if len(parts) < len(every):
+                    kinds = {which: part.inputs.dtype for which, part in contents.parts.items()}
+                    bytes_in = next(which for which, kind in kinds.items() if kind == np.uint8)
+                    other = next(which for which, kind in kinds.items() if kind != np.uint8)
+                    raise InputError(
+                        f"{contents.source} has bytes in its {bytes_in} part and other numbers in its {other} part: "
+                        "give both in one scale"
+                    )
                 return
             largest = max(largest, float(row.max())) if row.size else largest
     if largest > 1:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,21 +11,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...errors import InputError, check_choice
+from ...errors import InputError
 from ..groups import InputGroup
+from .columns import input_columns, label_column, labelled, side_of
 from .contents import Asked, Contents, Part, check_inputs, check_size, listed
-from .labels import look_like_classes
 from .shapes import as_bytes, channel_groups
-from .sheets import Sheet
-
-LABEL_NAMES = ("label", "class", "target", "y")
-"""Columns that are taken for the labels if nobody names one, whatever their case."""
-
-MOST_COLUMNS = 2**16
-"""Columns of a table: more than gene expression has."""
+from .sheets import Sheet, to_numbers
 
 MOST_WORDS = 100
 """Different words in a column that become indicators; more are names or free text."""
+
+
+_OTHER_NUMBER = r"[-+]?\d{1,3}(?:[,.' ]?\d{3})*(?:[,.]\d*)?\s*%?"
+"""Numbers with decimal commas, marks of thousands or per cent signs."""
 
 
 def read_tables(sheets: Mapping[str, Sequence[Sheet]], asked: Asked) -> Contents:
@@ -33,12 +31,12 @@ def read_tables(sheets: Mapping[str, Sequence[Sheet]], asked: Asked) -> Contents
     first = next(iter(sheets.values()))[0]
     asked.refuse(first.source, "inputs")
     label = label_column(first, asked)
-    sheets, notes = _labelled(sheets, label)
-    chosen = _input_columns(first, label, asked)
+    sheets, notes = labelled(sheets, label)
+    chosen = input_columns(first, label, asked)
     for sheet in (sheet for part in sheets.values() for sheet in part):
         if lacking := set(first.columns) - set(sheet.columns):
             raise InputError(f"{sheet.source} lacks the columns {listed(sorted(lacking))} of {first.source}")
-    side = _side(chosen)
+    side = side_of(chosen)
     try:
         numbers = _Numbers.read(sheets, chosen, label, asked, np.uint8 if side else np.float32)
     except _NoBytes:
@@ -49,76 +47,6 @@ def read_tables(sheets: Mapping[str, Sequence[Sheet]], asked: Asked) -> Contents
     contents.notes[:0] = [*notes, f"labels: column {label!r}"]
     _shape(contents, asked, side)
     return contents
-
-
-def label_column(sheet: Sheet, asked: Asked) -> str:
-    """The column of labels: the one asked for, or that looks like it. Raises `InputError`."""
-    if asked.label is not None:
-        return check_choice(f"column of {sheet.source}", asked.label, sheet.columns)
-    free = [name for name in sheet.columns if name != asked.groups_column and name not in asked.drop]
-    if not free:
-        raise InputError(f"{sheet.source} has no columns but those that are left out")
-    lower = {name.lower(): name for name in reversed(free)}
-    for name in LABEL_NAMES:
-        if name in lower:
-            return lower[name]
-    _, peek = next(sheet.read(list(dict.fromkeys([free[0], free[-1]])), False, ()), (0, pd.DataFrame()))
-    if not len(peek):
-        raise InputError(f"{sheet.source} holds no rows")
-    if _are_pixels(free, sheet) and look_like_classes(peek[free[0]]):
-        return free[0]
-    if look_like_classes(peek[free[-1]]):
-        return free[-1]
-    raise InputError(
-        f"{sheet.source} does not say which column holds the labels: name it (label=, --label), one of "
-        f"{listed(sheet.columns)}"
-    )
-
-
-def _are_pixels(columns: Sequence[str], sheet: Sheet) -> bool:
-    """Whether a table without a header is a label and a square picture in each row, as MNIST is passed around."""
-    side = math.isqrt(len(columns) - 1)
-    if not (columns[0] == "column 1" and side >= 8 and side * side == len(columns) - 1):
-        return False
-    _, peek = next(sheet.read(columns, False, ()))
-    numbers = peek.select_dtypes("number")
-    return numbers.shape == peek.shape and bool(((numbers >= 0) & (numbers <= 255)).all(axis=None))
-
-
-def _labelled(sheets: Mapping[str, Sequence[Sheet]], label: str) -> tuple[dict[str, Sequence[Sheet]], list[str]]:
-    """The parts that have labels; a test part without them, as competitions give it, is left out."""
-    kept, notes = {}, []
-    for which, part in sheets.items():
-        if which == "test" and any(label not in sheet.columns for sheet in part):
-            notes.append(f"{part[0].source} has no column {label!r} and was left out")
-        else:
-            kept[which] = part
-    return kept, notes
-
-
-def _input_columns(sheet: Sheet, label: str, asked: Asked) -> list[str]:
-    for name in (*asked.drop, *([asked.groups_column] if asked.groups_column is not None else [])):
-        check_choice(f"column of {sheet.source}", name, sheet.columns)
-    other = {label, asked.groups_column, *asked.drop}
-    chosen = [name for name in sheet.columns if name not in other]
-    if not chosen:
-        raise InputError(f"{sheet.source} has no columns of inputs beside {listed(n for n in other if n)}")
-    check_inputs(sheet.source, (len(chosen),), MOST_COLUMNS)
-    return chosen
-
-
-def _side(columns: Sequence[str]) -> int | None:
-    """The side of the square picture that columns called pixel0, pixel1, ... or 1x1, 1x2, ... hold."""
-    side = math.isqrt(len(columns))
-    if side < 4 or side * side != len(columns):
-        return None
-    count = [re.fullmatch(r"(?:pixel|px)[ _]?(\d+)", name, re.IGNORECASE) for name in columns]
-    if all(count):
-        places = [int(match[1]) for match in count if match]
-        return side if places == list(range(places[0], places[0] + len(places))) else None
-    if list(columns) == [f"{row}x{column}" for row in range(1, side + 1) for column in range(1, side + 1)]:
-        return side
-    return side if side >= 8 and columns[0] == "column 2" else None
 
 
 class _NoBytes(Exception):
@@ -135,6 +63,8 @@ class _Numbers:
     belongs: pd.Series | None
     sizes: dict[str, int]
     words: dict[str, pd.Series]
+    files: dict[str, list[int]]
+    comma: bool
 
     @classmethod
     def read(
@@ -146,7 +76,7 @@ class _Numbers:
         values = np.empty((most, len(columns)), dtype)
         place = {name: position for position, name in enumerate(columns)}
         kept = [label] if asked.groups_column is None else [label, asked.groups_column]
-        at, sizes, worded = 0, dict[str, int](), set[str]()
+        at, sizes, worded, files = 0, dict[str, int](), set[str](), dict[str, list[int]]()
         aside: dict[str, list[pd.Series]] = {name: [] for name in kept}
         for which, part in sheets.items():
             start = at
@@ -163,6 +93,7 @@ class _Numbers:
                         gaps |= bool(frame[sheet.columns[-1]].isna().any())
                 if gaps:  # as rows that are cut short leave them
                     sheet.check()
+                files.setdefault(which, []).append(end - at)
                 at = end
             sizes[which] = at - start
         if not at:
@@ -181,12 +112,14 @@ class _Numbers:
             rest[asked.groups_column] if asked.groups_column is not None else None,
             sizes,
             words,
+            files,
+            any(sheet.comma for sheet in every),
         )
 
     def contents(self, sheets: Mapping[str, Sequence[Sheet]], asked: Asked) -> Contents:
         """The inputs with indicators in the place of words."""
         source = next(iter(sheets.values()))[0].source
-        row = _rows_of(sheets)
+        row = _rows_of(sheets, self.files)
         starts = dict(zip(self.sizes, np.cumsum([0, *self.sizes.values()]).tolist(), strict=False))
 
         def row_of_all(position: int) -> str:
@@ -200,7 +133,8 @@ class _Numbers:
         missing: dict[str, int] = {}
         if self.words:
             names, groups, missing, blocks = self._with_indicators(source, row_of_all)
-            notes.append(f"columns of words became indicators: {listed(self.words)}")
+            if groups:
+                notes.append(f"columns of words became indicators: {listed(group.name for group in groups)}")
         parts = {
             which: Part(
                 blocks[starts[which] : starts[which] + n],
@@ -212,7 +146,7 @@ class _Numbers:
         return Contents(source, parts, row, tuple(names), groups, groups, missing=missing, notes=notes)
 
     def _leave_out_index(self, notes: list[str]) -> None:
-        """A nameless first column that counts the rows is what pandas wrote beside a table."""
+        """A nameless first column of row numbers, each once and in any order, is what pandas wrote beside a table."""
         nameless = self.columns[0] in ("column 1", "Unnamed: 0", "__index_level_0__")
         if (
             nameless
@@ -220,8 +154,10 @@ class _Numbers:
             and len(self.columns) > 1
             and self.columns[0] not in self.words
         ):
-            counted = self.values[:, 0]
-            if len(counted) > 2 and (counted == np.arange(len(counted)) + counted[0]).all():
+            counted, starts = self.values[:, 0], np.cumsum([0, *self.sizes.values()]).tolist()
+            whole = bool((counted == np.floor(counted)).all() and (counted >= 0).all())
+            once = (len(np.unique(counted[a:b])) == b - a for a, b in itertools.pairwise(starts))
+            if len(counted) > 2 and whole and all(once):
                 self.columns, self.values = self.columns[1:], np.ascontiguousarray(self.values[:, 1:])
                 notes.append("the nameless column that counts the rows was left out")
 
@@ -234,7 +170,7 @@ class _Numbers:
             if name not in self.words:
                 continue
             words = self.words[name].map(lambda value: str(value).strip(), na_action="ignore")
-            numbers = pd.to_numeric(words, errors="coerce")
+            numbers = to_numbers(words, self.comma)
             absent, numeric = words.isna().to_numpy(), numbers.notna().to_numpy()
             if numeric.sum() == (~absent).sum():
                 self.values[:, position] = numbers.to_numpy(dtype=np.float32, na_value=np.nan)
@@ -245,6 +181,7 @@ class _Numbers:
                     f"{row(odd)}, column {name!r} holds {str(words.iloc[odd])[:40]!r} where most rows hold a number: "
                     "correct it, or leave the column out (drop, --drop)"
                 )
+            _check_no_numbers(words[~absent & ~numeric], row, name)
             codes, distinct = pd.factorize(words, sort=True)
             if len(distinct) > min(MOST_WORDS, max(2, len(words) // 2)):
                 raise InputError(
@@ -264,7 +201,7 @@ class _Numbers:
             groups.append(InputGroup(name, tuple(range(len(names), len(names) + len(words_of)))))
             names += [f"{name}={word}" for word in words_of]
             places += [(position, code) for code in range(len(words_of))]
-        check_inputs(source, (len(names),), MOST_COLUMNS)
+        check_inputs(source, (len(names),))
         values = np.empty((len(self.values), len(names)), np.float32)
         for column, (position, code) in enumerate(places):
             if code < 0:
@@ -294,14 +231,26 @@ def _fill(into: np.ndarray, frame: pd.DataFrame, places: Sequence[int]) -> set[s
     return worded
 
 
-def _rows_of(sheets: Mapping[str, Sequence[Sheet]]) -> Callable[[str, int], str]:
-    """Where a row of a part is; of several files of one part, how many rows come before is not known."""
+def _check_no_numbers(words: pd.Series, row: Callable[[int], str], name: str) -> None:
+    """Raise `InputError` for numbers in another spelling, which would become as many indicators."""
+    are_numbers = words.str.fullmatch(_OTHER_NUMBER).to_numpy(dtype=bool)
+    if are_numbers.sum() * 2 >= len(words):
+        odd = words[are_numbers]
+        raise InputError(
+            f"{row(int(odd.index[0]))}, column {name!r} holds {odd.iloc[0][:40]!r}: write numbers without marks of "
+            "thousands or per cent, as 1234.5, or as 1234,5 between semicolons, or leave the column out (drop, --drop)"
+        )
+
+
+def _rows_of(sheets: Mapping[str, Sequence[Sheet]], sizes: Mapping[str, Sequence[int]]) -> Callable[[str, int], str]:
+    """Where a row of a part is, in the file that it comes from."""
 
     def row(which: str, position: int) -> str:
-        part = sheets[which]
-        if len(part) == 1:
-            return part[0].row(position)
-        return f"{part[0].source} and the files beside it, row {position:,} (counted from 0)"
+        for sheet, size in zip(sheets[which], sizes[which], strict=True):
+            if position < size:
+                return sheet.row(position)
+            position -= size
+        raise IndexError(position)
 
     return row
 

@@ -14,14 +14,17 @@ import numpy as np
 import pandas as pd
 
 from ...errors import InputError, StorageError, storage_errors
-from .contents import Asked
+from .contents import MOST_COLUMNS, Asked
 from .sheets import Sheet, chunk_rows
-from .tables import MOST_COLUMNS
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 
 _MISSING = [*("", "#N/A", "#NA", "N/A", "NA", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "n/a", "None", "<NA>", "?")]
 """What stands for a missing value in a column of inputs. A label may be called None; only an empty one is missing."""
+
+
+_PEEK = 100
+"""Rows in which a decimal comma is looked for."""
 
 
 def open_text(path: Path, asked: Asked) -> Sheet:
@@ -30,11 +33,13 @@ def open_text(path: Path, asked: Asked) -> Sheet:
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(2**16)
-        if not start.strip():
+        if not start.removeprefix(b"\xef\xbb\xbf").strip():
             raise InputError(f"{path} is empty")
+        if start.startswith((b"PK\x03\x04", b"\x1f\x8b")):
+            raise InputError(f"{path} is a packed file or a spreadsheet: unpack it, or save it as .csv")
         separator = _separator(path, start)
         lines = _count_lines(path)
-    first = list(itertools.islice(_records(path, separator), 3))
+    first = list(itertools.islice(_records(path, separator), _PEEK if separator == ";" else 3))
     names, has_header = _header([cells for _, cells in first], asked.header)
     if len(names) > MOST_COLUMNS:
         raise InputError(f"{path} has {len(names):,} columns, and {MOST_COLUMNS:,} is the most: leave some out")
@@ -42,11 +47,11 @@ def open_text(path: Path, asked: Asked) -> Sheet:
         _check_length(path, line, cells, names)
     if has_header and len(first) < 2:
         raise InputError(f"{path} has a header and no rows")
-    comma = separator == ";" and any(re.fullmatch(r"\s*-?\d+,\d+\s*", cell) for _, row in first[1:] for cell in row)
+    comma = separator == ";" and any(re.fullmatch(r"\s*-?\d+,\d+\s*", cell) for _, row in first for cell in row)
     read = partial(_read, path, separator, "," if comma else ".", names, has_header)
     check = partial(_check_lengths, path, separator, names)
     row = partial(_row, path, separator, has_header)
-    return Sheet(str(path), names, min(lines, size), read, row, check)
+    return Sheet(str(path), names, min(lines, size), read, row, check, comma=comma)
 
 
 def _read(
@@ -60,7 +65,7 @@ def _read(
     plain: Sequence[str],
 ) -> Iterator[tuple[int, pd.DataFrame]]:
     """Some rows at a time. Classes and groups of rows are `plain`: 01 is not 1, and NA may be a country."""
-    few = as_words or len(columns) <= 2  # with some columns alone, pandas does not see that a row is too long
+    few = not plain  # with some columns alone, pandas does not see that a row is too long
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pd.errors.DtypeWarning)
         with storage_errors("read", path):
