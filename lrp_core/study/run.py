@@ -146,7 +146,7 @@ def run_trial(trial: Trial) -> tuple[dict[str, Any], nn.Module]:
         "bytes": cost.bytes,
         "input_bytes": cost.input_bytes,
         **({} if (spent := data.cost_of(kept)) is None else {INPUT_COST: spent}),
-        "training_images": len(training_split(trial.base)),
+        "training_images": trial.base.n_train or len(data.train),
         "seconds": time.perf_counter() - started,
     }
     return row, network
