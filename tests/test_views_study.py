@@ -137,6 +137,13 @@ def test_what_a_study_would_take(tmp_path_factory: pytest.TempPathFactory) -> No
     assert (longer.there, longer.timed, longer.is_alike) == (0, 8, False)
     assert views_study.outlook(replace(STUDY, architecture="lenet-5"), ledger, timings).seconds is None
 
+    stopped = replace(STUDY, seeds=(0,), keeps=(400,), batch_size=64, patience=1)
+    list(run_study(stopped, ledger, name="stopped early", jobs=1))
+    timings = views_study.measured_timings(ledger)
+    for study, timed in ((larger, 8), (stopped, 2)):
+        found = views_study.outlook(study, ledger, timings)
+        assert (found.timed, found.is_alike) == (timed, True), "None beside numbers is a value of its own"
+
 
 def test_timings_leave_out_what_cannot_be_read(tmp_path_factory: pytest.TempPathFactory) -> None:
     ledger = Ledger(tmp_path_factory.mktemp("foreign"))

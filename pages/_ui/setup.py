@@ -111,7 +111,8 @@ def _what(offers: Offers) -> None:
                   placeholder="/home/me/data", help="On the machine that this app runs on. Leave it empty if the files "
                   "were downloaded with the command line's --download.")  # fmt: skip
         field(st.selectbox, "Network", offers.architectures, key="new-architecture", width=200,
-              help="In order of cost: softmax trains in seconds, cnn-32-64 takes minutes.")  # fmt: skip
+              help="softmax trains in seconds, cnn-32-64 takes minutes. lenet-5 and cnn-32-64 are for images, cnn-1d "
+              "and transformer-1d for series; the others take any data.")  # fmt: skip
     st.multiselect("Criteria", list(offers.criteria), key="new-criteria", persist_state="session",
                    placeholder="What the pixels are ranked by", help=state.method_help(offers.controls))  # fmt: skip
     with st.container(horizontal=True):
