@@ -86,7 +86,7 @@ def test_each_seed_has_a_split_of_its_own(data: Dataset, study: Study, trials: p
         network = trial_network(trial, ledger)
         encode = getattr(network, "encode", None)
         for part in ("validation", "test"):
-            assert row[f"{part}_accuracy"] == evaluate(network, getattr(split, part), encode=encode).accuracy
+            assert row[f"{part}_score"] == evaluate(network, getattr(split, part), encode=encode).score
         assert row["training_images"] == len(split.train) == 59
         tested[trial.base.seed] = set(split.test.indices.tolist())
     assert len(tested) == 3
@@ -129,10 +129,10 @@ def test_the_intervals_allow_for_shared_rows(data: Dataset, study: Study, trials
         assert (table["splits"] == 3).all()
         own = trials[(trials["method"] == "lrp-0") & (trials["keep"] == 200)].sort_values("seed")
         full = trials[trials["method"] == "none"].sort_values("seed")
-        differences = own[f"{part}_accuracy"].to_numpy() - full[f"{part}_accuracy"].to_numpy()
+        differences = own[f"{part}_score"].to_numpy() - full[f"{part}_score"].to_numpy()
         row = table[(table["method"] == "lrp-0") & (table["keep"] == 200)].iloc[0]
         for values, low, high in (
-            (own[f"{part}_accuracy"].to_numpy(), row["low"], row["high"]),
+            (own[f"{part}_score"].to_numpy(), row["low"], row["high"]),
             (differences, row["difference_low"], row["difference_high"]),
         ):
             half = stats.t.ppf(0.975, 2) * math.sqrt((1 / 3 + 12 / 59) * values.var(ddof=1))
@@ -161,7 +161,7 @@ def test_an_export_takes_the_raw_numbers(
     right = np.mean([name == data.classes[label] for name, label in zip(classes, labels[rows], strict=True)])
     assert right == pytest.approx(card["accuracy"]["value"])
     row = trials[trials["key"] == trial.key].iloc[0]
-    assert row["test_accuracy"] == card["accuracy"]["value"]
+    assert row["test_score"] == card["accuracy"]["value"]
     again = read_data(genes(), split_seed=2, standardise="no").test
     assert predict(made.folder, again.inputs)[0] == classes
 
