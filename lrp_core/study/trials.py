@@ -14,7 +14,7 @@ from typing import Any
 from ..ranking import Method, find_criterion, find_strategy, seeds_of
 from ..training import Recipe
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 """Part of every cache key and trial key: raise it when a change makes results differ."""
 
 ADDED = {
