@@ -119,7 +119,8 @@ MODES: tuple[str, ...] = ("none", "fine-tune", "scratch")
 class Trial:
     """One small network: the `keep` best inputs of a `ranking`, and how it is trained on them.
 
-    `base` says what data and which seed it is trained with; `ranking` None is the unpruned baseline. The network
+    `base` says what data and which seed it is trained with; `ranking` None is the unpruned baseline, as it is or, in
+    mode "fine-tune", trained on as the smaller networks are. The network
     that was explained for the ranking may be that of another seed.
     """
 
