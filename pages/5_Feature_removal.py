@@ -21,7 +21,7 @@ opened, _ = frame.open_page(
     "Take away the least relevant pixels, or the most relevant ones: does the network notice?",
 )
 
-SOURCES = ("Test image", "Own picture", "Drawing")
+SOURCES = {"test": "Test image", "file": "Own picture", "drawing": "Drawing"}
 
 
 def choose() -> tuple[dict[str, Any], float]:
@@ -64,31 +64,37 @@ def choose() -> tuple[dict[str, Any], float]:
 
 def pick() -> Picture | None:
     """The picture to look at; None as long as there is none."""
+    sources = [SOURCES[name] for name in opened.removals.sources]
+    if st.session_state.get("source") not in sources:  # another study may take other pictures
+        st.session_state["source"] = sources[0]
     source = st.segmented_control(
-        "Picture", SOURCES, default=SOURCES[0], key="source", required=True, persist_state="session",
+        "Picture", sources, key="source", required=True, persist_state="session",
         help="An image of the test set, or one of your own: it never leaves this server's memory.",
     )  # fmt: skip
-    if source == "Test image":
+    if source == SOURCES["test"]:
         seed = state.value("seed")
         index = picker.pick_test_image(opened, seed, with_wrong=True)
         return ask(opened.removals, "picture_of_test", index=index, seed=seed)
-    if source == "Own picture":
+    if is_file := source == SOURCES["file"]:
         file = st.file_uploader(
             "Picture file",
             type=["png", "jpg", "jpeg", "gif", "webp", "bmp"],
             max_upload_size=20,
             key="upload",
-            help="Any size. It becomes grey, light on dark, and its ink is scaled and centred as in MNIST.",
+            help="Any size. It is resized as your data's pictures are."
+            if opened.study.digest
+            else "Any size. It becomes grey, light on dark, and its ink is scaled and centred as in MNIST.",
         )
         content, name = (file.getvalue(), file.name) if file else (None, "")
     else:
         content, name = drawing.sheet("sheet"), "the drawing"
-        st.caption("Draw a digit, with mouse, finger, or Shift and the arrow keys.")
+        what = "a digit" if opened.study.dataset == "mnist" else "what the network knows"
+        st.caption(f"Draw {what}, with mouse, finger, or Shift and the arrow keys.")
     if content is None:
         return None
     with frame.refusals():
-        picture = ask(opened.removals, "picture_of_file", content=content, name=name)
-        if picture.notes and source == "Own picture":
+        picture = ask(opened.removals, "picture_of_file", content=content, name=name, is_drawing=not is_file)
+        if picture.notes and is_file:
             st.caption(f"What the network sees: {'; '.join(picture.notes)}.")
         return picture
     return None
