@@ -10,7 +10,7 @@ from pages._ui.formats import percent
 
 opened, _ = frame.open_page(
     "Relevance",
-    "One answer explained: which inputs speak for a class, and which against it.",
+    "One answer explained: which inputs speak for it, and which against it.",
 )
 
 with frame.refusals():
@@ -56,17 +56,17 @@ with frame.refusals():
         )
     names, has_groups = opened.group_names(), not opened.data.grouping.is_single
     if opened.are_images:
-        picture, heat, bars = st.columns(3, gap="medium")
+        picture, heat, *rest = st.columns(3 if classes else 2, gap="medium")
         with picture:
             st.markdown("**Image**")
             st.plotly_chart(
                 charts.digit(explanation.image),
                 config=charts.CONFIG,
                 key="digit",
-                alt=f"Test image {index}, a {explanation.label}",
+                alt=f"Test image {index}, {classes[explanation.label] if classes else explanation.label}",
             )
     else:
-        heat, bars = st.columns(2, gap="medium")
+        heat, *rest = st.columns(2 if classes else 1, gap="medium")
     with heat:
         st.markdown(f"**Relevance of each {'pixel' if opened.are_images else opened.words[0].removesuffix('s')}**")
         held = None if has_groups else explanation.image[0]
@@ -82,8 +82,8 @@ with frame.refusals():
             st.caption(f"The sum over the {opened.data.shape[0]} channels.")
         elif len(names) > charts_inputs.MOST and not opened.are_images:
             st.caption(f"The {charts_inputs.MOST} of {len(names):,} {opened.words[0]} with the most relevance.")
-    with bars:
-        if classes:
+    for bars in rest:
+        with bars:
             st.markdown("**What the network answers**")
             st.plotly_chart(
                 charts.probabilities(explanation.probabilities, classes, explanation.label, explanation.target),

@@ -224,7 +224,7 @@ def compare(first: Ranking, method: str, seed: int, keep: int) -> None:
             with place:
                 st.markdown(f"**{title}**")
                 ones = [names[i] for i in only]
-                st.markdown("  \n".join(ones[:MOST_NAMES]) or "none")
+                st.text("\n".join(ones[:MOST_NAMES]) or "none")  # a name is no Markdown
                 if len(ones) > MOST_NAMES:
                     st.caption(f"and {len(ones) - MOST_NAMES:,} more")
         return

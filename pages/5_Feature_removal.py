@@ -21,6 +21,7 @@ opened, _ = frame.open_page(
     "Take away the least relevant pixels, or the most relevant ones: does the network notice?",
 )
 
+PIXELS = "pixels" if opened.data.shape[0] == 1 else "inputs"  # of colours, a pixel has several
 SOURCES = {"test": "Test image", "file": "Own picture", "drawing": "Drawing"}
 
 
@@ -49,7 +50,8 @@ def choose() -> tuple[dict[str, Any], float]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         fill = field(
             st.selectbox, "Fill", list(removal.FILLS), format_func=removal.FILLS.get, key="fill", width=120,
-            in_url=True, help="What a removed pixel becomes. zero: black. mean: its mean over the training images. "
+            in_url=True, help="What a removed pixel becomes. zero: black, or the mean of data that are standardised. "
+            "mean: its mean over the training images. "
             "noise: uniform. blur: the image blurred. ROAD: imputed from its neighbours, with a little noise.",
         )  # fmt: skip
         seed = state.seed(opened)
@@ -67,6 +69,11 @@ def pick() -> Picture | None:
     sources = [SOURCES[name] for name in opened.removals.sources]
     if st.session_state.get("source") not in sources:  # another study may take other pictures
         st.session_state["source"] = sources[0]
+    if len(sources) == 1:
+        st.caption(
+            "There are test images alone: a picture file has pixels between 0 and 1 in one or three channels, and "
+            "these data have not."
+        )
     source = st.segmented_control(
         "Picture", sources, key="source", required=True, persist_state="session",
         help="An image of the test set, or one of your own: it never leaves this server's memory.",
@@ -137,7 +144,7 @@ def pictures(choice: dict[str, Any], picture: Picture, share: float, classes: Se
         st.caption("Red is relevant for what the network says, blue speaks against it.")
     least, most = (removed_picture.table.iloc[place] for place in (1, 2))
     st.caption(
-        f"{least['removed']} of {removed_picture.candidates} pixels go, tinted in the pictures. {ties(least, most)}"
+        f"{least['removed']} of {removed_picture.candidates} {PIXELS} go, tinted in the pictures. {ties(least, most)}"
     )
 
 
@@ -277,7 +284,7 @@ with frame.refusals():
         explore()
     else:
         st.info(
-            "This page takes pixels of images away, and these data are no images. The command line takes inputs of any "
-            "kind away: python -m lrp_core remove.",
+            "This page takes pixels of images away, and these data are no images. The command line takes inputs of "
+            "tables and series away: `python -m lrp_core remove --data PATH --scopes all`.",
             icon=":material/info:",
         )

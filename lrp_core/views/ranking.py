@@ -186,7 +186,7 @@ class Settled:
             f"Two rankings by {sample} agree to {spearman:.3f} (Spearman), and {overlap:.0%} of the {counted} that "
             f"each keeps ({keep:,}) are the same."
         )
-        more = "" if self.judged >= self.used else f" The study ranks by more, {self.used:,}: its order is even surer."
+        more = "" if self.judged >= self.used else f" The study ranks by more, {self.used:,}: its order is surer."
         needed = f"(at least {ENOUGH['spearman']:g} and {ENOUGH['overlap']:.0%})"
         if self.suffices(self.judged, keep):
             return f"The sample suffices {needed}. {agreement}{more}"

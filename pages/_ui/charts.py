@@ -147,13 +147,19 @@ def conservation(balance: pd.DataFrame, height: int = 280) -> go.Figure:
                 hovertemplate="%{y:.4g}",
             )
         )
+    wide = min(46, 420 // max(len(balance), 1))  # as a bar
     figure.add_trace(
         go.Scatter(
             x=balance["layer"],
             y=balance["arrived"],
             name="arrived",
             mode="markers",
-            marker={"symbol": "line-ew-open", "size": 46, "color": NEUTRAL, "line": {"width": 2}},
+            marker={
+                "symbol": "line-ew-open",
+                "size": wide,
+                "color": NEUTRAL,
+                "line": {"width": 2},
+            },
             hovertemplate="%{y:.4g}",
         )
     )

@@ -25,11 +25,11 @@ LINES = (COOL, WARM, ROSE, VIOLET, NEUTRAL)
 def ranked(table: pd.DataFrame) -> go.Figure:
     """The first inputs, or groups, of a ranking as bars; `table` has name, score, standard_error and kept, in order.
 
-    Where there is a cost, it stands below the name.
+    Where there is a cost, it stands behind the name.
     """
     top = table.head(MOST)
     errors = top["standard_error"].fillna(0)
-    costs = [_cost(cost) for cost in top["cost"]] if "cost" in top else [""] * len(top)
+    costs = [f"{cost:,.6g}" for cost in top["cost"]] if "cost" in top else [""] * len(top)
     figure = go.Figure(
         go.Bar(
             x=top["score"],
@@ -40,7 +40,7 @@ def ranked(table: pd.DataFrame) -> go.Figure:
             else None,
             marker={"color": [ACCENT if kept else rgba(NEUTRAL, 0.45) for kept in top["kept"]]},
             customdata=[
-                (name, place, cost and f", {cost}")
+                (name, place, cost and f", cost {cost}")
                 for name, place, cost in zip(top["name"], top["place"], costs, strict=True)
             ],
             hovertemplate="%{customdata[0]}: place %{customdata[1]}, score %{x:.3g}%{customdata[2]}<extra></extra>",
@@ -72,18 +72,15 @@ def signed(names: Sequence[str], relevance: np.ndarray, held: np.ndarray | None)
     return _named(figure, top["name"], [""] * len(top))
 
 
-def _named(figure: go.Figure, names: Sequence[str], below: Sequence[str]) -> go.Figure:
-    """Bars with a name beside each, cut where it is long, and what stands below it."""
-    texts = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}" for name in names]
-    texts = [f"{text}<br><i>{more}</i>" if more else text for text, more in zip(texts, below, strict=True)]
+def _named(figure: go.Figure, names: Sequence[str], more: Sequence[str]) -> go.Figure:
+    """Bars with a name beside each, without its middle where it is long, and what stands behind it."""
+    half = LONGEST // 2
+    short = [n if len(n) <= LONGEST else f"{n[: half - 1]}\N{HORIZONTAL ELLIPSIS}{n[-half:]}" for n in names]
+    texts = [f"{name} \N{MIDDLE DOT} {text}" if text else name for name, text in zip(short, more, strict=True)]
     figure.update_yaxes(
         autorange="reversed", showgrid=False, zeroline=False, tickvals=list(range(len(texts))), ticktext=texts
     )
-    return finish(figure, max(200, 60 + (34 if any(below) else 19) * len(texts)))
-
-
-def _cost(cost: float) -> str:
-    return f"costs {cost:,.6g}" if cost else "costs nothing"
+    return finish(figure, max(200, 60 + 19 * len(texts)))
 
 
 def series(means: dict[str, list[list[float]]], table: pd.DataFrame) -> go.Figure:

@@ -98,7 +98,7 @@ def test_a_table_is_dropped_corrected_studied_and_exported(open_page, tmp_path):
     expect(kept).to_have_text("2")
     expect(cost).to_have_text("65")
     bars = page.locator(".js-plotly-plot").first
-    for group in ("arm", "head", "leg", "oil", "sensor f", "costs 40"):
+    for group in ("head · 25", "leg · 10", "oil · 5", "sensor f · 0", "arm · 40"):
         expect(bars).to_contain_text(group)
 
     go(page, "Export")

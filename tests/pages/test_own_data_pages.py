@@ -134,6 +134,7 @@ def test_feature_removal_takes_pictures_that_the_network_can_read(grouped: Stage
     assert not app.exception
     if grouped.opened.are_images:
         assert list(app.get_by_key("source").options) == ["Test image"], "the inputs are standardised, and no pixels"
+        assert any("test images alone" in caption.value for caption in app.caption)
     else:
         assert "no images" in app.info[0].value
 
@@ -182,6 +183,7 @@ def test_every_page_shows_predicted_numbers(numbers: Stage, title: str) -> None:
         assert "R²" in spoken
         assert "accuracy" not in spoken.lower()
     if title == "Relevance":
+        assert "for a class" not in spoken
         assert "The network predicts **" in spoken
         assert "for yield" in spoken
     if title == "Feature removal":
