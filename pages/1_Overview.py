@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages._ui import charts, charts_methods, frame, masks, registry, state
-from pages._ui.formats import change, count, interval, percent, points, size, title
+from pages._ui.formats import change, count, interval, percent, points, saved, size, title
 
 CONTROLS = {"random", "variance"}
 
@@ -11,7 +11,7 @@ opened, run = frame.open_page(
     "Overview", "Which inputs does a neural network need, and what does it save to drop the rest?", live=True
 )
 study = opened.study
-pixels, images, _ = opened.words
+pixels, images, image = opened.words
 over = "splits" if study.resplit else "seeds"
 
 st.markdown(
@@ -51,8 +51,8 @@ with frame.refusals():
                 f"mean absolute errors are {row['absolute_error']:.4g} and {base['absolute_error']:.4g}. "
             )
             + "It takes "
-            f"**{percent(1 - row['macs'] / base['macs'], 0)} fewer** multiplications and "
-            f"**{percent(1 - row['bytes'] / base['bytes'], 0)} less** memory for its weights. "
+            f"**{saved(row['macs'], base['macs'], 'fewer')}** multiplications and "
+            f"**{saved(row['bytes'], base['bytes'])}** memory for its weights. "
             f"{pixels.capitalize()} ranked by {headline.recommendation.method}, smaller network: "
             f"{headline.recommendation.mode}."
         )
@@ -83,7 +83,7 @@ with frame.refusals():
                 f"Full network: {percent(base['score'])}, {interval(base['low'], base['high'])}.",
             )
             for name, label, text in (
-                ("macs", "MACs", "Multiply-accumulates for one image."),
+                ("macs", "MACs", f"Multiply-accumulates for one {image}."),
                 ("parameters", "Parameters", "Weights and biases."),
                 ("bytes", "Weights", "Bytes that the weights take as float32."),
             ):
@@ -104,7 +104,7 @@ with frame.refusals():
                 f"Test {opened.score}: {interval(row['low'], row['high'])} for the smaller network, "
                 f"{interval(base['low'], base['high'])} for the full one (over {over}). "
                 if row["seeds"] > 1
-                else "The test accuracies are one network's each: without a second seed there is no interval. "
+                else "The test figures are those of one network each: without a second seed there is no interval. "
             )
             + f"The share was chosen on validation {images}; the test {images} only measured it."
             + (
@@ -139,10 +139,11 @@ with frame.refusals():
                     recommended=headline.recommendation.row if headline else None,
                     height=350,
                     score=opened.score,
+                    counted=pixels,
                 ),
                 config=charts.CONFIG,
                 key="curve",
-                alt=f"Validation {opened.score} against the share of inputs removed, for the ranking and its controls",
+                alt=f"Validation {opened.score} against the share of {pixels} removed, with the controls",
             )
             others = len(study.methods) - 1
             st.caption(

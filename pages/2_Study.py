@@ -6,7 +6,7 @@ from pages._ui import frame, setup, studies
 
 page = frame.open_studies(
     "Study",
-    "A study is a grid of networks: every way to rank the pixels, at every share removed, for every seed.",
+    "A study is a grid of networks: every way to rank the inputs, at every share removed, for every seed.",
 )
 run, ledger = page.run, page.ledger
 study = page.opened.study if page.opened is not None else None

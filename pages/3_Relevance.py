@@ -10,7 +10,7 @@ from pages._ui.formats import percent
 
 opened, _ = frame.open_page(
     "Relevance",
-    "One answer explained: which inputs speak for a class, and which against it.",
+    "One answer explained: which inputs speak for it, and which against it.",
 )
 
 with frame.refusals():
@@ -43,7 +43,7 @@ with frame.refusals():
         confidence = percent(float(explanation.probabilities[predicted]))
         verdict = "rightly" if predicted == explanation.label else f"wrongly: it is **{classes[explanation.label]}**"
         st.markdown(
-            f"The network reads **{classes[predicted]}** ({confidence}), {verdict}. Explained is class "
+            f"The network says **{classes[predicted]}** ({confidence}), {verdict}. Explained is class "
             f"**{classes[explanation.target]}**."
         )
     else:
@@ -54,22 +54,22 @@ with frame.refusals():
             f"Explained is why it is not the mean of the training rows, {number.mean:.6g}: red inputs raise it, blue "
             "ones lower it."
         )
+    names, has_groups = opened.group_names(), not opened.data.grouping.is_single
     if opened.are_images:
-        picture, heat, bars = st.columns(3, gap="medium")
+        picture, heat, *rest = st.columns(3 if classes else 2, gap="medium")
         with picture:
             st.markdown("**Image**")
             st.plotly_chart(
                 charts.digit(explanation.image),
                 config=charts.CONFIG,
                 key="digit",
-                alt=f"Test image {index}, a {explanation.label}",
+                alt=f"Test image {index}, {classes[explanation.label] if classes else explanation.label}",
             )
     else:
-        heat, bars = st.columns(2, gap="medium")
+        heat, *rest = st.columns(2 if classes else 1, gap="medium")
     with heat:
-        st.markdown(f"**Relevance of each {opened.words[0].removesuffix('s')}**")
-        names = opened.group_names()
-        held = explanation.image[0] if opened.data.grouping.is_single else None
+        st.markdown(f"**Relevance of each {'pixel' if opened.are_images else opened.words[0].removesuffix('s')}**")
+        held = None if has_groups else explanation.image[0]
         st.plotly_chart(
             charts.relevance(explanation.relevance)
             if opened.are_images
@@ -78,10 +78,12 @@ with frame.refusals():
             key="heat",
             alt=f"Relevance of each input for {explained}: red for it, blue against it",
         )
-        if len(names) > charts_inputs.MOST and not opened.are_images:
+        if opened.are_images and opened.data.shape[0] > 1:
+            st.caption(f"The sum over the {opened.data.shape[0]} channels.")
+        elif len(names) > charts_inputs.MOST and not opened.are_images:
             st.caption(f"The {charts_inputs.MOST} of {len(names):,} {opened.words[0]} with the most relevance.")
-    with bars:
-        if classes:
+    for bars in rest:
+        with bars:
             st.markdown("**What the network answers**")
             st.plotly_chart(
                 charts.probabilities(explanation.probabilities, classes, explanation.label, explanation.target),
@@ -90,16 +92,30 @@ with frame.refusals():
                 alt=f"Probability of each class, highest for {answered}",
             )
 
+    if opened.are_images and has_groups:
+        st.markdown("**Relevance of each group**")
+        st.plotly_chart(
+            charts_inputs.signed(names, explanation.of_groups, None),
+            config=charts.CONFIG,
+            key="groups",
+            alt=f"Relevance of each group of pixels for {explained}: red for it, blue against it",
+        )
+        if len(names) > charts_inputs.MOST:
+            st.caption(f"The {charts_inputs.MOST} of {len(names):,} groups with the most relevance.")
+
     st.subheader("Layer by layer", anchor=False)
     colours = "Red speaks for the class, blue against it." if classes else "Red raises the number, blue lowers it."
-    st.caption(f"Relevance at the output of each hidden layer. {colours}")
+    rows = "" if len(opened.data.shape) != 2 else (
+        " Each map of a convolution is a row, and so is each position that a transformer looks at."
+    )  # fmt: skip
+    st.caption(f"Relevance at the output of each hidden layer. {colours}{rows}")
     weighted = [name for name in explanation.balance["layer"] if name in explanation.layers]
     hidden = {name: explanation.layers[name] for name in weighted[:-1]}
     if hidden:
         for tab, (name, values) in zip(st.tabs(list(hidden)), hidden.items(), strict=True):
             with tab:
                 st.plotly_chart(
-                    charts.feature_maps(values) if values.ndim == 3 else charts.units(values),
+                    charts.of_layer(values),
                     config=charts.CONFIG,
                     key=f"layer-{name}",
                     alt=f"Relevance at the output of layer {name}",
@@ -113,7 +129,7 @@ with frame.refusals():
     st.markdown(
         "Relevance is neither made nor lost on its way back, except for what biases and the stabiliser epsilon absorb. "
         f"It starts with **{arrived:.4g}** at the output; **{absorbed:.4g}** is absorbed on the way, and "
-        f"**{float(explanation.relevance.sum()):.4g}** reaches the {opened.words[0]}."
+        f"**{float(explanation.relevance.sum()):.4g}** reaches the inputs."
     )
     st.plotly_chart(
         charts.conservation(balance),

@@ -1,4 +1,4 @@
-"""The order of the pixels: what it is, whether enough images settle it, and how far another one agrees."""
+"""The order of the inputs: what it is, whether enough images settle it, and how far another one agrees."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import streamlit as st
 from lrp_core import views
 from pages._ui import charts, charts_ranking, frame, jobs, masks, state
 from pages._ui.fields import field
+from pages._ui.formats import things
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,10 +96,10 @@ def scores_in_order(shown: RankingPicture, order: pd.DataFrame, keep: int) -> No
         charts_ranking.in_order(order, spans_decades=shown.spans_decades, marker=keep, height=390),
         config=charts.CONFIG,
         key="scores",
-        alt="Score of each input from the most to the least important; the line marks how many are kept",
+        alt=f"Score of each of the {pixels} from the most to the least important; the line marks how many are kept",
     )
     st.caption(
-        f"The line: {keep} {pixels} are kept. "
+        f"The line: {things(keep, pixels)} kept. "
         + (
             (
                 "Band: two standard errors on either side"
@@ -107,7 +108,7 @@ def scores_in_order(shown: RankingPicture, order: pd.DataFrame, keep: int) -> No
             if shown.has_errors
             else ""
         )
-        + (f" {ties} {pixels} have a score of zero: chance drew their order." if ties > 1 else "")
+        + (f" {ties} {pixels} have a score of zero: their order was drawn at random." if ties > 1 else "")
     )
 
 
@@ -142,14 +143,16 @@ def settle(method: str, seed: int) -> None:
     box = st.success if settling.suffices(settling.judged, keep) else st.warning
     box(settling.finding(keep, images, pixels), icon=":material/rule:")
     field(st.selectbox, f"{pixels.capitalize()} kept", keeps, key="settled-keep", width=170,
-          help=f"Count the overlap of this many {pixels}; the choices are the study's.")  # fmt: skip
+          help=f"Count the overlap of so many {pixels}; the choices are the study's.")  # fmt: skip
     left, right = st.columns(2, gap="medium")
     with left:
         st.plotly_chart(
-            charts_ranking.settling(settling.table, keep, used=settling.used, enough=views.ENOUGH),
+            charts_ranking.settling(
+                settling.table, keep, used=settling.used, enough=views.ENOUGH, counted=pixels, images=images
+            ),
             config=charts.CONFIG,
             key="agreement",
-            alt="Rank correlation and overlap of two rankings against the number of examples that each is made from",
+            alt=f"Rank correlation and overlap of two rankings against the number of {images} that each is made from",
         )
         st.caption(
             f"Two rankings from that many {images} each, none in common. Dotted: what counts as enough. The line: the "
@@ -157,13 +160,13 @@ def settle(method: str, seed: int) -> None:
         )
     with right:
         st.plotly_chart(
-            charts_ranking.relative_error(settling.table, used=settling.used),
+            charts_ranking.relative_error(settling.table, used=settling.used, images=images),
             config=charts.CONFIG,
             key="errors",
-            alt="Median standard error of the scores against the number of examples",
+            alt=f"Median standard error of the scores against the number of {images}",
         )
-        st.caption(f"Half of the {pixels} that have a score have a smaller standard error. It halves with four times "
-                   f"the {images}.")  # fmt: skip
+        st.caption(f"The standard error of half of the {pixels} is smaller than this. It halves with four times the "
+                   f"{images}.")  # fmt: skip
 
 
 def choose_other(method: str, seed: int, keep: int) -> tuple[Ranking, str] | None:
@@ -202,18 +205,18 @@ def compare(first: Ranking, method: str, seed: int, keep: int) -> None:
     both = keep - len(apart[0])
     st.markdown(
         f"**{method}, seed {seed}** and **{name}** correlate with **{agreement.spearman:.3f}** (Spearman) and "
-        f"**{agreement.kendall:.3f}** (Kendall); 1 is the same order, 0 no relation. Of the {keep} {pixels} that each "
-        f"keeps, **{both}** are the same."
+        f"**{agreement.kendall:.3f}** (Kendall); 1 is the same order, 0 no relation. Each keeps "
+        f"{things(keep, pixels)}, and **{both}** of them {'is' if both == 1 else 'are'} the same."
     )
     drawn = opened.drawn_as == "picture"
     curve, mask, shift = st.columns(3 if drawn else [2, 1, 1], gap="medium")
     with curve:
         st.markdown(f"**{pixels.capitalize()} in common**")
         st.plotly_chart(
-            charts_ranking.overlap(agreement.overlap, marker=1 - keep / first.n_groups),
+            charts_ranking.overlap(agreement.overlap, marker=1 - keep / first.n_groups, counted=pixels),
             config=charts.CONFIG,
             key="overlap",
-            alt="Share of the kept inputs that both rankings have in common, against the share removed",
+            alt=f"Share of the {pixels} kept that both rankings have in common, against the share removed",
         )
     if not drawn:
         names = opened.group_names()
@@ -221,7 +224,7 @@ def compare(first: Ranking, method: str, seed: int, keep: int) -> None:
             with place:
                 st.markdown(f"**{title}**")
                 ones = [names[i] for i in only]
-                st.markdown("  \n".join(ones[:MOST_NAMES]) or "none")
+                st.text("\n".join(ones[:MOST_NAMES]) or "none")  # a name is no Markdown
                 if len(ones) > MOST_NAMES:
                     st.caption(f"and {len(ones) - MOST_NAMES:,} more")
         return

@@ -21,7 +21,8 @@ opened, _ = frame.open_page(
     "Take away the least relevant pixels, or the most relevant ones: does the network notice?",
 )
 
-SOURCES = ("Test image", "Own picture", "Drawing")
+PIXELS = "pixels" if opened.data.shape[0] == 1 else "inputs"  # of colours, a pixel has several
+SOURCES = {"test": "Test image", "file": "Own picture", "drawing": "Drawing"}
 
 
 def choose() -> tuple[dict[str, Any], float]:
@@ -49,7 +50,8 @@ def choose() -> tuple[dict[str, Any], float]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         fill = field(
             st.selectbox, "Fill", list(removal.FILLS), format_func=removal.FILLS.get, key="fill", width=120,
-            in_url=True, help="What a removed pixel becomes. zero: black. mean: its mean over the training images. "
+            in_url=True, help="What a removed pixel becomes. zero: black, or the mean of data that are standardised. "
+            "mean: its mean over the training images. "
             "noise: uniform. blur: the image blurred. ROAD: imputed from its neighbours, with a little noise.",
         )  # fmt: skip
         seed = state.seed(opened)
@@ -64,31 +66,42 @@ def choose() -> tuple[dict[str, Any], float]:
 
 def pick() -> Picture | None:
     """The picture to look at; None as long as there is none."""
+    sources = [SOURCES[name] for name in opened.removals.sources]
+    if st.session_state.get("source") not in sources:  # another study may take other pictures
+        st.session_state["source"] = sources[0]
+    if len(sources) == 1:
+        st.caption(
+            "There are test images alone: a picture file has pixels between 0 and 1 in one or three channels, and "
+            "these data have not."
+        )
     source = st.segmented_control(
-        "Picture", SOURCES, default=SOURCES[0], key="source", required=True, persist_state="session",
+        "Picture", sources, key="source", required=True, persist_state="session",
         help="An image of the test set, or one of your own: it never leaves this server's memory.",
     )  # fmt: skip
-    if source == "Test image":
+    if source == SOURCES["test"]:
         seed = state.value("seed")
         index = picker.pick_test_image(opened, seed, with_wrong=True)
         return ask(opened.removals, "picture_of_test", index=index, seed=seed)
-    if source == "Own picture":
+    if is_file := source == SOURCES["file"]:
         file = st.file_uploader(
             "Picture file",
             type=["png", "jpg", "jpeg", "gif", "webp", "bmp"],
             max_upload_size=20,
             key="upload",
-            help="Any size. It becomes grey, light on dark, and its ink is scaled and centred as in MNIST.",
+            help="Any size. It is resized as your data's pictures are."
+            if opened.study.digest
+            else "Any size. It becomes grey, light on dark, and its ink is scaled and centred as in MNIST.",
         )
         content, name = (file.getvalue(), file.name) if file else (None, "")
     else:
         content, name = drawing.sheet("sheet"), "the drawing"
-        st.caption("Draw a digit, with mouse, finger, or Shift and the arrow keys.")
+        what = "a digit" if opened.study.dataset == "mnist" else "what the network knows"
+        st.caption(f"Draw {what}, with mouse, finger, or Shift and the arrow keys.")
     if content is None:
         return None
     with frame.refusals():
-        picture = ask(opened.removals, "picture_of_file", content=content, name=name)
-        if picture.notes and source == "Own picture":
+        picture = ask(opened.removals, "picture_of_file", content=content, name=name, is_drawing=not is_file)
+        if picture.notes and is_file:
             st.caption(f"What the network sees: {'; '.join(picture.notes)}.")
         return picture
     return None
@@ -131,7 +144,7 @@ def pictures(choice: dict[str, Any], picture: Picture, share: float, classes: Se
         st.caption("Red is relevant for what the network says, blue speaks against it.")
     least, most = (removed_picture.table.iloc[place] for place in (1, 2))
     st.caption(
-        f"{least['removed']} of {removed_picture.candidates} pixels go, tinted in the pictures. {ties(least, most)}"
+        f"{least['removed']} of {removed_picture.candidates} {PIXELS} go, tinted in the pictures. {ties(least, most)}"
     )
 
 
@@ -271,7 +284,7 @@ with frame.refusals():
         explore()
     else:
         st.info(
-            "This page takes pixels of images away, and these data are no images. The command line takes inputs of any "
-            "kind away: python -m lrp_core remove.",
+            "This page takes pixels of images away, and these data are no images. The command line takes inputs of "
+            "tables and series away: `python -m lrp_core remove --data PATH --scopes all`.",
             icon=":material/info:",
         )

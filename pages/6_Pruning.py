@@ -9,7 +9,7 @@ import streamlit as st
 
 from pages._ui import charts, charts_methods, frame, masks, state, tables
 from pages._ui.data import ask
-from pages._ui.formats import change, count, interval, p_value, percent, points, size, title
+from pages._ui.formats import change, count, interval, p_value, percent, points, size, things, title
 
 if TYPE_CHECKING:
     from lrp_core.study.results import Recommendation
@@ -58,6 +58,7 @@ def explore() -> None:
                 recommended=recommended.row if recommended is not None else None,
                 height=350,
                 score=opened.score,
+                counted=pixels,
             ),
             config=charts.CONFIG,
             key="curve",
@@ -94,7 +95,7 @@ def recommend(recommendation: Recommendation, removed: int) -> None:
             icon=":material/move_down:",
             on_click=move,
             disabled=removed == there,
-            help=f"To {there} %: {int(recommendation.row['keep'])} of {opened.n_groups} {pixels} stay."
+            help=f"To {there} %: {int(recommendation.row['keep'])} of {things(opened.n_groups, pixels)} stay."
             if removed != there
             else "The slider stands there.",
         )
@@ -129,7 +130,7 @@ def metrics(threshold: Threshold) -> None:
                   help=f"Weights and biases; the full network: {count(full.parameters)}.")  # fmt: skip
         st.metric("Weights", size(small.bytes), change(small.bytes, full.bytes), delta_color="inverse", border=True,
                   help=f"Bytes as float32; the full network: {size(full.bytes)}.")  # fmt: skip
-        st.metric("One input", size(small.input_bytes), change(small.input_bytes, full.input_bytes),
+        st.metric(f"One {image}", size(small.input_bytes), change(small.input_bytes, full.input_bytes),
                   delta_color="inverse", border=True,
                   help=f"Bytes of one {image} as float32; the full network: {size(full.input_bytes)}.")  # fmt: skip
         if threshold.input_cost is not None:
@@ -173,7 +174,7 @@ def between_measured(method: str, keep: int) -> str:
     if not method.endswith(", exchange") or keep in study.keeps:
         return ""
     near = min(study.keeps, key=lambda k: abs(k - keep))
-    return f" exchange optimises measured numbers of inputs only: this mask follows its ranking for {near}."
+    return f" exchange optimises measured numbers of {pixels} only: this mask follows its ranking for {near}."
 
 
 def tests(method: str, mode: str, keep: int, seed: int) -> None:
@@ -183,7 +184,7 @@ def tests(method: str, mode: str, keep: int, seed: int) -> None:
         return
     test = ask(opened, "against_baseline", method=method, mode=mode, keep=near, seed=seed)
     if test is not None:
-        place = f"{near} {pixels}" if near == keep else f"{near} {pixels}, the measured number nearest to the slider's"
+        place = things(near, pixels) + ("" if near == keep else ", the measured number nearest to the slider's")
         st.markdown(
             f"**Seed {seed}, {place}:** of {count(test.n)} validation {images} {count(test.only_first)} are right only "
             f"with all {pixels}, {count(test.only_second)} only with the smaller network. If both were equally good, "
@@ -194,9 +195,9 @@ def tests(method: str, mode: str, keep: int, seed: int) -> None:
     if parts is not None:
         st.markdown(
             f"**Where scatter comes from:** each of {len(study.mask_seeds)} masks was tried with each of "
-            f"{len(study.seeds)} seeds. At {near} {pixels} the {opened.score} scatters by {100 * parts.masks:.2f} "
-            f"points through the mask, by {100 * parts.seeds:.2f} points through training, and by "
-            f"{100 * parts.rest:.2f} points through neither alone.",
+            f"{len(study.seeds)} seeds. At {things(near, pixels)} the {opened.score} scatters by "
+            f"{100 * parts.masks:.2f} points through the mask, by {100 * parts.seeds:.2f} points through training, "
+            f"and by {100 * parts.rest:.2f} points through neither alone.",
             help=f"Standard deviations of a single network's {opened.score}, from the two-way random-effects model.",
         )
 
@@ -210,7 +211,7 @@ with frame.refusals():
     measured = opened.curve()
     if not measured.empty:
         st.subheader("Measured points", anchor=False)
-        tables.curve(measured, with_intervals=len(study.seeds) > 1, score=opened.score)
+        tables.curve(measured, with_intervals=len(study.seeds) > 1, score=opened.score, words=opened.words)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.download_button(
                 "Download as CSV",

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages._ui import charts, charts_methods, frame, state, tables
-from pages._ui.formats import count, percent, size
+from pages._ui.formats import count, saved, size
 
 opened, run = frame.open_page(
     "Savings",
@@ -27,7 +27,7 @@ with frame.refusals():
     small, full = threshold.cost, threshold.full_cost
     st.markdown(
         f"With **{keep}** of {opened.n_groups} {pixels} the network does **{count(small.macs)}** instead of "
-        f"{count(full.macs)} multiply-accumulates for one {image} ({percent(1 - small.macs / full.macs, 0)} fewer), "
+        f"{count(full.macs)} multiply-accumulates for one {image} ({saved(small.macs, full.macs, 'fewer')}), "
         f"its weights take "
         f"**{size(small.bytes)}** instead of {size(full.bytes)}, and one {image} **{size(small.input_bytes)}** "
         f"instead of {size(full.input_bytes)}."
@@ -44,10 +44,10 @@ with frame.refusals():
         st.markdown(f"**Cost as {pixels} go**")
         if method in curves and len(curves[method]) > 1:
             st.plotly_chart(
-                charts_methods.cost_curves(curves[method], marker=threshold.removed),
+                charts_methods.cost_curves(curves[method], marker=threshold.removed, counted=pixels, image=image),
                 config=charts.CONFIG,
                 key="costs",
-                alt="Each cost as a share of the full network's, against the share of inputs removed",
+                alt=f"Each cost as a share of the full network's, against the share of {pixels} removed",
             )
             st.caption("Counted layer by layer for every measured point. The table below shows which layers shrink.")
         else:
@@ -56,7 +56,9 @@ with frame.refusals():
         st.markdown(f"**What {opened.score} a budget buys** (validation {images})")
         budget = st.session_state.get("budget", "macs")
         st.plotly_chart(
-            charts_methods.score_by_cost(curves, study.methods, budget, chosen=method, score=opened.score),
+            charts_methods.score_by_cost(
+                curves, study.methods, budget, chosen=method, score=opened.score, counted=pixels, image=image
+            ),
             config=charts.CONFIG,
             key="budget-chart",
             alt=f"Validation {opened.score} against cost, for the ranking and its controls",
@@ -65,7 +67,7 @@ with frame.refusals():
             "Budget",
             charts_methods.costs_of(curves.values()),
             default="macs",
-            format_func=lambda name: charts_methods.COSTS[name][0].removesuffix(" (bytes)"),
+            format_func=lambda name: charts_methods.cost_name(name, image).removesuffix(" (bytes)"),
             key="budget",
             required=True,
             wrap=True,
@@ -74,4 +76,4 @@ with frame.refusals():
         )
     st.subheader("Layer by layer", anchor=False)
     st.caption(f"The smaller network at {removed} % removed beside the full one; layers without weights left out.")
-    tables.layers(small, full)
+    tables.layers(small, full, image)

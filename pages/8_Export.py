@@ -4,7 +4,7 @@ import streamlit as st
 
 from lrp_core.study import launch
 from pages._ui import data, export_card, frame, runs, state
-from pages._ui.formats import percent, size
+from pages._ui.formats import percent, size, things
 
 opened, _ = frame.open_page(
     "Export",
@@ -19,8 +19,9 @@ with frame.refusals():
     export = opened.export(method=method, keep=keep, mode=mode, seed=seed)
     folder, run = export.folder, ledger.run(export.run)
     st.markdown(
-        f"Network **{study.architecture}** on **{study.dataset}**, reading **{keep}** of {n_groups} {opened.words[0]} "
-        f"({percent(keep / n_groups, 0)}), ranked by **{method}**, smaller network **{mode}**, seed **{seed}**."
+        f"Network **{study.architecture}** on **{study.dataset}**, reading **{keep}** of "
+        f"{things(n_groups, opened.words[0])} ({percent(keep / n_groups, 0)}), ranked by **{method}**, smaller network "
+        f"**{mode}**, seed **{seed}**."
     )
     is_there = (folder / "card.json").exists() and not (run and run.is_active)
     if is_there:
@@ -44,7 +45,7 @@ with frame.refusals():
     elif not (run and run.is_active):
         st.caption(
             "Preparing trains this one network if the study has not, writes weights and card, reads both back and "
-            "measures the accuracy again: a few seconds, in a process of its own."
+            f"measures its {opened.score} again: a few seconds, in a process of its own."
         )
         if st.button("Prepare export", type="primary", icon=":material/inventory_2:"):
             launch.start_export(export.run, export.spec, ledger)

@@ -196,9 +196,9 @@ def settled(values: dict[int, tuple[float, float]], used: int, judged: int) -> v
         ({100: (0.96, 0.93)}, 100, 100, "The sample suffices"),
         ({100: (0.96, 0.80)}, 100, 100, "does not suffice"),
         ({100: (0.90, 0.95)}, 100, 100, "Rank by more images"),
-        ({100: (0.90, 0.95), 200: (0.97, 0.97)}, 100, 100, "With 200 images it would."),
-        ({100: (0.90, 0.95)}, 200, 100, "Halves cannot show"),
-        ({100: (0.96, 0.93)}, 200, 100, "ranks by more, 200: its order is even surer"),
+        ({100: (0.90, 0.95), 200: (0.97, 0.97)}, 100, 100, "200 images would suffice."),
+        ({100: (0.90, 0.95)}, 200, 100, "halves of the sample cannot show"),
+        ({100: (0.96, 0.93)}, 200, 100, "ranks by more, 200: its order is surer"),
     ],
 )
 def test_the_finding_says_whether_the_sample_suffices(

@@ -48,19 +48,24 @@ def read_picture(path: Path, shape: Sequence[int], *, as_mnist: bool) -> tuple[T
     `as_mnist` has it prepared as `fit_image` does, as the page does with pictures; else it is resized and made grey or
     coloured, as pictures of your own data are. Raises `InputError` or `StorageError` that names the file.
     """
+    with storage_errors("read", path):
+        content = path.read_bytes()
+    return picture_of(content, str(path), shape, as_mnist=as_mnist)
+
+
+def picture_of(content: bytes, name: str, shape: Sequence[int], *, as_mnist: bool) -> tuple[Tensor, Sequence[str]]:
+    """The picture in the bytes of a file of that name, as `read_picture` takes it. Raises `InputError`."""
     from .files.contents import Asked
     from .files.images import Pictures
 
-    with storage_errors("read", path):
-        content = path.read_bytes()
     if len(shape) != 3 or shape[0] not in (1, 3):
-        raise InputError(f"{path} is a picture, and the network takes inputs of shape {tuple(shape)}")
+        raise InputError(f"{name} is a picture, and the network takes inputs of shape {tuple(shape)}")
     if as_mnist and shape[0] == 1:
-        fitted = fit_image(content, str(path), shape[1], shape[2])
+        fitted = fit_image(content, name, shape[1], shape[2])
         return torch.from_numpy(fitted.pixels)[None, None], fitted.notes
     pictures = Pictures(Asked(image_size=tuple(shape)))
-    pictures.add(content, str(path))
-    values = torch.from_numpy(pictures.finished(str(path))).float() / 255
+    pictures.add(content, name)
+    values = torch.from_numpy(pictures.finished(name)).float() / 255
     return values, [note.replace("1 images were", "it was") for note in pictures.notes]
 
 

@@ -221,12 +221,21 @@ class Scaler:
 
     def apply(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
         """(inputs - mean) / scale. Raises `InputError` for inputs of another shape."""
-        shape = tuple(inputs.shape[1:])
+        mean, scale = self._for(tuple(inputs.shape[1:]))
+        return torch.cat([((part.double() - mean) / scale).float() for part in torch.split(inputs, 1000)])
+
+    def restore(self, inputs: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
+        """What `apply` was given: inputs * scale + mean. Raises `InputError` for inputs of another shape."""
+        mean, scale = self._for(tuple(inputs.shape[1:]))
+        return torch.cat([(part.double() * scale + mean).float() for part in torch.split(inputs, 1000)])
+
+    def _for(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Mean and scale, to go with inputs of a shape."""
         if not self.fits(shape):
             raise InputError(f"the scaler is for {len(self.mean)} inputs or channels, not for inputs of shape {shape}")
         own = shape if len(self.mean) == math.prod(shape) else (shape[0], *[1] * (len(shape) - 1))
         mean, scale = (torch.tensor(v, dtype=torch.float64).view(own) for v in (self.mean, self.scale))
-        return torch.cat([((part.double() - mean) / scale).float() for part in torch.split(inputs, 1000)])
+        return mean, scale
 
     def then(self, other: Scaler) -> Scaler:
         """The scaler that does at once what this one and then `other` do, for inputs or for channels alike."""

@@ -79,7 +79,7 @@ def read_shares(text: str) -> tuple[float, ...]:
     Raises `InputError` for nothing, for what is no number, and for what is not above 0 and below 100.
     """
     shares = []
-    for word in _words(text, "a share of the pixels to remove, such as 50"):
+    for word in _words(text, "a share of the inputs to remove, such as 50"):
         try:
             percent = float(word.removesuffix("%"))
         except ValueError:

@@ -22,11 +22,12 @@ from .part import Part
 class ImageExplanation:
     """One image explained.
 
-    `image` and `relevance` are [height, width]; `of_groups` [groups] is the relevance of each input, or group of
-    inputs; `label` is a class or, like the network's `answer`, a number in its own unit; `probabilities` [classes];
-    `layers` maps each layer to the relevance at its output, [maps, height, width] or [units]; `balance` has one row for
-    each layer with weights: what arrived, what left, what was absorbed, and of that the shares of the bias and of
-    epsilon; and of what left the share that a z-box gave for its bounds.
+    `image`, as it is seen, and `relevance` are [height, width]; `of_groups` [groups] is the relevance of each input,
+    or group of inputs; `label` is a class or, like the network's `answer`, a number in its own unit; `probabilities`
+    [classes]; `layers` maps each layer to the relevance at its output, [maps, height, width], [units], or for series
+    [maps, length] and [positions, features]; `balance` has one row for each layer with weights: what arrived, what
+    left, what was absorbed, and of that the shares of the bias and of epsilon; and of what left the share that a z-box
+    gave for its bounds.
     """
 
     image: np.ndarray
@@ -46,20 +47,19 @@ class Images(Part):
     """The images of an opened study."""
 
     def mean(self, seed: int) -> np.ndarray:
-        """Mean of the training images of a seed, [height, width]; of inputs that are no images, [1, inputs]."""
+        """Mean of the training images of a seed, [height, width], as it is seen; of no images, [1, inputs]."""
         return _mean(self.data_of(seed))
 
     def means(self, seed: int) -> dict[str, list[list[float]]]:
         """Mean of the training rows of each class, by its name: a list for each channel; of all rows for numbers."""
-        train = self.data_of(seed).train
-        values, length = train.inputs.flatten(2 if len(self.data.shape) > 1 else 1), self.data.shape[-1]
+        data = self.data_of(seed)
+        train, length = data.train, data.shape[-1]
         if train.has_numbers:
-            return {"all rows": values.float().mean(0).reshape(-1, length).tolist()}
-        return {
-            name: values[train.labels == label].float().mean(0).reshape(-1, length).tolist()
-            for label, name in enumerate(self.data.classes)
-            if bool((train.labels == label).any())
-        }
+            of = {"all rows": torch.ones(len(train), dtype=torch.bool)}
+        else:
+            of = {name: train.labels == label for label, name in enumerate(data.classes)}
+        means = {name: train.inputs[rows].float().mean(0, keepdim=True) for name, rows in of.items() if rows.any()}
+        return {name: _in_own_unit(data, mean).reshape(-1, length).tolist() for name, mean in means.items()}
 
     def indices(self, seed: int, label: int | None = None) -> list[int]:
         """Positions of the test images of a seed, all of them or those of one class."""
@@ -84,29 +84,48 @@ class Images(Part):
         balance = pd.DataFrame(rows, columns=list(columns))
         balance["absorbed"] = balance["arrived"] - balance["left"]
         return ImageExplanation(
-            image=_drawn(part.images[0]),
+            image=as_seen(self.data_of(seed), part.images)[0],
             label=int(part.labels[0]) if number is None else float(number.restore(part.labels)[0]),
             target=int(explanation.target[0]),
             answer=None if number is None else float(number.restore(explanation.logits[0])[0]),
             probabilities=explanation.logits[0].softmax(0).numpy(),
             logits=explanation.logits[0].numpy(),
-            relevance=_drawn(explanation.relevance[0]),
+            relevance=_flat(explanation.relevance[0]),
             of_groups=self.data.grouping.sums(explanation.relevance[0].flatten()).numpy(),
             layers={name: r[0].numpy() for name, r in explanation.layers.items()},
             balance=balance,
         )
 
 
-def _drawn(values: Tensor) -> np.ndarray:
-    """Values of one input as [height, width], summed over channels; of no image [1, inputs]."""
-    return np.asarray(values.sum(0) if values.ndim == 3 else values.reshape(1, -1))
+def as_seen(data: Dataset, inputs: Tensor) -> np.ndarray:
+    """Inputs [n, *shape] of a data set as a person sees them, in their own unit; of no images [n, 1, inputs].
+
+    Images [n, height, width] are the mean over their channels. Of standardised ones 0 is the least value and 1 the
+    greatest, on one scale for all n.
+    """
+    values = _in_own_unit(data, inputs)
+    if values.ndim < 4:
+        return values.reshape(len(values), 1, -1).numpy()
+    images = values.mean(1)
+    if data.scaler is not None:
+        low, high = float(images.min()), float(images.max())
+        images = (images - low) / ((high - low) or 1.0)
+    return images.numpy()
+
+
+def _in_own_unit(data: Dataset, inputs: Tensor) -> Tensor:
+    return inputs if data.scaler is None else data.scaler.restore(inputs)
+
+
+def _flat(relevance: Tensor) -> np.ndarray:
+    """Relevance of one input as [height, width], summed over channels; of no image [1, inputs]."""
+    return np.asarray(relevance.sum(0) if relevance.ndim == 3 else relevance.reshape(1, -1))
 
 
 @lru_cache(maxsize=2)
 def _mean(data: Dataset) -> np.ndarray:
-    raw = data.train.raw.float()
-    mean = raw.mean((0, 1)) if len(data.shape) == 3 else raw.mean(0).flatten()[None]
-    return (mean.div(255) if data.train.is_bytes else mean).numpy()
+    mean = data.train.raw.float().mean(0, keepdim=True)
+    return np.asarray(as_seen(data, mean.div(255) if data.train.is_bytes else mean)[0])
 
 
 @lru_cache(maxsize=16)

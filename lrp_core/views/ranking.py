@@ -183,18 +183,18 @@ class Settled:
         spearman, overlap = self.value("spearman", self.judged), self.value("overlap", self.judged, keep)
         sample = f"{self.judged:,} {images} each, none in common,"
         agreement = (
-            f"Two rankings by {sample} agree to {spearman:.3f} (Spearman), and of the {keep:,} {counted} that each "
-            f"keeps, {overlap:.0%} are the same."
+            f"Two rankings by {sample} agree to {spearman:.3f} (Spearman), and {overlap:.0%} of the {counted} that "
+            f"each keeps ({keep:,}) are the same."
         )
-        more = "" if self.judged >= self.used else f" The study ranks by more, {self.used:,}: its order is even surer."
+        more = "" if self.judged >= self.used else f" The study ranks by more, {self.used:,}: its order is surer."
         needed = f"(at least {ENOUGH['spearman']:g} and {ENOUGH['overlap']:.0%})"
         if self.suffices(self.judged, keep):
             return f"The sample suffices {needed}. {agreement}{more}"
         larger = sorted(n for n in set(self.table["images"]) if n > self.judged and self.suffices(n, keep))
         if larger:
-            advice = f" With {larger[0]:,} {images} it would."
+            advice = f" {larger[0]:,} {images} would suffice."
         elif self.judged < self.used:
-            advice = " Halves cannot show whether all of them suffice."
+            advice = " Two halves of the sample cannot show whether all of it suffices."
         else:
             advice = f" Rank by more {images}, if there are any, or trust the order less."
         return f"The sample does not suffice {needed}. {agreement}{more}{advice}"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Dataset, Split
-from ..data.pictures import fit_image
+from ..data.pictures import picture_of
 from ..errors import InputError, check_choice
 from ..evaluation import (
     DATA_SET,
@@ -30,6 +30,7 @@ from ..evaluation import (
 from ..ranking import CRITERIA, Ranking
 from ..study import Trial
 from ..study.stages import base_network, ranking_of
+from .images import as_seen
 from .part import Part, Report, kept_on_disk, tell_nobody
 
 __all__ = ["Picture", "Removal", "Removals"]
@@ -95,11 +96,23 @@ class Removals(Part):
         part = test.take(torch.tensor([index]))
         return Picture(part.images[0].numpy(), int(part.labels[0]))
 
-    def picture_of_file(self, content: bytes, name: str) -> Picture:
-        """Any picture as the networks of the study take it. Raises `InputError` for what is no image, or too large."""
-        channels, height, width = self.data.shape
-        fitted = fit_image(content, name, height, width)
-        return Picture(np.tile(fitted.pixels.astype(np.float32), (channels, 1, 1)), notes=fitted.notes)
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where a picture can come from: "test", and with pixels between 0 and 1 a "file"; a "drawing" if grey."""
+        data = self.data
+        if data.scaler is not None or data.shape[0] not in (1, 3):
+            return ("test",)
+        return ("test", "file", "drawing") if data.shape[0] == 1 else ("test", "file")
+
+    def picture_of_file(self, content: bytes, name: str, *, is_drawing: bool = False) -> Picture:
+        """Any picture as the networks of the study take it.
+
+        For a data set of the project, and a drawing, it is made as MNIST was; for your own it is resized, as `predict`
+        does. Raises `InputError` for what is no image, or too large.
+        """
+        as_mnist = is_drawing or not self.study.digest
+        picture, notes = picture_of(content, name, self.data.shape, as_mnist=as_mnist)
+        return Picture(picture[0].numpy().astype(np.float32), notes=tuple(notes))
 
     def wrong_indices(self, seed: int, label: int | None = None) -> list[int]:
         """Positions of the test images that the network of a seed gets wrong, all of them or those of one class."""
@@ -127,7 +140,7 @@ class Removals(Part):
             self.network(seed), images, torch.tensor([picture.label]), scores, removal, share, statistics=statistics
         )
         return RemovedPicture(
-            images=made.images[:, 0].sum(1).numpy(),
+            images=as_seen(data, made.images[:, 0]),
             removed=made.removed[:, 0].any(1).numpy(),
             table=outcome.per_image(),
             candidates=int(outcome.candidates[0]),

@@ -123,7 +123,8 @@ class OpenedStudy(Part):
         """What the inputs are called, what is classified, and one of these."""
         counted = self.data.words.counted
         if self.are_images:
-            return ("pixels" if counted == "inputs" else counted, "images", "image")
+            are_pixels = counted == "inputs" and self.data.shape[0] == 1  # of colours, a pixel has several inputs
+            return ("pixels" if are_pixels else counted, "images", "image")
         return (counted, "rows", "row")
 
     def group_names(self) -> tuple[str, ...]:

@@ -117,6 +117,22 @@ def feature_maps(maps: np.ndarray, shown: int = 12) -> go.Figure:
     return figure
 
 
+def along(values: np.ndarray, height: int = 300) -> go.Figure:
+    """Relevance [rows, columns] at the output of a layer of a network for series: maps by positions, or the reverse."""
+    figure = go.Figure(_signed(values, upright=True))
+    rows, columns = values.shape
+    figure.update_xaxes(title=f"Column, of {columns}", showgrid=False, zeroline=False)
+    figure.update_yaxes(title=f"Row, of {rows}", autorange="reversed", showgrid=False, zeroline=False)
+    return finish(figure, height)
+
+
+def of_layer(values: np.ndarray) -> go.Figure:
+    """Relevance at the output of a layer as what it is: maps [maps, height, width], a table, or units."""
+    if values.ndim == 3:
+        return feature_maps(values)
+    return along(values) if values.ndim == 2 else units(values.ravel())
+
+
 def conservation(balance: pd.DataFrame, height: int = 280) -> go.Figure:
     """What each layer handed on and what it absorbed, stacked: together they are what had arrived, the tick."""
     figure = go.Figure()
@@ -131,13 +147,19 @@ def conservation(balance: pd.DataFrame, height: int = 280) -> go.Figure:
                 hovertemplate="%{y:.4g}",
             )
         )
+    wide = min(46, 420 // max(len(balance), 1))  # as a bar
     figure.add_trace(
         go.Scatter(
             x=balance["layer"],
             y=balance["arrived"],
             name="arrived",
             mode="markers",
-            marker={"symbol": "line-ew-open", "size": 46, "color": NEUTRAL, "line": {"width": 2}},
+            marker={
+                "symbol": "line-ew-open",
+                "size": wide,
+                "color": NEUTRAL,
+                "line": {"width": 2},
+            },
             hovertemplate="%{y:.4g}",
         )
     )
@@ -151,7 +173,16 @@ SILENT = {"showscale": False, "hoverinfo": "skip", "xgap": 0.5, "ygap": 0.5}
 """For heat maps that show a picture: nothing to read off."""
 
 
-def _signed(scores: np.ndarray, *, limit: float | None = None, bar: bool = True) -> go.Heatmap:
+BAR = {
+    "orientation": "h", "y": 0, "yanchor": "top", "thickness": 10, "len": 0.9, "outlinewidth": 0, "nticks": 5,
+    "tickfont": {"size": 11},
+}  # fmt: skip
+"""The colour scale of a picture, below it."""
+UPRIGHT = {"thickness": 10, "len": 0.9, "outlinewidth": 0, "nticks": 5, "tickfont": {"size": 11}}
+"""The same beside a figure that has an axis below."""
+
+
+def _signed(scores: np.ndarray, *, limit: float | None = None, bar: bool = True, upright: bool = False) -> go.Heatmap:
     limit = limit or float(np.abs(scores).max()) or 1.0
     return go.Heatmap(
         z=scores,
@@ -159,16 +190,7 @@ def _signed(scores: np.ndarray, *, limit: float | None = None, bar: bool = True)
         zmax=limit,
         colorscale=SIGNED,
         showscale=bar,
-        colorbar={
-            "orientation": "h",
-            "y": 0,
-            "yanchor": "top",
-            "thickness": 10,
-            "len": 0.9,
-            "outlinewidth": 0,
-            "nticks": 5,
-            "tickfont": {"size": 11},
-        },
+        colorbar=UPRIGHT if upright else BAR,
         hovertemplate="row %{y}, column %{x}: %{z:.3g}<extra></extra>",
     )
 

@@ -60,33 +60,49 @@ def score_curves(
     recommended: pd.Series | None = None,
     height: int = 380,
     score: str = "accuracy",
+    counted: str = "inputs",
 ) -> go.Figure:
     """The score against share removed: a line and a 95 % band for each method, the baseline, the slider's place.
 
     Beyond `MOST_BANDS` methods only the chosen one has its band, for the others would hide each other.
     `curves` maps methods to tables with removed, score, low, high, keep and method; `methods` are all that the
-    study has, drawn or not. `marker` is a share, `recommended` a row of the chosen method's table.
+    study has, drawn or not. `marker` is a share, `recommended` a row of the chosen method's table. `score` is what is
+    measured, `counted` what is removed.
     """
     figure = go.Figure()
     for name in sorted(curves, key=lambda n: n == chosen):
         has_band = name == chosen or len(curves) <= MOST_BANDS
-        _add_curve(figure, name, curves[name], style_of(name, methods), is_chosen=name == chosen, has_band=has_band)
+        _add_curve(
+            figure, name, curves[name], style_of(name, methods), is_chosen=name == chosen, has_band=has_band,
+            counted=counted, least=least_of(score),
+        )  # fmt: skip
     baseline = next((t[t["method"] == "none"] for t in curves.values() if (t["method"] == "none").any()), None)
     if baseline is not None:
         level = float(baseline["score"].iloc[0])
         figure.add_hline(100 * level, line={"dash": "dot", "width": 1.5, "color": NEUTRAL})
         figure.add_annotation(
             x=1, xref="paper", xanchor="right", y=100 * level, yanchor="bottom", showarrow=False,
-            text=f"all inputs: {100 * level:.1f} %", font={"size": 12, "color": NEUTRAL},
+            text=f"all {counted}: {100 * level:.1f} %", font={"size": 12, "color": NEUTRAL},
         )  # fmt: skip
     if marker is not None:
         figure.add_vline(100 * marker, line={"width": 2, "color": rgba(ACCENT, 0.6)})
     if recommended is not None:
         _add_recommendation(figure, recommended)
-    lowest = min((float(t["score"].min()) for t in curves.values() if len(t)), default=0.0)
-    figure.update_xaxes(title="Inputs removed (%)", range=[-1, 100], dtick=10, zeroline=False)
-    figure.update_yaxes(title=f"{title(score)} (%)", range=[max(0, 100 * lowest - 6), 101.5], zeroline=False)
+    figure.update_xaxes(title=f"{title(counted)} removed (%)", range=[-1, 100], dtick=10, zeroline=False)
+    figure.update_yaxes(title=f"{title(score)} (%)", range=_score_range(curves, score), zeroline=False)
     return finish(figure, height + _legend_height(len(curves)), hovermode="x unified")
+
+
+def least_of(score: str) -> float:
+    """The least that a score can be: an accuracy has a floor, an R² has none."""
+    return 0.0 if score == "accuracy" else -math.inf
+
+
+def _score_range(curves: Mapping[str, pd.DataFrame], score: str) -> list[float]:
+    """The axis of a score, in per cent: every measured point is on it, with room for a ring around it."""
+    lowest = min((float(t["score"].min()) for t in curves.values() if len(t)), default=0.0)
+    room = max(6.0, 5 * (1 - lowest))
+    return [max(100 * least_of(score), 100 * lowest - room), 100 + room / 2]
 
 
 def _legend_height(entries: int) -> int:
@@ -95,12 +111,20 @@ def _legend_height(entries: int) -> int:
 
 
 def _add_curve(
-    figure: go.Figure, name: str, table: pd.DataFrame, style: Style, *, is_chosen: bool, has_band: bool
+    figure: go.Figure,
+    name: str,
+    table: pd.DataFrame,
+    style: Style,
+    *,
+    is_chosen: bool,
+    has_band: bool,
+    counted: str,
+    least: float,
 ) -> None:
     x = 100 * table["removed"]
     band = table.dropna(subset=["low", "high"])
     if has_band and len(band) > 1:
-        around = pd.concat([band["high"], band["low"][::-1]]).clip(0, 1)
+        around = pd.concat([band["high"], band["low"][::-1]]).clip(least, 1)
         figure.add_trace(
             go.Scatter(
                 x=100 * pd.concat([band["removed"], band["removed"][::-1]]),
@@ -115,7 +139,7 @@ def _add_curve(
             )
         )
     intervals = [
-        "" if math.isnan(low) else f" (95 %: {100 * low:.1f} to {100 * min(high, 1):.1f})"
+        "" if math.isnan(low) else f" (95 %: {100 * max(low, least):.1f} to {100 * min(high, 1):.1f})"
         for low, high in zip(table["low"], table["high"], strict=True)
     ]
     figure.add_trace(
@@ -128,7 +152,7 @@ def _add_curve(
             line={"color": style.color, "dash": style.dash, "width": 3 if is_chosen else 2},
             marker={"size": 7 if is_chosen else 5, "symbol": style.symbol},
             customdata=np.column_stack([table["keep"], intervals]) if len(table) else None,
-            hovertemplate="%{y:.1f} %%{customdata[1]}, %{customdata[0]} inputs kept",
+            hovertemplate=f"%{{y:.1f}} %%{{customdata[1]}}, %{{customdata[0]}} {counted} kept",
         )
     )
 
@@ -157,9 +181,18 @@ COSTS = {
     "macs": ("MACs", ACCENT),
     "parameters": ("parameters", COOL),
     "bytes": ("weights (bytes)", VIOLET),
-    "input_bytes": ("one input (bytes)", WARM),
+    "input_bytes": ("one {image} (bytes)", WARM),
     "input_cost": ("cost of inputs", ROSE),
 }
+
+
+_FORMATS = {"input_cost": ",.6~g"}
+"""How a cost is written, if not as a whole number: a person may have given a fraction."""
+
+
+def cost_name(column: str, image: str) -> str:
+    """What a cost is called; an `image` is what the network takes at once."""
+    return COSTS[column][0].format(image=image)
 
 
 def costs_of(tables: Iterable[pd.DataFrame]) -> list[str]:
@@ -167,30 +200,40 @@ def costs_of(tables: Iterable[pd.DataFrame]) -> list[str]:
     return [name for name in COSTS if any(name in table and table[name].notna().any() for table in tables)]
 
 
-def cost_curves(table: pd.DataFrame, *, marker: float | None = None, height: int = 340) -> go.Figure:
-    """Each cost as a share of the full network's (the row with nothing removed), against the share removed."""
+def cost_curves(
+    table: pd.DataFrame,
+    *,
+    marker: float | None = None,
+    height: int = 340,
+    counted: str = "inputs",
+    image: str = "image",
+) -> go.Figure:
+    """Each cost as a share of the full network's (the row with nothing removed), against the share removed.
+
+    `counted` is what is removed, an `image` what the network takes at once.
+    """
     figure = go.Figure()
     table = table.sort_values("removed")
     # Weights are four bytes a parameter, so these two lie on one line: the wider one stays visible beneath.
     widths = {"parameters": 2, "bytes": 6}
     for column in sorted(costs_of([table]), key=lambda name: -widths.get(name, 3)):
-        name, color = COSTS[column]
+        color = COSTS[column][1]
         figure.add_trace(
             go.Scatter(
                 x=100 * table["removed"],
                 y=100 * table[column] / table[column].iloc[0],
-                name=name,
+                name=cost_name(column, image),
                 mode="lines+markers",
                 line={"color": rgba(color, 0.45) if column == "bytes" else color, "width": widths.get(column, 3)},
                 marker={"size": 5},
                 customdata=table[column],
-                hovertemplate="%{y:.1f} % (%{customdata:,.0f})",
+                hovertemplate=f"%{{y:.1f}} % (%{{customdata:{_FORMATS.get(column, ',.0f')}}})",
             )
         )
     if marker is not None:
         figure.add_vline(100 * marker, line={"width": 2, "color": rgba(ACCENT, 0.6)})
-    figure.update_xaxes(title="Inputs removed (%)", range=[-1, 100], dtick=10, zeroline=False)
-    figure.update_yaxes(title="Of the full network (%)", range=[0, 105], zeroline=False)
+    figure.update_xaxes(title=f"{title(counted)} removed (%)", range=[-1, 100], dtick=10, zeroline=False)
+    figure.update_yaxes(title="Of the full network (%)", rangemode="tozero", zeroline=False)
     return finish(figure, height, hovermode="x unified")
 
 
@@ -201,8 +244,13 @@ def score_by_cost(
     *,
     chosen: str | None = None,
     score: str = "accuracy",
+    counted: str = "inputs",
+    image: str = "image",
 ) -> go.Figure:
-    """The score against one cost: what a budget buys, for each of `curves`; `methods` are all that the study has."""
+    """The score against one cost: what a budget buys, for each of `curves`; `methods` are all that the study has.
+
+    `counted` is what is kept, an `image` what the network takes at once.
+    """
     figure = go.Figure()
     for name in sorted(curves, key=lambda n: n == chosen):
         table = curves[name].sort_values(column)
@@ -225,12 +273,12 @@ def score_by_cost(
                 line={"color": style.color, "dash": style.dash, "width": 3 if name == chosen else 2},
                 marker={"symbol": style.symbol},
                 customdata=table["keep"],
-                hovertemplate="%{y:.1f} % at %{x:,.0f}, %{customdata} inputs kept",
+                hovertemplate=f"%{{y:.1f}} % at %{{x:{_FORMATS.get(column, ',.0f')}}}, %{{customdata}} {counted} kept",
             )
         )
-    lowest = min((float(t["score"].min()) for t in curves.values() if len(t)), default=0.0)
-    name = title(COSTS[column][0])
-    is_of_image = column in ("macs", "input_bytes")
-    figure.update_xaxes(title=f"{name} for one image" if is_of_image else name, rangemode="tozero", tickformat="~s")
-    figure.update_yaxes(title=f"{title(score)} (%)", range=[max(0, 100 * lowest - 6), 101.5], zeroline=False)
+    name = title(cost_name(column, image))
+    figure.update_xaxes(
+        title=f"{name} for one {image}" if column == "macs" else name, rangemode="tozero", tickformat="~s"
+    )
+    figure.update_yaxes(title=f"{title(score)} (%)", range=_score_range(curves, score), zeroline=False)
     return finish(figure, 340 + _legend_height(len(curves)))

@@ -6,14 +6,13 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from .charts import ACCENT, COOL, INK, NEUTRAL, SIGNED, WARM, finish, picture, ramp, rgba
+from .charts import ACCENT, BAR, COOL, INK, NEUTRAL, SIGNED, WARM, finish, picture, ramp, rgba
+from .formats import things, title
 
-BAR = {
-    "orientation": "h", "y": 0, "yanchor": "top", "thickness": 10, "len": 0.9, "outlinewidth": 0, "nticks": 5,
-    "tickfont": {"size": 11},
-}  # fmt: skip
 KEPT = ((3, "both", INK), (1, "only the first", ACCENT), (2, "only the second", WARM))
 """Who keeps a pixel, as the core counts it: what it is called, and its colour."""
+FEW = 15
+"""Places that each have their number on the axis."""
 
 
 def places(place: np.ndarray, height: int = 360) -> go.Figure:
@@ -97,7 +96,7 @@ def in_order(table: pd.DataFrame, *, spans_decades: bool, marker: int | None = N
     )
     if marker is not None:
         figure.add_vline(marker, line={"width": 2, "color": rgba(ACCENT, 0.6)})
-    figure.update_xaxes(title="Place in the order", zeroline=False)
+    figure.update_xaxes(title="Place in the order", zeroline=False, dtick=1 if len(table) <= FEW else None)
     figure.update_yaxes(title="Score", type="log" if spans_decades else "linear", exponentformat="power", nticks=8)
     return finish(figure, height)
 
@@ -109,12 +108,24 @@ def _where(table: pd.DataFrame) -> pd.Series:
     return "row " + table["row"].astype(str) + ", column " + table["column"].astype(str)
 
 
-def settling(table: pd.DataFrame, keep: int, *, used: int, enough: dict[str, float], height: int = 330) -> go.Figure:
-    """Agreement of two rankings by n images each against n; `enough` are the thresholds of the two measures."""
+def settling(
+    table: pd.DataFrame,
+    keep: int,
+    *,
+    used: int,
+    enough: dict[str, float],
+    height: int = 330,
+    counted: str = "inputs",
+    images: str = "images",
+) -> go.Figure:
+    """Agreement of two rankings by n images each against n; `enough` are the thresholds of the two measures.
+
+    `counted` is what is kept, `images` are what the rankings are by.
+    """
     figure = go.Figure()
     for measure, name, color in (
         ("spearman", "rank correlation (Spearman)", ACCENT),
-        ("overlap", f"overlap of {keep} pixels", COOL),
+        ("overlap", f"overlap of {things(keep, counted)}", COOL),
     ):
         rows = table[table["measure"] == measure]
         rows = rows[rows["keep"] == keep] if measure == "overlap" else rows
@@ -132,10 +143,10 @@ def settling(table: pd.DataFrame, keep: int, *, used: int, enough: dict[str, flo
         figure.add_hline(100 * enough[measure], line={"dash": "dot", "width": 1.5, "color": color})
     agreed = table[(table["measure"] == "spearman") | (table["keep"] == keep)]["value"]
     figure.update_yaxes(title="Agreement (%)", range=[100 * float(agreed.min()) - 8, 102], zeroline=False)
-    return _by_images(figure, table, used, height)
+    return _by_images(figure, table, used, height, images)
 
 
-def relative_error(table: pd.DataFrame, *, used: int, height: int = 330) -> go.Figure:
+def relative_error(table: pd.DataFrame, *, used: int, height: int = 330, images: str = "images") -> go.Figure:
     """The median standard error, as a share of the score, against the number of images."""
     rows = table[table["measure"] == "error"]
     figure = go.Figure(
@@ -149,19 +160,21 @@ def relative_error(table: pd.DataFrame, *, used: int, height: int = 330) -> go.F
         )
     )
     figure.update_yaxes(title="Median standard error (% of score)", rangemode="tozero", zeroline=False)
-    return _by_images(figure, table, used, height)
+    return _by_images(figure, table, used, height, images)
 
 
-def _by_images(figure: go.Figure, table: pd.DataFrame, used: int, height: int) -> go.Figure:
+def _by_images(figure: go.Figure, table: pd.DataFrame, used: int, height: int, images: str) -> go.Figure:
     sizes = sorted({*table["images"], used})
     span = np.log10([sizes[0] / 1.2, sizes[-1] * 1.2])
     figure.add_vline(used, line={"width": 2, "color": rgba(ACCENT, 0.6)})
-    figure.update_xaxes(title="Images", type="log", range=span, tickvals=sizes, tickformat=",", tickangle=-40)
+    figure.update_xaxes(title=title(images), type="log", range=span, tickvals=sizes, tickformat=",", tickangle=-40)
     return finish(figure, height, hovermode="x unified")
 
 
-def overlap(table: pd.DataFrame, *, marker: float | None = None, height: int = 330) -> go.Figure:
-    """The share of kept pixels that two rankings have in common, against the share removed, and that of chance."""
+def overlap(
+    table: pd.DataFrame, *, marker: float | None = None, height: int = 330, counted: str = "inputs"
+) -> go.Figure:
+    """The share that two rankings have in common of what they keep, against the share removed, and that of chance."""
     figure = go.Figure()
     for column, name, line in (
         ("overlap", "in common", {"color": ACCENT, "width": 3}),
@@ -180,7 +193,7 @@ def overlap(table: pd.DataFrame, *, marker: float | None = None, height: int = 3
         )
     if marker is not None:
         figure.add_vline(100 * marker, line={"width": 2, "color": rgba(ACCENT, 0.6)})
-    figure.update_xaxes(title="Pixels removed (%)", range=[-1, 100], dtick=20, zeroline=False)
+    figure.update_xaxes(title=f"{title(counted)} removed (%)", range=[-1, 100], dtick=20, zeroline=False)
     figure.update_yaxes(title="Kept by both (%)", range=[-2, 102], zeroline=False)
     return finish(figure, height, hovermode="x unified")
 

@@ -25,6 +25,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def things(number: float, name: str) -> str:
+    """So many of what `name` calls in the plural: 4, "groups" -> "4 groups", 1, "groups" -> "1 group"."""
+    return f"{number:,.0f} {name.removesuffix('s') if number == 1 else name}"
+
+
 def size(number: float) -> str:
     """Bytes, in thousands: 1066440 -> "1.07 MB"."""
     for unit, factor in (("MB", 1e6), ("kB", 1e3)):
@@ -36,6 +41,12 @@ def size(number: float) -> str:
 def change(now: float, before: float) -> str:
     """How much less (or more) of something there is: 30, 100 -> "-70 %"."""
     return f"{100 * (now / before - 1):+.0f} %" if before else "0 %"
+
+
+def saved(now: float, before: float, less: str = "less") -> str:
+    """How much less of something there is, or more of it: 30, 100 -> "70 % less"; 105, 100 -> "5 % more"."""
+    share = 1 - now / before if before else 0.0
+    return f"{percent(abs(share), 0)} {less if share >= 0 else 'more'}"
 
 
 def interval(low: float, high: float) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from . import charts, charts_inputs
+from .formats import things
 
 if TYPE_CHECKING:
     from lrp_core.views import OpenedStudy
@@ -17,23 +18,25 @@ def draw(opened: OpenedStudy, method: str, keep: int, seed: int) -> None:
     kind, pixels = opened.drawn_as, opened.words[0]
     if kind == "picture":
         figure = charts.mask(opened.rankings.kept(method, keep, seed), opened.images.mean(seed), 330)
-        alt = f"The mean image: {keep} {pixels} that stay in colour, the others dimmed"
+        alt = f"The mean image, in colour where one of the {keep} {pixels} stays, else dimmed"
     elif kind == "series":
         figure = charts_inputs.series(opened.images.means(seed), opened.rankings.table(method, keep, seed))
-        alt = f"The mean series of each class: {keep} {pixels} that stay in colour"
+        alt = f"The mean series of each class, with a strip over what stays, {keep} of the {pixels}"
     else:
         figure = charts_inputs.ranked(opened.rankings.table(method, keep, seed))
-        alt = f"The {pixels} by their score, the {keep} that stay in colour"
+        alt = f"The {pixels} by their score, in colour those that stay, {keep} of them"
     st.plotly_chart(figure, config=charts.CONFIG, key="mask", alt=alt)
 
 
 def says(opened: OpenedStudy, keep: int) -> str:
     """What the drawing shows."""
-    kind, pixels = opened.drawn_as, opened.words[0]
+    kind, n = opened.drawn_as, things(opened.n_groups, opened.words[0])
+    of_classes = " of each class" if opened.data.classes else ""
     if kind == "picture":
-        return f"Mean training image; the {keep} {pixels} that stay in colour, the others grey."
+        return f"Mean training image; in colour what stays, {keep} of {n}, grey what goes."
     if kind == "series":
-        return f"Mean of each class over the training rows; the {keep} {pixels} that stay are marked below."
+        return f"Mean of the training rows{of_classes}; the strips are what stays, {keep} of {n}."
     shown = min(opened.n_groups, charts_inputs.MOST)
-    some = "" if shown == opened.n_groups else f" The first {shown} of {opened.n_groups:,} are drawn."
-    return f"{pixels.capitalize()} in their order by score; the {keep} that stay in colour, the others grey.{some}"
+    some = "" if shown == opened.n_groups else f" Drawn are the first {shown}."
+    costs = "" if opened.data.costs is None else ", beside each name what it costs"
+    return f"In the order of their scores{costs}; in colour what stays, {keep} of {n}, grey what goes.{some}"

@@ -32,7 +32,7 @@ def drop(use: Callable[[Study], None]) -> None:
     """The place for a file, what was understood of it, and the button that has the form below be about it."""
     with st.expander("Your own data", icon=":material/upload_file:", key="own-data", expanded=False):
         st.caption(
-            "A table with a column of classes (.csv, .tsv, .parquet) or arrays (.npz, .mat). Nothing in it is run. "
+            "A table with a column of labels (.csv, .tsv, .parquet), or arrays (.npz, .mat). Nothing in it is run. "
             "Folders of pictures, and files above 200 MB, are read from their path: "
             '`make app ARGS="-- --data PATH"`.'
         )

@@ -14,10 +14,10 @@ ICON = str(Path(__file__).with_name("icon.svg"))
 ENTRIES = {
     "Overview": ("space_dashboard", "What this is for, and what the chosen study found, in numbers."),
     "Study": ("science", "Set up, start and watch studies, and open earlier ones."),
-    "Relevance": ("visibility", "Which pixels of one test image the network's answer came from, layer by layer."),
-    "Ranking": ("sort", "The order of the pixels: how sure it is, and how much two of them agree."),
+    "Relevance": ("visibility", "Which inputs one answer of the network came from, layer by layer."),
+    "Ranking": ("sort", "The order of the inputs: how sure it is, and how much two of them agree."),
     "Feature removal": ("backspace", "Take the least and the most relevant pixels of an image away: does it matter?"),
-    "Pruning": ("content_cut", "Move the threshold and see which pixels go, and how good a network that leaves."),
+    "Pruning": ("content_cut", "Move the threshold and see which inputs go, and how good a network that leaves."),
     "Savings": ("savings", "What the smaller network costs, layer by layer, beside the full one."),
     "Export": ("download", "Take the smaller network with you, with a card that says what it is."),
 }

@@ -114,12 +114,12 @@ def _what(offers: Offers) -> None:
               help="softmax trains in seconds, cnn-32-64 takes minutes. lenet-5 and cnn-32-64 are for images, cnn-1d "
               "and transformer-1d for series; the others take any data.")  # fmt: skip
     st.multiselect("Criteria", list(offers.criteria), key="new-criteria", persist_state="session",
-                   placeholder="What the pixels are ranked by", help=state.method_help(offers.controls))  # fmt: skip
+                   placeholder="What the inputs are ranked by", help=state.method_help(offers.controls))  # fmt: skip
     with st.container(horizontal=True):
         st.pills("Strategies", list(offers.strategies), key="new-strategies", selection_mode="multi",
                  persist_state="session", wrap=True,
                  help=" ".join(f"{name}: {text}." for name, text in offers.strategies.items())
-                 + " Only criteria that explain images have a choice.")  # fmt: skip
+                 + " Only criteria that explain single answers have a choice.")  # fmt: skip
         st.pills("Smaller networks", list(state.MODES), key="new-modes", selection_mode="multi",
                  persist_state="session", wrap=True, help=state.MODE_HELP)  # fmt: skip
 
@@ -129,7 +129,8 @@ def _how_often() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         field(st.text_input, "Inputs removed (%)", key="new-shares", width=330, max_chars=2000,
               placeholder="15 30 50 70 80 90 95", help="One network for each share, method, smaller network and seed. "
-              "Blanks or commas between them; decimals are fine.")  # fmt: skip
+              "Blanks or commas between them; decimals are fine. "
+              "Where inputs are kept or dropped as groups, shares are of these.")  # fmt: skip
         field(st.number_input, "Seeds", 1, MAX_SEEDS, step=1, key="new-n-seeds", width=150,
               disabled=bool(st.session_state.get("new-seeds", "").strip()),
               help="How many networks are trained alike, from other first weights: 0, 1, 2 and so on. Intervals need "

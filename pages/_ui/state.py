@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 MANY_METHODS = 5
 
 REMOVED = 80
-"""Percent of the pixels that the slider removes until someone moves it, as long as the study recommends nothing."""
+"""Percent of the inputs that the slider removes until someone moves it, as long as the study recommends nothing."""
 
 MARGIN = 0.5
-"""Points of accuracy that may be lost until someone says otherwise; the core's default."""
+"""Points of the score that may be lost until someone says otherwise; the core's default."""
 
 MAX_MARGIN = 20.0
 
@@ -69,7 +69,7 @@ def write(key: str) -> None:
 
 
 def method(opened: OpenedStudy) -> str:
-    """The picker of what the pixels are ranked by; a list where they would take more than a row."""
+    """The picker of what the inputs are ranked by; a list where they would take more than a row."""
     methods, text = opened.study.methods, method_help(opened.rankings.says())
     label = f"{opened.words[0].capitalize()} ranked by"
     if len(methods) > MANY_METHODS:
@@ -88,18 +88,18 @@ def mode(opened: OpenedStudy) -> str:
 
 
 def removed(opened: OpenedStudy) -> int:
-    """The threshold slider: percent of the inputs removed."""
-    text = "Share of the inputs that the network no longer gets, the least relevant first. Arrow keys work."
+    """The threshold slider: percent of the inputs, or groups, removed."""
+    text = f"Share of the {opened.words[0]} that the network no longer gets, the least relevant first. Arrow keys work."
     chosen = st.slider(f"{opened.words[0].capitalize()} removed", 0, 99, step=1, format="%d %%", key="removed",
                        persist_state="session", help=text)  # fmt: skip
     return _shown("removed", chosen)
 
 
-def margin() -> float:
-    """The accuracy that may be lost, in points."""
+def margin(opened: OpenedStudy) -> float:
+    """The score that may be lost, in points."""
     text = (
-        "How many points of accuracy may be lost. The recommended threshold removes the most inputs that keeps the "
-        "whole 95 % interval of the difference to the full network within this."
+        f"How many points of {opened.score} may be lost. The recommended threshold is the furthest at which the "
+        "whole 95 % interval of the difference to the full network stays within this."
     )
     chosen = field(st.number_input, "Margin (points)", 0.0, MAX_MARGIN, step=0.1, format="%.2f", key="margin",
                    width=140, help=text)  # fmt: skip
@@ -109,9 +109,10 @@ def margin() -> float:
 def seed(opened: OpenedStudy) -> int:
     """The picker of the seed."""
     seeds = opened.study.seeds
+    splits = " and on a split of its own" if opened.study.resplit else ""
     chosen = field(st.selectbox, "Seed", seeds, key="seed", width=110, disabled=len(seeds) == 1,
-                   help="Each seed trains a network of its own, from other first weights; their masks differ a little."
-                   )  # fmt: skip
+                   help=f"Each seed trains a network of its own, from other first weights{splits}; their masks "
+                   "differ a little.")  # fmt: skip
     return _shown("seed", chosen)
 
 
@@ -123,7 +124,7 @@ def choose(opened: OpenedStudy, *, with_margin: bool = False) -> tuple[str, str,
             chosen_mode = mode(opened)
             chosen_seed = seed(opened)
             if with_margin:
-                margin()
+                margin(opened)
         chosen_removed = removed(opened)
     return chosen_method, chosen_mode, chosen_seed, chosen_removed
 

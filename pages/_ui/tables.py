@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from .charts_methods import least_of
 from .formats import title
 
 
@@ -20,8 +21,15 @@ def _count(label: str, help: str) -> dict:
     return st.column_config.NumberColumn(label, format="localized", help=help)
 
 
-def curve(table: pd.DataFrame, *, with_intervals: bool = True, score: str = "accuracy") -> None:
-    """Every measured point of a study."""
+def curve(
+    table: pd.DataFrame,
+    *,
+    with_intervals: bool = True,
+    score: str = "accuracy",
+    words: tuple[str, str, str] = ("inputs", "images", "image"),
+) -> None:
+    """Every measured point of a study; `words` are those of `OpenedStudy`."""
+    counted, images, image = words
     names = ["removed", "score", "difference", "difference_low", "difference_high"]
     shown = ["method", "mode", "removed", "keep", "score", "difference", "difference_low", "difference_high",
              "low", "high", "seeds", "masks", "loss", "absolute_error", "macs", "parameters", "bytes", "input_bytes",
@@ -29,7 +37,7 @@ def curve(table: pd.DataFrame, *, with_intervals: bool = True, score: str = "acc
     hidden = set() if with_intervals else {"low", "high", "difference_low", "difference_high"}
     if (table["masks"] == table["seeds"]).all():
         hidden.add("masks")
-    within = {name: 100 * table[name].clip(0, 1) for name in ("low", "high")}
+    within = {name: 100 * table[name].clip(least_of(score), 1) for name in ("low", "high")}
     st.dataframe(
         table.assign(**table[names] * 100, **within).drop(columns=["flops"]),
         hide_index=True,
@@ -37,9 +45,9 @@ def curve(table: pd.DataFrame, *, with_intervals: bool = True, score: str = "acc
         column_config={
             "method": st.column_config.TextColumn("Ranked by", help="none: the full network", pinned=True, width=150),
             "mode": st.column_config.TextColumn("Smaller network"),
-            "removed": _percent("Removed", "Share of the inputs removed"),
-            "keep": _count("Kept", "Inputs of the network"),
-            "score": _percent(title(score), "Mean over seeds, validation data"),
+            "removed": _percent("Removed", f"Share of the {counted} removed"),
+            "keep": _count("Kept", f"{title(counted)} that the network reads"),
+            "score": _percent(title(score), f"Mean over seeds, validation {images}"),
             "difference": _points("Difference", f"{title(score)} minus that of the full network of the same seed"),
             "difference_low": _points("from", "Lower end of the difference's 95 % interval over these pairs"),
             "difference_high": _points("to", "Upper end of the difference's 95 % interval over these pairs"),
@@ -55,20 +63,20 @@ def curve(table: pd.DataFrame, *, with_intervals: bool = True, score: str = "acc
             "absolute_error": st.column_config.NumberColumn(
                 "Absolute error", format="%.4g", help="Mean over validation rows, in the unit of the number"
             ),
-            "macs": _count("MACs", "Multiply-accumulates for one image"),
+            "macs": _count("MACs", f"Multiply-accumulates for one {image}"),
             "parameters": _count("Parameters", "Weights and biases"),
             "bytes": _count("Weights (bytes)", "As float32"),
-            "input_bytes": _count("Input (bytes)", "One image as float32"),
+            "input_bytes": _count(f"{title(image)} (bytes)", f"One {image} as float32"),
             "input_cost": _count("Cost of inputs", "Of those that are read, as the data say"),
         },
         placeholder="–",
         key="points",
-        alt=f"Every measured point: {score} with its interval and cost for each ranking and number of inputs",
+        alt=f"Every measured point: {score} with its interval and cost for each ranking and number of {counted}",
     )
 
 
-def layers(small: object, full: object) -> None:
-    """Cost of each layer with weights, of the smaller and of the full network."""
+def layers(small: object, full: object, image: str = "image") -> None:
+    """Cost of each layer with weights, of the smaller and of the full network, for one `image`."""
     rows = [
         {
             "layer": before.name,
@@ -90,8 +98,8 @@ def layers(small: object, full: object) -> None:
         column_config={
             "layer": st.column_config.TextColumn("Layer", pinned=True),
             "kind": st.column_config.TextColumn("Kind"),
-            "macs": _count("MACs", "Of the smaller network, for one image"),
-            "full_macs": _count("Full: MACs", "Of the full network, for one image"),
+            "macs": _count("MACs", f"Of the smaller network, for one {image}"),
+            "full_macs": _count("Full: MACs", f"Of the full network, for one {image}"),
             "parameters": _count("Parameters", "Of the smaller network"),
             "full_parameters": _count("Full: parameters", "Of the full network"),
             "bytes": _count("Bytes", "Weights of the smaller network, float32"),
@@ -135,7 +143,7 @@ def balance(table: pd.DataFrame) -> None:
             "box": st.column_config.NumberColumn(
                 "for the box",
                 **number,
-                help="Of what was handed on, the part that z-box gave to pixels for the ends of the box",
+                help="Of what was handed on, the part that z-box gave to inputs for the ends of the box",
             ),
         },
         key="balance",

@@ -96,7 +96,7 @@ def test_the_choice_survives_page_switches_and_is_in_the_url(open_page, browser)
 def test_one_image_is_explained(open_page):
     page = open_page("Relevance")
     settle(page, "Relevance")
-    page.get_by_text("The network reads").wait_for()
+    page.get_by_text("The network says").wait_for()
     number = page.get_by_role("spinbutton", name="Test image")
     expect(number).to_have_value("0")
     page.get_by_role("button", name="Next").click()

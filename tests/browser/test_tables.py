@@ -12,40 +12,67 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from playwright.sync_api import expect
 
-from lrp_core.study.export import predict
+from lrp_core.study.export import predict, read_card
 
 from .conftest import choose, go, settle
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
+SENSORS = [f"sensor {c}" for c in "abcdef"]
+OILS = ["thick", "thin"]
+GROUPS = """group,input,cost
+arm,sensor a,40
+arm,sensor b,
+leg,sensor c,10
+leg,sensor d,
+head,sensor e,25
+oil,,5
+"""
+"""Sensor f is in no group, and costs nothing."""
 
-def table() -> pd.DataFrame:
-    """Six sensors, of which two tell the state; a number of each row that no network should see comes last."""
-    random = np.random.default_rng(0)
-    frame = pd.DataFrame(random.normal(size=(240, 6)), columns=[f"sensor {c}" for c in "abcdef"])
+
+def table(seed: int) -> pd.DataFrame:
+    """Six sensors, of which b and e tell the state; words that do not, and last what no network should see."""
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame(random.normal(size=(240, 6)), columns=SENSORS)
     state = np.arange(240) % 3
     frame["sensor b"] += 4 * (state == 1)
     frame["sensor e"] += 4 * (state == 2)
-    return frame.assign(state=np.array(["idle", "slow", "fast"])[state], shift=np.arange(240) % 2)
+    oil = random.choice(OILS, 240)
+    return frame.assign(oil=oil, state=np.array(["idle", "slow", "fast"])[state], shift=random.integers(0, 2, 240))
+
+
+def give(page, label: str, name: str, content: str) -> None:
+    """Drop a file where a label says."""
+    place = page.get_by_test_id("stFileUploader").filter(has_text=re.compile(f"^{label}"))
+    place.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(
+        {"name": name, "mimeType": "text/csv", "buffer": content.encode()}
+    )
+
+
+def metric(page, label: str):
+    """The number under a label."""
+    return page.get_by_test_id("stMetric").filter(has_text=label).get_by_test_id("stMetricValue")
 
 
 def test_a_table_is_dropped_corrected_studied_and_exported(open_page, tmp_path):
     page = open_page("Study")
     settle(page, "Study")
     page.get_by_text("Your own data").click()
-    content = table().to_csv(index=False).encode()
-    page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(
-        {"name": "machine.csv", "mimeType": "text/csv", "buffer": content}
-    )
-    page.get_by_text(re.compile("240 rows of")).wait_for()
-    choose(page, "Study", "Classes are in", "state")
-    page.get_by_text("240 rows of 7 inputs, 3 classes").wait_for()
-    settle(page, "Study")
+    give(page, "File", "machine.csv", table(0).to_csv(index=False))
+    page.get_by_text(re.compile("240 rows of .*2 classes")).wait_for()  # the shift, by its look
+    choose(page, "Study", "Labels are in", "state")
+    page.get_by_text("240 rows of 9 inputs in 8 groups, 3 classes").wait_for()
     choose(page, "Study", "Leave out", "shift")
-    page.get_by_text("240 rows of 6 inputs, 3 classes").wait_for()
+    page.get_by_text("240 rows of 8 inputs in 7 groups, 3 classes").wait_for()
     page.keyboard.press("Escape")
+    choose(page, "Study", "Inputs kept or dropped as one", "as a file says, with costs")
+    settle(page, "Study")
+    give(page, "Groups and costs", "costs.csv", GROUPS)
+    page.get_by_text("240 rows of 8 inputs in 5 groups, 3 classes").wait_for()
     settle(page, "Study")
     page.get_by_role("button", name="Use these data").click()
     settle(page, "Study")
@@ -58,26 +85,30 @@ def test_a_table_is_dropped_corrected_studied_and_exported(open_page, tmp_path):
     page.get_by_text(re.compile(r"Complete · \d+ networks")).wait_for(timeout=300_000)
 
     go(page, "Pruning")
-    slider = page.get_by_role("slider", name=re.compile("Inputs removed"))
+    slider = page.get_by_role("slider", name="Groups removed")
     slider.focus()
-    kept = page.get_by_test_id("stMetric").filter(has_text="Inputs kept").get_by_test_id("stMetricValue")
+    kept, cost = metric(page, "Groups kept"), metric(page, "Cost of inputs")
     page.keyboard.press("End")
     expect(kept).to_have_text("1")
     page.keyboard.press("Home")
-    expect(kept).to_have_text("6")
+    expect(kept).to_have_text("5")
+    expect(cost).to_have_text("80")
     for _ in range(60):
         page.keyboard.press("ArrowRight")
-    expect(kept).to_have_text("3")
-    expect(page.locator(".js-plotly-plot").first).to_contain_text("sensor b")
+    expect(kept).to_have_text("2")
+    expect(cost).to_have_text("65")
+    bars = page.locator(".js-plotly-plot").first
+    for group in ("head · 25", "leg · 10", "oil · 5", "sensor f · 0", "arm · 40"):
+        expect(bars).to_contain_text(group)
 
     go(page, "Export")
     page.get_by_role("button", name=re.compile("Prepare")).click()
     with page.expect_download(timeout=120_000) as waiting:
         page.get_by_role("button", name=re.compile("Download")).first.click()
     zipfile.ZipFile(io.BytesIO(waiting.value.path().read_bytes())).extractall(tmp_path)
-    rows = table()
-    inputs = rows[[f"sensor {c}" for c in "abcdef"]].to_numpy(dtype=np.float32)
-    import torch
-
-    classes, _ = predict(tmp_path / "small-network", torch.from_numpy(inputs))
+    exported = tmp_path / "small-network"
+    assert read_card(exported)["input"]["kept_pixels"] == [0, 1, 4]
+    rows = table(1)
+    inputs = rows[SENSORS].assign(**{oil: rows["oil"] == oil for oil in OILS}).to_numpy(dtype=np.float32)
+    classes, _ = predict(exported, torch.from_numpy(inputs))
     assert np.mean(np.array(classes) == rows["state"]) > 0.85

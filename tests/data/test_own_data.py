@@ -210,6 +210,7 @@ def test_a_scaler_of_channels_is_one_of_the_values_in_them(
     scaler = Scaler.fit(split, per_channel=per_channel)
     torch.testing.assert_close(scaler.apply(split.inputs), expected.float(), rtol=1e-4, atol=1e-4)
     assert len(scaler.mean) == (channels if per_channel else channels * length)
+    torch.testing.assert_close(scaler.restore(scaler.apply(split.inputs)), split.inputs, rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_standardised_is_not_standardised_again() -> None:
@@ -217,6 +218,8 @@ def test_what_is_standardised_is_not_standardised_again() -> None:
         sensors().standardised().standardised()
     with pytest.raises(InputError, match="for 8 inputs"):
         Scaler.fit(table()).apply(torch.zeros(2, 3))
+    with pytest.raises(InputError, match="for 8 inputs"):
+        Scaler.fit(table()).restore(torch.zeros(2, 3))
 
 
 def test_the_digest_sees_everything() -> None:

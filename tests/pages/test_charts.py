@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 from hypothesis.extra.numpy import arrays
 
 from lrp_core.ranking import CRITERIA, STRATEGIES, combine
-from pages._ui import charts, charts_methods, formats
+from pages._ui import charts, charts_inputs, charts_methods, formats
 from pages._ui.registry import ENTRIES, FOLDER, file_of
 
 METHODS = ("lrp-0", "random")
@@ -51,6 +51,28 @@ def test_a_curve_has_its_line_its_band_and_the_slider():
     assert min(bands[0].y) == pytest.approx(69)
     assert [shape.x0 for shape in figure.layout.shapes if shape.x0 == shape.x1] == [80]
     assert "95.0 %" in figure.layout.annotations[0].text
+
+
+def test_what_can_be_below_zero_is_on_the_chart():
+    """An R² has no floor: its points, its band and what the pointer shows are not cut at zero."""
+    table = curve("lrp-0").assign(score=[0.9, 0.2, -0.7], low=[0.8, -0.1, -1.2], high=[1.0, 0.5, -0.2])
+    figure = charts_methods.score_curves({"lrp-0": table}, METHODS, chosen="lrp-0", score="R²", counted="groups")
+    low, high = figure.layout.yaxis.range
+    assert low < -70
+    assert high > 100
+    [band] = [trace for trace in figure.data if trace.fill]
+    assert min(band.y) == pytest.approx(-120)
+    [line] = [trace for trace in figure.data if trace.name == "lrp-0" and trace.hovertemplate]
+    assert [text for _, text in line.customdata][1] == " (95 %: -10.0 to 50.0)"
+    assert "groups kept" in line.hovertemplate
+    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("Groups removed (%)", "R² (%)")
+    assert "all groups: 90.0 %" in [note.text for note in figure.layout.annotations]
+    accuracy = charts_methods.score_curves({"lrp-0": table.assign(low=-1.0)}, METHODS, chosen="lrp-0")
+    assert accuracy.layout.yaxis.range[0] == 0
+    assert min(next(trace for trace in accuracy.data if trace.fill).y) == 0
+    bought = charts_methods.score_by_cost({"lrp-0": table}, METHODS, "macs", score="R²", counted="groups", image="row")
+    assert bought.layout.yaxis.range[0] < -70
+    assert bought.layout.xaxis.title.text == "MACs for one row"
 
 
 def test_one_seed_draws_no_band():
@@ -129,6 +151,14 @@ def test_units_are_sorted_and_signed():
     assert list(bars.marker.color) == [charts.ROSE, charts.ROSE, charts.COOL]
 
 
+@pytest.mark.parametrize("shape", [(12,), (1,), (5, 7), (3, 4, 6)])
+def test_a_layer_of_any_shape_is_drawn(shape):
+    values = np.random.default_rng(0).normal(size=shape)
+    figure = charts.of_layer(values)
+    drawn = np.concatenate([np.ravel(trace.y if trace.type == "bar" else trace.z) for trace in figure.data])
+    assert sorted(drawn) == pytest.approx(sorted(values.ravel()))
+
+
 def test_feature_maps_share_one_scale_and_the_largest_come_first():
     maps = np.stack([np.full((3, 3), value) for value in (0.1, -4.0, 2.0)])
     figure = charts.feature_maps(maps, shown=2)
@@ -148,9 +178,50 @@ def test_costs_are_shares_of_the_full_network():
     figure = charts_methods.cost_curves(curve("lrp-0"), marker=0.5)
     shares = {trace.name: list(trace.y) for trace in figure.data}
     assert shares["MACs"] == pytest.approx([100, 60, 20])
-    assert set(shares) == {name for key, (name, _) in charts_methods.COSTS.items() if key != "input_cost"}
+    assert set(shares) == {"MACs", "parameters", "weights (bytes)", "one image (bytes)"}
+    more = charts_methods.cost_curves(curve("lrp-0").assign(bytes=[4000, 5200, 4400]), counted="groups", image="row")
+    assert {"one row (bytes)", "weights (bytes)"} < {trace.name for trace in more.data}
+    assert more.layout.xaxis.title.text == "Groups removed (%)"
+    assert more.layout.yaxis.range is None, "a network for other inputs may cost more: no point is cut off"
     priced = charts_methods.cost_curves(curve("lrp-0").assign(input_cost=[9.0, 3.0, 0.9]))
     assert {trace.name: list(trace.y) for trace in priced.data}["cost of inputs"] == pytest.approx([100, 100 / 3, 10])
+
+
+def ranking(*, costs: bool) -> pd.DataFrame:
+    names = ["a", "a sensor whose name is far too long for its place", "c"]
+    table = pd.DataFrame({"place": [1, 2, 3], "name": names, "inputs": [[3, 4], [0], [1, 2, 5]]})
+    table = table.assign(score=[3.0, 2.0, 1.0], standard_error=[0.1, 0.1, np.nan], kept=[True, True, False])
+    return table.assign(cost=[40.0, 1250.5, 0.0]) if costs else table
+
+
+@pytest.mark.parametrize("costs", [False, True])
+def test_bars_have_their_names_and_their_costs(costs):
+    figure = charts_inputs.ranked(ranking(costs=costs))
+    [bars] = figure.data
+    assert [color == charts.ACCENT for color in bars.marker.color] == [True, True, False]
+    names, _, hovered = zip(*bars.customdata, strict=True)
+    assert list(names) == list(ranking(costs=costs)["name"]), "whole under the pointer"
+    texts = figure.layout.yaxis.ticktext
+    assert texts[0].startswith("a")
+    name, _, cost = texts[1].partition(" · ")
+    assert len(name) == charts_inputs.LONGEST
+    assert name.endswith("its place"), "long names often differ at their end"
+    assert cost == ("1,250.5" if costs else "")
+    assert list(hovered) == ([", cost 40", ", cost 1,250.5", ", cost 0"] if costs else [""] * 3)
+
+
+@given(some.sets(some.integers(0, 9)), some.sampled_from([1, 2, 5]))
+def test_strips_lie_over_what_stays_and_over_nothing_else(kept, n_channels):
+    length = 10 // n_channels
+    table = pd.DataFrame({"place": range(1, 11), "name": list("abcdefghij"), "inputs": [[i] for i in range(10)]})
+    table["kept"] = table["inputs"].map(lambda inputs: inputs[0] in kept)
+    means = {"one": [[float(i) for i in range(length)] for _ in range(n_channels)]}
+    strips, *lines, squares = charts_inputs.series(means, table).data
+    assert len(lines) == n_channels
+    runs = [(strips.x[i], strips.x[i + 2]) for i in range(0, len(strips.x), 5)]
+    assert {i for i in range(10) if any(left < i < right for left, right in runs)} == kept
+    assert all(int(left + 0.5) // length == int(right - 0.5) // length for left, right in runs), "one channel each"
+    assert set(squares.x) == kept
 
 
 @pytest.mark.parametrize("column", ["macs", "parameters", "bytes", "input_bytes"])
@@ -168,6 +239,10 @@ def test_score_by_cost_keeps_each_point(column):
         (formats.points, -0.0342, "-3.4 points"),
         (formats.points, -0.0001, "+0.0 points"),
         (formats.count, 266610, "266,610"),
+        (lambda n: formats.things(n, "groups"), 1, "1 group"),
+        (lambda n: formats.things(n, "pixels"), 1200, "1,200 pixels"),
+        (lambda now: formats.saved(now, 100), 30, "70 % less"),
+        (lambda now: formats.saved(now, 100, "fewer"), 105, "5 % more"),
         (formats.size, 720, "720 B"),
         (formats.size, 1066440, "1.07 MB"),
         (formats.duration, 130.2, "2 min 10 s"),

@@ -16,8 +16,10 @@ from lrp_core import views
 from lrp_core.cli.dashboard import given_study
 from lrp_core.data import Dataset, InputGroup, Split, Target
 from lrp_core.errors import InputError, StorageError
-from lrp_core.study import Study, preset, run_study
+from lrp_core.study import Study, preset, run_study, trial_at
+from lrp_core.study.export import export_trial
 from lrp_core.study.ledger import Ledger
+from pages._ui import export_card
 
 from .conftest import PAGES, Stage
 
@@ -116,6 +118,25 @@ def test_every_page_shows_groups_with_their_cost(grouped: Stage, title: str) -> 
         assert metrics["Cost of inputs"] == f"{table[table['kept']]['cost'].sum():g}"
     if title == "Savings":
         assert "that it reads cost" in " ".join(texts)
+    if title in ("Overview", "Pruning", "Savings"):
+        drawn = " ".join(str(chart.proto) for chart in app.get("plotly_chart"))
+        assert "Groups removed (%)" in drawn
+        assert "Inputs removed" not in drawn
+        assert "one image" not in drawn or grouped.opened.are_images
+    if title == "Relevance":
+        charts = {chart.proto.id.rsplit("-", 1)[-1]: str(chart.proto) for chart in app.get("plotly_chart")}
+        by_name = charts["groups"] if grouped.opened.are_images else charts["heat"]
+        assert all(name in by_name for name in grouped.opened.group_names()[:2])
+
+
+def test_feature_removal_takes_pictures_that_the_network_can_read(grouped: Stage) -> None:
+    app = grouped.open("Feature removal")
+    assert not app.exception
+    if grouped.opened.are_images:
+        assert list(app.get_by_key("source").options) == ["Test image"], "the inputs are standardised, and no pixels"
+        assert any("test images alone" in caption.value for caption in app.caption)
+    else:
+        assert "no images" in app.info[0].value
 
 
 def test_groups_are_drawn_as_what_they_are(grouped: Stage) -> None:
@@ -162,10 +183,42 @@ def test_every_page_shows_predicted_numbers(numbers: Stage, title: str) -> None:
         assert "R²" in spoken
         assert "accuracy" not in spoken.lower()
     if title == "Relevance":
+        assert "for a class" not in spoken
         assert "The network predicts **" in spoken
         assert "for yield" in spoken
     if title == "Feature removal":
         assert "numbers to predict" in app.info[0].value
+
+
+def test_the_card_says_how_to_predict_numbers(numbers: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines of Python that the page shows run as they are."""
+    study, data = numbers.study, numbers.opened.data
+    trial = trial_at(study, data, method="lrp-0", keep=2, mode=study.modes[0], seed=0)
+    made = export_trial(trial, tmp_path / "small-network", numbers.ledger)
+    text = export_card.readme(made.card)
+    assert "R² on 60 test" in text
+    lines = text.split("From Python:\n\n")[1]
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec("\n".join(line.removeprefix("    ") for line in lines.splitlines()), names)
+    assert names["numbers"].shape == (1,)
+
+
+@pytest.mark.parametrize("architecture", ["cnn-1d", "transformer-1d"])
+def test_a_network_for_series_is_explained_layer_by_layer(
+    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LRP_CACHE", str(tmp_path))
+    data = own((2, 24), None)
+    study = preset("quick", data, architecture=architecture, keeps=(12,), seeds=(0,), epochs=1, retrain_epochs=1)
+    for _ in run_study(study, Ledger(tmp_path), name="own", jobs=1):
+        pass
+    app = Stage(Ledger(tmp_path), study).open("Relevance")
+    assert not app.exception
+    assert not [error.value for error in app.error]
+    drawn = {chart.proto.id for chart in app.get("plotly_chart")}
+    hidden = {"cnn-1d": ("conv1", "conv2", "fc1"), "transformer-1d": ("embed", "block1.linear1", "norm")}[architecture]
+    assert all(any(one.endswith(f"layer-{name}") for one in drawn) for name in hidden)
 
 
 def csv(frame: pd.DataFrame) -> bytes:

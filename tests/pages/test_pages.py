@@ -54,7 +54,7 @@ def test_the_slider_moves_every_number(small):
     assert half["MACs"] == "3,920"
     assert half["Parameters"] == "3,930"
     assert half["Weights"] == "15.7 kB"
-    assert half["One input"] == "1.57 kB"
+    assert half["One image"] == "1.57 kB"
     assert half["Expected accuracy"].endswith("%")
 
 

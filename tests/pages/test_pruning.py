@@ -104,7 +104,7 @@ def test_one_seed_has_no_intervals_and_says_why(single):
     assert not {"low", "high", "difference_low", "difference_high"} & set(table.proto.column_order)
     overview = single.open("Overview", margin="20.0")
     assert "result of one seed" in texts(overview)
-    assert "one network's each" in texts(overview)
+    assert "those of one network each" in texts(overview)
 
 
 def test_crossed_masks_tell_whose_the_scatter_is(small):

@@ -87,7 +87,7 @@ def test_two_methods_and_seeds_are_compared(small):
     found = views_ranking.agreement(one, two)
     assert f"correlate with **{found.spearman:.3f}** (Spearman) and **{found.kendall:.3f}** (Kendall)" in texts(app)
     both = int((views_ranking.kept_by(one, two, 102) == 3).sum())
-    assert f"Of the 102 pixels that each keeps, **{both}** are the same" in texts(app)
+    assert f"Each keeps 102 pixels, and **{both}** of them are the same" in texts(app)
     app.selectbox(key="other-seed").set_value(1).run()
     assert "This is the ranking above" in texts(app)
 
