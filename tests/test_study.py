@@ -359,6 +359,15 @@ def _names_in(values: dict[str, Any]) -> set[str]:
     return set(values).union(*inner)
 
 
+def test_a_range_or_a_list_is_the_same_study_as_a_tuple(mnist: Dataset) -> None:
+    values: dict[str, Any] = {"architecture": "softmax", "keeps": (100, 200), "seeds": (0, 1), "modes": ("none",)}
+    study = Study(**values)
+    again = Study(**values | {"keeps": range(100, 201, 100), "seeds": range(2), "modes": ["none"], "mask_seeds": []})
+    assert again == study
+    assert again.key == study.key
+    assert preset("quick", mnist, seeds=range(2)).key == preset("quick", mnist, seeds=(0, 1)).key
+
+
 def test_fields_that_were_added_leave_keys_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     """Digests that an earlier version gave, with its number of the stages: only that number invalidates results."""
     monkeypatch.setattr("lrp_core.study.trials.STAGE_VERSION", 4)

@@ -109,7 +109,9 @@ class Study:
             )
 
     def _name_objects(self) -> None:
-        """Register what was given as an object, and keep its name: a study is plain values."""
+        """Register what was given as an object, and keep its name: a study is plain values, in tuples."""
+        for name in ("keeps", "modes", "seeds", "mask_seeds"):  # a range or a list has no key
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         criteria = [c if isinstance(c, str) else _registered_criterion(c) for c in self.criteria]
         strategies = [s if isinstance(s, str) else register_strategy(s).name for s in self.strategies]
         object.__setattr__(self, "criteria", tuple(criteria))
