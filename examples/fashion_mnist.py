@@ -72,7 +72,7 @@ def main(folder: Path, files: Path | None, quick: bool) -> None:
 
 
 def tell(done: int, total: int, trial: object) -> None:
-    print(f"\r{done} of {total} networks", end="\n" if done == total else "", file=sys.stderr)
+    print(f"\r{done} of {total} networks", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -359,13 +359,11 @@ def _names_in(values: dict[str, Any]) -> set[str]:
     return set(values).union(*inner)
 
 
-def test_a_range_or_a_list_is_the_same_study_as_a_tuple(mnist: Dataset) -> None:
-    values: dict[str, Any] = {"architecture": "softmax", "keeps": (100, 200), "seeds": (0, 1), "modes": ("none",)}
-    study = Study(**values)
-    again = Study(**values | {"keeps": range(100, 201, 100), "seeds": range(2), "modes": ["none"], "mask_seeds": []})
-    assert again == study
-    assert again.key == study.key
-    assert preset("quick", mnist, seeds=range(2)).key == preset("quick", mnist, seeds=(0, 1)).key
+def test_a_preset_takes_ranges_and_lists(mnist: Dataset) -> None:
+    study = preset("quick", mnist, seeds=range(2), keeps=[200, 100], mask_seeds=range(3), criteria=["variance"])
+    tuples = {"seeds": (0, 1), "keeps": (200, 100), "mask_seeds": (0, 1, 2), "criteria": ("variance",)}
+    assert study == preset("quick", mnist, **tuples)
+    assert study.key == preset("quick", mnist, **tuples).key
 
 
 def test_fields_that_were_added_leave_keys_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:

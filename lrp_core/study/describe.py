@@ -109,9 +109,7 @@ class Study:
             )
 
     def _name_objects(self) -> None:
-        """Register what was given as an object, and keep its name: a study is plain values, in tuples."""
-        for name in ("keeps", "modes", "seeds", "mask_seeds"):  # a range or a list has no key
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        """Register what was given as an object, and keep its name: a study is plain values."""
         criteria = [c if isinstance(c, str) else _registered_criterion(c) for c in self.criteria]
         strategies = [s if isinstance(s, str) else register_strategy(s).name for s in self.strategies]
         object.__setattr__(self, "criteria", tuple(criteria))
@@ -196,7 +194,8 @@ def preset(name: str, data: Dataset, **changes: Any) -> Study:
         "keeps": _preset_keeps(data.n_groups),
     }
     values |= PRESETS[check_choice("preset", name, PRESETS)]
-    values |= {key: value for key, value in changes.items() if value is not None}
+    asked = {key: value for key, value in changes.items() if value is not None}
+    values |= {key: tuple(value) if isinstance(value, range | list) else value for key, value in asked.items()}
     values |= _splits(data, values, changes.get("seeds"))
     if 0 < len(data.train) < FEW_ROWS:
         architecture = values.get("architecture", Study.architecture)
