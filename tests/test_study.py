@@ -359,6 +359,13 @@ def _names_in(values: dict[str, Any]) -> set[str]:
     return set(values).union(*inner)
 
 
+def test_a_preset_takes_ranges_and_lists(mnist: Dataset) -> None:
+    study = preset("quick", mnist, seeds=range(2), keeps=[200, 100], mask_seeds=range(3), criteria=["variance"])
+    tuples = {"seeds": (0, 1), "keeps": (200, 100), "mask_seeds": (0, 1, 2), "criteria": ("variance",)}
+    assert study == preset("quick", mnist, **tuples)
+    assert study.key == preset("quick", mnist, **tuples).key
+
+
 def test_fields_that_were_added_leave_keys_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     """Digests that an earlier version gave, with its number of the stages: only that number invalidates results."""
     monkeypatch.setattr("lrp_core.study.trials.STAGE_VERSION", 4)

@@ -194,7 +194,8 @@ def preset(name: str, data: Dataset, **changes: Any) -> Study:
         "keeps": _preset_keeps(data.n_groups),
     }
     values |= PRESETS[check_choice("preset", name, PRESETS)]
-    values |= {key: value for key, value in changes.items() if value is not None}
+    asked = {key: value for key, value in changes.items() if value is not None}
+    values |= {key: tuple(value) if isinstance(value, range | list) else value for key, value in asked.items()}
     values |= _splits(data, values, changes.get("seeds"))
     if 0 < len(data.train) < FEW_ROWS:
         architecture = values.get("architecture", Study.architecture)
