@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -271,3 +272,21 @@ def test_folders_of_pictures_are_predicted_one_by_one(
     classes, shares = by_hand(exports["images"], IMAGES[[int(path.stem) for path in order]])
     assert [row["class"] for row in answers] == classes
     assert [row["confidence"] for row in answers] == pytest.approx(shares.tolist(), abs=1e-5)
+
+
+def test_chosen_wavelengths_are_known_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their names are numbers with gaps, and no row of values."""
+    rows, labels = table(columns=12)
+    spectra = pd.DataFrame(rows, columns=[str(1100 + 2 * i) for i in range(12)])
+    folder = export(tmp_path / "bands", (spectra, labels), series=(1, 12), input_groups="windows:3")
+    kept = [0, 2, 4, 6, 8, 10]
+    whole, chosen = (
+        write(tmp_path / f"{name}.csv", spectra.iloc[:6, columns].to_csv(index=False))
+        for name, columns in (("whole", range(12)), ("chosen", [*kept[:3], 5, *kept[3:]]))
+    )
+    answers = []
+    for file in (whole, chosen):
+        assert main(["predict", str(folder), str(file), "--json"]) == 0
+        answers.append([row["confidence"] for row in json.loads(capsys.readouterr().out)["predictions"]])
+    assert len(answers[0]) == 6
+    assert answers[1] == pytest.approx(answers[0])

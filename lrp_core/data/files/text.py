@@ -6,7 +6,7 @@ import csv
 import itertools
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,8 +27,11 @@ _PEEK = 100
 """Rows in which a decimal comma is looked for."""
 
 
-def open_text(path: Path, asked: Asked) -> Sheet:
-    """The table in a file. Raises `StorageError` if it cannot be read, `InputError` for rows that differ in length."""
+def open_text(path: Path, asked: Asked, known: Collection[str] = ()) -> Sheet:
+    """The table in a file; a first row that has all names of `known` columns is its header.
+
+    Raises `StorageError` if it cannot be read, `InputError` for rows that differ in length.
+    """
     with storage_errors("read", path):
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -40,7 +43,7 @@ def open_text(path: Path, asked: Asked) -> Sheet:
         separator = _separator(path, start)
         lines = _count_lines(path)
     first = list(itertools.islice(_records(path, separator), _PEEK if separator == ";" else 3))
-    names, has_header = _header([cells for _, cells in first], asked.header)
+    names, has_header = _header([cells for _, cells in first], asked.header, known)
     if len(names) > MOST_COLUMNS:
         raise InputError(f"{path} has {len(names):,} columns, and {MOST_COLUMNS:,} is the most: leave some out")
     for line, cells in first[1:]:
@@ -140,16 +143,18 @@ def _records(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
             raise StorageError(f"{path} is no table that can be read: {error}") from error
 
 
-def _header(first: Sequence[Sequence[str]], asked: bool | None) -> tuple[tuple[str, ...], bool]:
+def _header(first: Sequence[Sequence[str]], asked: bool | None, known: Collection[str]) -> tuple[tuple[str, ...], bool]:
     """Names of the columns, and whether the file says them.
 
-    A first row with numbers in it is no header, unless its numbers count up in equal steps as wavelengths do.
+    A first row with numbers in it is no header, unless its numbers count up in equal steps as wavelengths do, or are
+    the names of all `known` columns: a few wavelengths that were chosen have gaps between them.
     """
     cells = [cell.strip() for cell in first[0]]
     numbers = [number for cell in cells if (number := _number(cell)) is not None]
     steps = np.diff(numbers)
     counts_up = len(steps) > 1 and bool((steps > 0).all()) and bool(np.allclose(steps, steps[0], rtol=0.02))
-    has_header = asked if asked is not None else (not numbers or counts_up)
+    has_known = bool(known) and set(known) <= set(cells)
+    has_header = asked if asked is not None else (not numbers or counts_up or has_known)
     if not has_header:
         return tuple(f"column {i}" for i in range(1, len(cells) + 1)), False
     return tuple(cell or f"column {i}" for i, cell in enumerate(cells, 1)), True

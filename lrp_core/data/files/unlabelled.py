@@ -79,7 +79,8 @@ def _from_table(path: Path, wanted: Wanted, asked: Asked) -> Unlabelled:
     if path.suffix.lower() in TEXT:
         from .text import open_text
 
-        sheet, images = open_text(path, asked), None
+        read = () if wanted.names is None else [wanted.names[position] for position in wanted.needed]
+        sheet, images = open_text(path, asked, read), None
     else:
         from .arrow import open_images, open_sheet
 
