@@ -1,4 +1,4 @@
-"""Memory and seconds that reading a large table takes: python -m benchmarks.reading [--rows N] [--columns N] [--json]
+"""Memory and seconds that reading and ranking a large table takes: python -m benchmarks.reading [--rows N] [--json]
 
 A process of its own reads each file, and its peak is counted from where it stood before. The limit is twice the memory
 of the inputs as float32.
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 LIMIT = 2.0
-"""Times the memory of the inputs that reading and splitting may take at its peak, the data themselves included."""
+"""Times the memory of the inputs that it may take at its peak, the data themselves included."""
 
 READ = """
 import json, resource, sys, time
@@ -30,7 +30,11 @@ def peak():
 
 before, start = peak(), time.perf_counter()
 data = lc.read_data(sys.argv[1])
-print(json.dumps({"peak": peak() - before, "seconds": time.perf_counter() - start, "rows": len(data.train)}))
+read = {"peak": peak() - before, "seconds": time.perf_counter() - start}
+lc.rank(lc.build_model("mlp-300-100", data), data, criterion="lrp-0")
+lc.rank(None, data, criterion="variance")
+ranked = {"ranked_peak": peak() - before, "ranked_seconds": time.perf_counter() - start - read["seconds"]}
+print(json.dumps(read | ranked))
 """
 
 
@@ -47,7 +51,7 @@ def write(folder: Path, rows: int, columns: int) -> list[Path]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Memory and seconds that reading a large table takes.")
+    parser = argparse.ArgumentParser(description="Memory and seconds that reading and ranking a large table takes.")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--columns", type=int, default=1_000)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -60,14 +64,16 @@ def main() -> None:
                 [sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True, cwd=Path.cwd()
             )
             peaks[path.suffix] = json.loads(done.stdout)
-            peaks[path.suffix]["times"] = peaks[path.suffix]["peak"] / size
+            for peak, times in (("peak", "times"), ("ranked_peak", "ranked_times")):
+                peaks[path.suffix][times] = peaks[path.suffix][peak] / size
     if arguments.json:
         print(json.dumps(peaks, indent=2))
         return
     for suffix, one in peaks.items():
         print(
             f"{suffix:<9} {one['seconds']:6.1f} s   {one['peak'] / 1e6:8,.0f} MB at the peak, {one['times']:.2f} times "
-            f"the {size / 1e6:,.0f} MB of the inputs   (limit: {LIMIT:g})"
+            f"the {size / 1e6:,.0f} MB of the inputs; after ranking by relevance and by variance "
+            f"({one['ranked_seconds']:.1f} s) {one['ranked_times']:.2f} times   (limit: {LIMIT:g})"
         )
 
 

@@ -20,6 +20,7 @@ _HOMES = {
     "Dataset": "data",
     "InputGroup": "data",
     "Split": "data",
+    "Target": "data",
     "load_dataset": "data",
     "read_data": "data",
     "register_dataset": "data",
@@ -85,6 +86,7 @@ __all__ = [
     "Split",
     "Study",
     "StudyResult",
+    "Target",
     "attribute",
     "attribute_images",
     "build_model",
@@ -119,7 +121,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .data import Dataset, InputGroup, Split, load_dataset, read_data, register_dataset
+    from .data import Dataset, InputGroup, Split, Target, load_dataset, read_data, register_dataset
     from .errors import LrpError
     from .evaluation import Removal, attribute_images, measure_cost, perturbation_curves, remove_features
     from .loading import open_network

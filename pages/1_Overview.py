@@ -108,7 +108,7 @@ with frame.refusals():
             )
             + f"The share was chosen on validation {images}; the test {images} only measured it."
             + (
-                " Fine-tuning trains the smaller network longer than the full one."
+                " The full network was fine-tuned for as many epochs as the smaller one."
                 if headline.recommendation.mode == "fine-tune"
                 else ""
             )

@@ -117,7 +117,7 @@ def test_an_unknown_architecture_is_refused(architecture):
 
 @pytest.mark.parametrize(
     ("shape", "n_classes"),
-    [((), 3), ((0,), 3), ((1, 0, 5), 3), ((1, 5, -5), 3), ((1, 5, 5), 1), ((1, 5, 5), 0), ((1, 5, 5), -2)],
+    [((), 3), ((0,), 3), ((1, 0, 5), 3), ((1, 5, -5), 3), ((1, 5, 5), 0), ((1, 5, 5), -2)],
 )
 @pytest.mark.parametrize("architecture", ["softmax", "lenet-5"])
 def test_shapes_and_classes_that_cannot_be(architecture, shape, n_classes):
@@ -137,3 +137,9 @@ def test_a_data_set_does_not_hide_a_wrong_request(toy):
 def test_too_little_to_go_on(given):
     with pytest.raises(InputError, match="needs a data set, or both shape and n_classes"):
         build_model("softmax", **given)
+
+
+@pytest.mark.parametrize("architecture", ["softmax", "mlp-300-100", "lenet-5", "cnn-32-64"])
+def test_one_output_is_a_number(architecture):
+    model = build_model(architecture, shape=(1, 12, 12), n_classes=1).eval()
+    assert model(torch.rand(3, 1, 12, 12)).shape == (3, 1)

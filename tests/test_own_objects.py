@@ -155,7 +155,7 @@ def test_a_study_can_be_read_where_its_objects_are_not_known(mnist: Dataset, tmp
     assert said.returncode == 0, said.stderr
     keys, methods, refused = json.loads(said.stdout)
     assert keys == [trial.key for trial in plan(study, mnist)]
-    assert methods == ["none", "squares", "squares, backwards"]
+    assert methods == ["none", "none", "squares", "squares, backwards"]
     assert "LRP_PLUGINS" in refused
 
 
@@ -172,8 +172,8 @@ def test_a_result_answers_what_the_ledger_holds(mnist: Dataset, tmp_path: Path) 
     study = Study(architecture="softmax", criteria=("lrp-0", "variance"), **QUICK)
     seen: list[int] = []
     result = lc.run(study, Ledger(tmp_path), jobs=1, on_trial=lambda done, total, trial: seen.append(done))
-    assert seen == [1, 2, 3]
-    assert len(result.trials) == 3
+    assert seen == [1, 2, 3, 4]
+    assert len(result.trials) == 4
     assert set(result.curve("test")["method"]) == {"none", "lrp-0", "variance"}
     trial = trial_at(study, mnist, method="variance", keep=50, mode="fine-tune", seed=0)
     assert trial.ranking is not None

@@ -86,7 +86,7 @@ def test_each_seed_has_a_split_of_its_own(data: Dataset, study: Study, trials: p
         network = trial_network(trial, ledger)
         encode = getattr(network, "encode", None)
         for part in ("validation", "test"):
-            assert row[f"{part}_score"] == evaluate(network, getattr(split, part), encode=encode).accuracy
+            assert row[f"{part}_score"] == evaluate(network, getattr(split, part), encode=encode).score
         assert row["training_images"] == len(split.train) == 59
         tested[trial.base.seed] = set(split.test.indices.tolist())
     assert len(tested) == 3

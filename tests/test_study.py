@@ -37,6 +37,7 @@ from lrp_core.study import (
     weights_path,
 )
 from lrp_core.study.ledger import Ledger
+from lrp_core.study.results import paired
 from lrp_core.study.run import make_network
 from lrp_core.study.stages import (
     base_network,
@@ -44,7 +45,7 @@ from lrp_core.study.stages import (
     training_split,
 )
 from lrp_core.study.trials import ADDED, Base, RankingSpec, Trial, key_of, significant
-from lrp_core.training import PRECISIONS, evaluate, one_thread
+from lrp_core.training import PRECISIONS, evaluate, fit, one_thread
 from lrp_core.training.stopping import Held
 
 from .support import MEASURED
@@ -85,12 +86,32 @@ def finished(mnist: Dataset, ledger: Ledger) -> pd.DataFrame:
 
 
 def test_the_grid_is_complete(finished: pd.DataFrame) -> None:
-    assert len(finished) == 2 + 2 * 3 * 2 * 3
+    assert len(finished) == 2 * 2 + 2 * 3 * 2 * 3
     places = finished[["criterion", "keep", "mode", "seed"]].value_counts()
     assert (places == 1).all()
     assert set(finished["criterion"]) == {"none", "lrp-0", "random", "variance"}
     baseline = finished[finished["criterion"] == "none"]
-    assert baseline["keep"].tolist() == [784, 784]
+    assert baseline["keep"].tolist() == [784] * 4
+    assert baseline["mode"].tolist() == ["none", "none", "fine-tune", "fine-tune"]
+
+
+def test_the_full_network_is_tuned_for_as_long(mnist: Dataset, ledger: Ledger, finished: pd.DataFrame) -> None:
+    """Of what is fine-tuned, the difference is to the full network after the same further training, not before it."""
+    study = tiny(modes=MODES)
+    [tuned] = [t for t in plan(study, mnist) if (t.method, t.mode, t.base.seed) == ("none", "fine-tune", 1)]
+    smaller = trial_at(study, mnist, method="lrp-0", keep=100, mode="fine-tune", seed=1)
+    assert tuned.retrain == smaller.retrain
+    data = mnist.train.sample(study.n_train, seed=1)
+    expected = fit(base_network(tuned.base), data, recipe=tuned.retrain, seed=1, device="cpu")
+    kept = load_network(weights_path(ledger, tuned))
+    assert torch.allclose(kept.logits.weight, expected.logits.weight, atol=1e-6)
+    assert not torch.equal(kept.logits.weight, base_network(tuned.base).logits.weight)
+    by_key = paired(finished).set_index("key")
+    for mode in MODES:
+        small = by_key.loc[trial_at(study, mnist, method="lrp-0", keep=100, mode=mode, seed=1).key]
+        full = by_key[(by_key["method"] == "none") & (by_key["seed"] == 1)].set_index("mode")["validation_score"]
+        other = full["fine-tune" if mode == "fine-tune" else "none"]
+        assert small["difference"] == pytest.approx(small["validation_score"] - other)
 
 
 def test_what_a_trial_says_is_so(mnist: Dataset, ledger: Ledger, finished: pd.DataFrame) -> None:
@@ -228,8 +249,8 @@ def test_cancelling_keeps_what_is_done(mnist: Dataset, tmp_path: Path) -> None:
     assert run is not None
     assert run.state == "cancelled"
     kept = len(table_of(study, mnist, ledger))
-    assert 3 <= kept < 6
-    assert len(list(run_study(study, ledger, jobs=1))) == 6 - kept
+    assert 3 <= kept < 8
+    assert len(list(run_study(study, ledger, jobs=1))) == 8 - kept
 
 
 def test_changed_data_are_noticed(mnist: Dataset) -> None:
@@ -338,8 +359,16 @@ def _names_in(values: dict[str, Any]) -> set[str]:
     return set(values).union(*inner)
 
 
-def test_keys_are_those_of_before() -> None:
-    """Digests that an earlier version gave: results that were kept under them are still found."""
+def test_a_preset_takes_ranges_and_lists(mnist: Dataset) -> None:
+    study = preset("quick", mnist, seeds=range(2), keeps=[200, 100], mask_seeds=range(3), criteria=["variance"])
+    tuples = {"seeds": (0, 1), "keeps": (200, 100), "mask_seeds": (0, 1, 2), "criteria": ("variance",)}
+    assert study == preset("quick", mnist, **tuples)
+    assert study.key == preset("quick", mnist, **tuples).key
+
+
+def test_fields_that_were_added_leave_keys_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Digests that an earlier version gave, with its number of the stages: only that number invalidates results."""
+    monkeypatch.setattr("lrp_core.study.trials.STAGE_VERSION", 4)
     assert Study(keeps=(100, 400)).key == "517708bde84c3d6dc080855d"
     assert Study(keeps=(100,), architecture="lenet-5", epochs=3).key == "1e97e683cd3c889d516ea6e9"
     assert key_of(Base(), without="root") == "12b89f2a75168ec0efe4bb69"
@@ -401,13 +430,13 @@ def test_every_trial_of_a_plan_is_its_own(mnist: Dataset, change: dict[str, Any]
     trials = plan(study, mnist)
     assert len({trial.key for trial in trials}) == len(trials)
     seeds, cells = len(study.seeds), len(study.criteria) * len(study.keeps) * len(study.modes)
-    assert len(trials) == seeds * (1 + cells)
+    assert len(trials) == seeds * (1 + ("fine-tune" in study.modes) + cells)
     assert [t.method for t in trials[:seeds]] == ["none"] * seeds
 
 
 def test_early_results_span_the_curve(mnist: Dataset) -> None:
     trials = plan(tiny(keeps=tuple(range(50, 750, 50)), criteria=("random",), seeds=(0,)), mnist)
-    first = [trial.keep for trial in trials[1:4]]
+    first = [trial.keep for trial in trials if trial.ranking][:3]
     assert first == [50, 700, 350]
 
 

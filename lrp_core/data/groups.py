@@ -116,7 +116,7 @@ class Grouping:
         return values[self.of]
 
     def only(self, groups: Int64[Tensor, " k"]) -> Grouping:
-        """The grouping of the inputs of some groups alone, both numbered anew."""
+        """The grouping of the inputs of some groups alone, both numbered from 0 on again."""
         return Grouping(_in_order(self.of[self.inputs_of(groups)]))
 
 

@@ -37,7 +37,7 @@ from .trials import MODES, Base, RankingSpec, Trial, key_of
 
 @dataclass(frozen=True)
 class Study:
-    """A grid of trials: every criterion x strategy x keep x mode x seed, and the baseline of every seed.
+    """A grid of trials: every criterion x strategy x keep x mode x seed, and the baselines of every seed.
 
     Criteria (also composites), strategies and an architecture may be given as objects: they are registered, and the
     study holds their names. `digest` is that of data of your own, empty for data sets that load by name. `epochs` 0
@@ -194,7 +194,8 @@ def preset(name: str, data: Dataset, **changes: Any) -> Study:
         "keeps": _preset_keeps(data.n_groups),
     }
     values |= PRESETS[check_choice("preset", name, PRESETS)]
-    values |= {key: value for key, value in changes.items() if value is not None}
+    asked = {key: value for key, value in changes.items() if value is not None}
+    values |= {key: tuple(value) if isinstance(value, range | list) else value for key, value in asked.items()}
     values |= _splits(data, values, changes.get("seeds"))
     if 0 < len(data.train) < FEW_ROWS:
         architecture = values.get("architecture", Study.architecture)
@@ -239,11 +240,17 @@ def _recipe_epochs(architecture: Any) -> int:
 def plan(study: Study, data: Dataset) -> list[Trial]:
     """Every trial of the study: baselines first, then so that early results span the curve.
 
+    A baseline has as many updates as what it is compared with: in mode "fine-tune" the full network is fine-tuned, too.
+
     Raises `InputError` for a keep beyond the inputs or more images than there are.
     """
     _check_fits(study, data, study.seeds)
     seeds, keeps = list(dict.fromkeys(study.seeds)), sorted(set(study.keeps))
-    baselines = [Trial(_base(study, data, seed), data.n_groups, "none") for seed in seeds]
+    baselines = [
+        Trial(base := _base(study, data, seed), data.n_groups, mode, retrain=_retrain(study, base, mode))
+        for mode in ("none", *(("fine-tune",) if "fine-tune" in study.modes else ()))
+        for seed in seeds
+    ]
     trials = [
         _pruned(study, data, method, keep, mode, seed, mask_seed)
         for seed in seeds
@@ -305,10 +312,15 @@ def _pruned(study: Study, data: Dataset, method: Method, keep: int, mode: str, s
     if find_strategy(method.strategy).per_keep:
         ranking = replace(ranking, keep=min(study.keeps, key=lambda k: abs(k - keep)))
     ranking = replace(ranking, own=_fingerprint(method))
+    return Trial(base, keep, mode, ranking, _retrain(study, base, mode))
+
+
+def _retrain(study: Study, base: Base, mode: str) -> Recipe:
+    """How a network is trained further in a mode: the smaller one, and the full one that it is compared with."""
     scratch = base.recipe
     passes = scratch.epochs or recipe_for(study.architecture).epochs  # a network that is given has learned in as many
     tuned = replace(scratch, lr=scratch.lr / 2, epochs=study.retrain_epochs or max(1, passes // 4))
-    return Trial(base, keep, mode, ranking, {"none": Recipe(epochs=0), "fine-tune": tuned, "scratch": scratch}[mode])
+    return {"none": Recipe(epochs=0), "fine-tune": tuned, "scratch": scratch}[mode]
 
 
 def _fingerprint(method: Method) -> str:

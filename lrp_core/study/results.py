@@ -44,9 +44,9 @@ def curve(trials: pd.DataFrame, n_groups: int, part: str = "validation") -> pd.D
     """One row for each method, mode and keep: means with 95 % intervals over seeds, the baseline (method "none") first.
 
     `part` is "validation", for choosing, or "test", for final figures. `difference` is the score, accuracy or R^2,
-    minus that of the full network trained with the same seed, mean and interval over these pairs. Where masks and
-    training have seeds of their own, intervals take both into account (`crossed_interval`). Where every seed has drawn
-    a split of its own (`splits` counts them, and is 0 elsewhere), they allow for the rows that splits share
+    minus that of the full network of the same seed with as many updates, mean and interval over these pairs. Where
+    masks and training have seeds of their own, intervals take both into account (`crossed_interval`). Where every seed
+    has drawn a split of its own (`splits` counts them, and is 0 elsewhere), they allow for the rows that splits share
     (`resampled_interval`). A lone seed has no interval (NaN).
     """
     check_choice("part", part, ("validation", "test"))
@@ -80,11 +80,25 @@ def _baseline_first(column: pd.Series) -> pd.Series:
 
 
 def paired(trials: pd.DataFrame, part: str = "validation") -> pd.DataFrame:
-    """The trials with their `difference` in score to the baseline of the same seed; NaN for baselines."""
+    """The trials with their `difference` in score to the baseline of the same seed; NaN for baselines.
+
+    That of a fine-tuned network is to the full network fine-tuned in the same way, which has had as many updates.
+    """
     is_baseline = trials["method"] == "none"
-    full = trials[is_baseline].set_index("seed")[f"{part}_score"]
-    difference = trials[f"{part}_score"] - trials["seed"].map(full)
+    full = trials[is_baseline].set_index(["mode", "seed"])[f"{part}_score"].to_dict()
+    pairs = zip(trials["mode"].map(baseline_mode), trials["seed"], strict=True)
+    difference = trials[f"{part}_score"] - [full.get(pair, np.nan) for pair in pairs]
     return trials.assign(difference=difference.where(~is_baseline))
+
+
+def baseline_mode(mode: str) -> str:
+    """The mode of the full network that smaller ones of a mode are compared with."""
+    return "fine-tune" if mode == "fine-tune" else "none"
+
+
+def baseline_of(table: pd.DataFrame, mode: str) -> pd.DataFrame:
+    """The rows of a curve, or of trials, of the full network that smaller ones of a mode are compared with."""
+    return table[(table["method"] == "none") & (table["mode"] == baseline_mode(mode))]
 
 
 def over_seeds(trials: pd.DataFrame, column: str, part: str) -> Interval:
@@ -122,7 +136,7 @@ def scatter_at(trials: pd.DataFrame, method: str, mode: str, keep: int, part: st
 def with_baseline(table: pd.DataFrame, method: str, mode: str) -> pd.DataFrame:
     """One method's curve from no input removed on: the baseline row, then its own, by share removed."""
     own = table[(table["method"] == method) & (table["mode"] == mode)]
-    return pd.concat([table[table["method"] == "none"], own]).sort_values("removed").reset_index(drop=True)
+    return pd.concat([baseline_of(table, mode), own]).sort_values("removed").reset_index(drop=True)
 
 
 def expected_score(table: pd.DataFrame, method: str, mode: str, keep: int) -> Interval | None:
@@ -299,7 +313,7 @@ def headline_from(
         & (final["mode"] == recommendation.mode)
         & (final["keep"] == recommendation.row["keep"])
     )
-    return Headline(recommendation, final[chosen].iloc[0], final[final["method"] == "none"].iloc[0])
+    return Headline(recommendation, final[chosen].iloc[0], baseline_of(final, recommendation.mode).iloc[0])
 
 
 def against_baseline(
@@ -314,7 +328,7 @@ def against_baseline(
     if trials.empty or f"{part}_correct" not in trials:
         return None
     of_seed = trials[trials["seed"] == seed]
-    full = of_seed[of_seed["method"] == "none"]
+    full = baseline_of(of_seed, mode)
     small = of_seed[(of_seed["method"] == method) & (of_seed["mode"] == mode) & (of_seed["keep"] == keep)]
     if full.empty or small.empty:
         return None

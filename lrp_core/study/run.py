@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Generator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -31,6 +31,8 @@ from .trials import Base, RankingSpec, Trial, key_of
 from .workers import check_backend, claimed, open_pool
 
 log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def run_study(
@@ -170,22 +172,28 @@ def make_network(trial: Trial) -> tuple[nn.Module, Any]:
     base = trial.base
     full = base_network(base)
     if trial.ranking is None:
-        return full, None
+        return (full if trial.mode == "none" else _trained(full, trial)), None
     mask = ranking_of(trial.ranking).mask(trial.keep)
     if trial.mode == "none":
         small = prune_inputs(full, mask)
     else:
         start = build_pruned(full.spec, mask, seed=base.seed) if trial.mode == "scratch" else prune_inputs(full, mask)
-        small = fit(
-            start,
-            training_split(base),
-            recipe=trial.retrain,
-            seed=base.seed,
-            encode=start.encode,
-            device="cpu",
-            validation=base_data(base).validation,
-        )
+        small = _trained(start, trial)
     return small, small.encode
+
+
+def _trained(network: M, trial: Trial) -> M:
+    """A network trained as its trial says, on the kept inputs if it is a smaller one."""
+    base = trial.base
+    return fit(
+        network,
+        training_split(base),
+        recipe=trial.retrain,
+        seed=base.seed,
+        encode=network.encode if isinstance(network, PrunedNetwork) else None,
+        device="cpu",
+        validation=base_data(base).validation,
+    )
 
 
 def weights_path(ledger: Ledger, trial: Trial) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 from ..ranking import Method, find_criterion, find_strategy, seeds_of
 from ..training import Recipe
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 """Part of every cache key and trial key: raise it when a change makes results differ."""
 
 ADDED = {
@@ -119,7 +119,8 @@ MODES: tuple[str, ...] = ("none", "fine-tune", "scratch")
 class Trial:
     """One small network: the `keep` best inputs of a `ranking`, and how it is trained on them.
 
-    `base` says what data and which seed it is trained with; `ranking` None is the unpruned baseline. The network
+    `base` says what data and which seed it is trained with; `ranking` None is the unpruned baseline, as it is or, in
+    mode "fine-tune", trained on as the smaller networks are. The network
     that was explained for the ranking may be that of another seed.
     """
 

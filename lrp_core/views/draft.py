@@ -230,8 +230,8 @@ def outlook(study: Study, ledger: Ledger, timings: pd.DataFrame) -> Outlook:
     if pool.empty:
         return Outlook(len(trials), len(there), None, 0, False, cores)
     typical = pool.groupby("mode")["seconds"].median()
-    # A baseline's own trial finds its network trained; from scratch is what training it takes.
-    modes = ["scratch" if trial.ranking is None else trial.mode for trial in todo]
+    # The trial of a baseline as it is finds its network trained; from scratch is what training it takes.
+    modes = ["scratch" if trial.ranking is None and trial.mode == "none" else trial.mode for trial in todo]
     seconds = sum(float(typical.get(mode, typical.max())) for mode in modes) / cores
     return Outlook(len(trials), len(there), seconds, len(pool), is_alike, cores)
 

@@ -205,7 +205,7 @@ class OpenedStudy(Part):
             cost,
             full_cost,
             results.expected_score(table, method, mode, keep),
-            results.expected_score(table, "none", "none", n_groups),
+            results.expected_score(table, "none", results.baseline_mode(mode), n_groups),
             data.cost_of(self.rankings.of(method, keep, seed).mask(keep).indices),
             None if data.costs is None else float(data.costs.sum()),
         )

@@ -303,6 +303,25 @@ def test_rows_of_a_table_become_images_or_series_on_request(tmp_path: Path) -> N
     assert read_data((values, labels), series=(3, 4)).groups[2] == InputGroup("channel 2", (8, 9, 10, 11))
 
 
+@pytest.mark.filterwarnings("error")
+def test_labels_beside_a_frame_are_taken_as_beside_arrays(tmp_path: Path) -> None:
+    """A wide frame from a file has a block for each column, and adding one more has pandas warn."""
+    rows = pd.DataFrame(np.random.default_rng(0).normal(size=(N, 150))).add_prefix("gene ")
+    rows.to_csv(tmp_path / "wide.csv", index=False)
+    wide = pd.read_csv(tmp_path / "wide.csv").set_axis([0] * N)  # frames that were put together repeat their index
+    labels = np.arange(N) % 3
+    expected = read_data((rows.to_numpy(), labels))
+    with_old = pd.concat([wide, pd.Series(0.5, wide.index, name="label")], axis=1)
+    forms = (labels, labels[:, None], labels.tolist(), pd.Series(labels), np.eye(3, dtype=int)[labels])
+    for inputs, form in [(with_old, labels), *((wide, form) for form in forms)]:
+        data = read_data((inputs, form))
+        assert data.input_names == tuple(rows.columns)
+        assert torch.equal(data.train.labels, expected.train.labels)
+        torch.testing.assert_close(data.train.inputs, expected.train.inputs)
+    with pytest.raises(InputError, match=r"the frame has labels of shape \(\d+, 2\): give one for each row"):
+        read_data((wide, rows.to_numpy()[:, :2]))
+
+
 def test_a_table_without_a_header(tmp_path: Path) -> None:
     images, labels = pictures()
     rows = np.column_stack([labels, images.reshape(N, -1)])

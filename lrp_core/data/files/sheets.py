@@ -11,6 +11,7 @@ import pandas as pd
 
 from ...errors import InputError
 from .contents import MOST_COLUMNS, listed
+from .labels import one_each
 
 CHUNK = 2**21
 """Cells that are read at a time."""
@@ -84,8 +85,12 @@ def frame_sheet(frame: pd.DataFrame, source: str) -> Sheet:
 
 
 def frame_of(inputs: pd.DataFrame, labels: Any, label: str) -> pd.DataFrame:
-    """A frame of inputs with a column of labels beside them. Raises `InputError` for lengths that differ."""
-    values = np.asarray(labels)
+    """A frame of inputs with a column of labels beside them.
+
+    Raises `InputError` for lengths that differ, or more than one label a row.
+    """
+    values = one_each(np.asarray(labels), "the frame")
     if len(values) != len(inputs):
         raise InputError(f"there are {len(inputs):,} rows of inputs and {len(values):,} labels: give one for each")
-    return inputs.assign(**{label: values.ravel() if values.ndim == 2 and 1 in values.shape else values})
+    # A column that is added to a wide frame, rather than joined, has pandas warn that this is slow.
+    return pd.concat([inputs.drop(columns=label, errors="ignore"), pd.Series(values, inputs.index, name=label)], axis=1)
