@@ -30,8 +30,7 @@ def read_coffee(standardise: str) -> lc.Dataset:
     folder = Path((package.submodule_search_locations or ["."])[0] if package else ".") / "datasets" / "data"
     if not (folder / "coffee_spectra.csv").is_file():
         sys.exit("The spectra come with the package chemotools, which is not here: pip install --no-deps chemotools")
-    spectra = pd.read_csv(folder / "coffee_spectra.csv").to_numpy()
-    origins = pd.read_csv(folder / "coffee_labels.csv")["labels"].to_numpy()
+    spectra, origins = (pd.read_csv(folder / f"coffee_{what}.csv") for what in ("spectra", "labels"))
     # A spectrum is a series of one channel. 20 neighbours are one band, kept or dropped as a whole: 93 bands.
     form = {"series": (1, spectra.shape[1]), "input_groups": "windows:20", "standardise": standardise}
     return lc.read_data((spectra, origins), name="coffee", **form)
