@@ -69,7 +69,7 @@ def draw_folder(folder: Path, of_each: int) -> Path:
 def print_tables(result: lc.StudyResult) -> None:
     """Test accuracy and savings by the number of tiles; then what elimination gains over each control."""
     curve, n_tiles = result.curve("test"), result.study.data().n_groups
-    curve = curve[curve["mode"] == "fine-tune"]  # also the full network was trained on, to be fair
+    curve = curve[curve["mode"] == "fine-tune"].copy()  # also the full network was trained on, to be fair
     curve["text"] = [f"{100 * row.score:.1f} ± {50 * (row.high - row.low):.1f}" for row in curve.itertuples()]
     table = curve.pivot(index="keep", columns="method", values="text").sort_index(ascending=False).fillna("")
     print(table[["none", OURS, "lrp-0", *CONTROLS]].to_string())
