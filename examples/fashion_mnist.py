@@ -54,7 +54,7 @@ def main(folder: Path, files: Path | None, quick: bool) -> None:
         criteria=("lrp-0", *CONTROLS),
         keeps=(50, 25) if quick else (392, 196, 100, 50, 25),
         n_train=500 if quick else 10_000,  # a sample, to stay within minutes
-        seeds=range(2 if quick else 3),
+        seeds=range(2 if quick else 5),
         epochs=1 if quick else 8,
     )
     result = lc.run(study, data=data, name="Fashion-MNIST", on_trial=tell)

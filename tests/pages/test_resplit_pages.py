@@ -60,8 +60,10 @@ def test_an_image_that_another_split_does_not_have(stage: Stage) -> None:
     app.selectbox(key="seed").set_value(least).run()
     assert not app.exception
     assert app.number_input(key="image").value == sizes[least] - 1
-    label = int(stage.study.data(least).test.labels[-1])
-    assert f"a {label}" in str(app.get("plotly_chart")[0].proto)
+    data = stage.study.data(least)
+    assert f"Test image {sizes[least] - 1}, {data.classes[int(data.test.labels[-1])]}" in str(
+        app.get("plotly_chart")[0].proto
+    )
 
 
 def test_the_box_is_there_for_data_that_can_be_split_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
