@@ -1,9 +1,9 @@
 """Which bands of an infrared spectrum tell where a coffee comes from?
 
     pip install --no-deps chemotools
-    python examples/coffee_spectra.py [FOLDER]
+    python examples/coffee_spectra.py [FOLDER] [--quick]
 
-FOLDER (default: coffee/) gets the smaller network. `--standardise channels` leaves the strong bands strong: the page
+FOLDER gets the smaller network. `--standardise channels` leaves the strong bands strong: the page
 coffee_spectra.md says what that does. `--quick` runs a part of the study.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -87,8 +88,8 @@ def main(folder: Path, standardise: str, quick: bool) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("coffee"))
+    parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--standardise", choices=("inputs", "channels"), default="inputs")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
-    main(arguments.folder, arguments.standardise, arguments.quick)
+    main(arguments.folder or Path(tempfile.mkdtemp()), arguments.standardise, arguments.quick)

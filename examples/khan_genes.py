@@ -1,15 +1,16 @@
 """Which of 2,308 genes tell four kinds of tumour apart, with 83 rows to learn from?
 
     pip install --no-deps ISLP
-    python examples/khan_genes.py [FOLDER]
+    python examples/khan_genes.py [FOLDER] [--quick]
 
-FOLDER (default: genes/) gets the smaller network. `--quick` runs a part of the study.
+FOLDER gets the smaller network. `--quick` runs a part of the study.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -87,7 +88,7 @@ def main(folder: Path, quick: bool) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("genes"))
+    parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
-    main(arguments.folder, arguments.quick)
+    main(arguments.folder or Path(tempfile.mkdtemp()), arguments.quick)
