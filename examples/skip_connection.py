@@ -73,11 +73,12 @@ def print_tables(result: lc.StudyResult) -> None:
     curve["text"] = [f"{100 * row.score:.1f} ± {50 * (row.high - row.low):.1f}" for row in curve.itertuples()]
     table = curve.pivot(index="keep", columns="method", values="text").sort_index(ascending=False).fillna("")
     print(table[["none", OURS, "lrp-0", *CONTROLS]].to_string())
-    scores = result.trials.set_index(["method", "keep", "seed"])["test_score"].sort_index()
+    trials = result.trials
+    scores = trials.set_index(["method", "keep", "seed"])["test_score"].sort_index()
     for keep in sorted(result.study.keeps, reverse=True):
         row = curve[(curve["method"] == OURS) & (curve["keep"] == keep)].iloc[0]
         print(f"{keep} of {n_tiles} tiles: {row.input_bytes:.0f} bytes to read, {row.macs:,.0f} MACs to compute")
-        ours = result.trials[(result.trials["method"] == OURS) & (result.trials["keep"] == keep)]
+        ours = trials[(trials["method"] == OURS) & (trials["keep"] == keep)]
         for control in CONTROLS:
             other = ours["seed"].map(scores[control, keep])
             gain = over_seeds(ours.assign(gain=ours["test_score"] - other), "gain", "test")
