@@ -112,10 +112,10 @@ def main(folder: Path, quick: bool) -> None:
     small = result.network(keep=4, seed=0, method=OURS)
     print(small.note)
 
-    # Built anew for the box around them, it is cheaper, and has to be trained from scratch
-    anew = replace(study, modes=("scratch",), criteria=("lrp-0",), strategies=("elimination",), keeps=(4,))
-    curve = lc.run(anew, data=data, name="skip connection, built anew", on_trial=tell).curve("test").iloc[-1]
-    print(f"built anew: {curve.macs:,.0f} MACs, {100 * curve.score:.1f} ± {50 * (curve.high - curve.low):.1f}")
+    # Built again for the box around them, it is cheaper, and has to be trained from scratch
+    again = replace(study, modes=("scratch",), criteria=("lrp-0",), strategies=("elimination",), keeps=(4,))
+    curve = lc.run(again, data=data, name="skip connection, built again", on_trial=tell).curve("test").iloc[-1]
+    print(f"built again: {curve.macs:,.0f} MACs, {100 * curve.score:.1f} ± {50 * (curve.high - curve.low):.1f}")
     print("by elimination:", result.recommend(OURS, margin=0.02).sentence)
 
     # The export has the weights alone: reading it takes a network that was built in the same way

@@ -73,8 +73,8 @@ def test_skip_connection(tmp_path: Path) -> None:
     assert results["macs"].nunique() == 1, "on a canvas nothing is saved but inputs"
     assert results["input_bytes"].nunique() == 2
     assert "it is no cheaper" in said
-    [anew] = [line.split()[2] for line in said.splitlines() if line.startswith("built anew: ")]
-    assert int(anew.replace(",", "")) < results["macs"].iloc[0], "tiles that lie together make a smaller picture"
+    [again] = [line.split()[2] for line in said.splitlines() if line.startswith("built again: ")]
+    assert int(again.replace(",", "")) < results["macs"].iloc[0], "tiles that lie together make a smaller picture"
     tiles = [line for line in said.splitlines() if set(line) == {" ", "#", "."}]
     assert "".join(tiles).count("#") == 4
     assert len(card_of(tmp_path)["input"]["kept_groups"]) == 4
