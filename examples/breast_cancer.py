@@ -51,9 +51,10 @@ def print_table(result: lc.StudyResult) -> None:
 
 def print_gains(result: lc.StudyResult) -> None:
     """What elimination gains over each control on the same splits, with the interval of the difference."""
-    scores = result.trials.set_index(["method", "keep", "seed"])["test_score"].sort_index()
+    trials = result.trials
+    scores = trials.set_index(["method", "keep", "seed"])["test_score"].sort_index()
     for keep in sorted(result.study.keeps, reverse=True):
-        ours = result.trials[(result.trials["method"] == OURS) & (result.trials["keep"] == keep)]
+        ours = trials[(trials["method"] == OURS) & (trials["keep"] == keep)]
         for control in CONTROLS:
             other = ours["seed"].map(scores[control, keep])
             gain = over_seeds(ours.assign(gain=ours["test_score"] - other), "gain", "test")
@@ -87,10 +88,10 @@ def main(folder: Path, quick: bool) -> None:
     done = lc.export(result.network(keep=3, seed=0, method=OURS), folder / "small", data=split, overwrite=True)
     kept, cost = done.card["input"]["kept_groups"], done.card["cost"]
     print(f"exported: {', '.join(kept)}; price {cost['input_cost']:g} of {cost['full_input_cost']:g}")
-    table = load_breast_cancer(as_frame=True).data.iloc[split.test.indices[::30].numpy()]
+    table = load_breast_cancer(as_frame=True).data.iloc[split.test.indices[::20].numpy()]
     table[[column for column in table if any(name in column for name in kept)]].to_csv(folder / "new.csv", index=False)
     command(["predict", str(folder / "small"), str(folder / "new.csv")])
-    print("in truth:", ", ".join(data.classes[i] for i in split.test.labels[::30].tolist()))
+    print("in truth:", ", ".join(data.classes[i] for i in split.test.labels[::20].tolist()))
     result.curve("test").to_csv(folder / "results.csv", index=False)
 
 

@@ -35,9 +35,10 @@ def print_table(result: lc.StudyResult) -> None:
 
 def print_gains(result: lc.StudyResult, method: str) -> None:
     """What a method gains over each control with the same seeds, with the interval of the difference."""
-    scores = result.trials.set_index(["method", "keep", "seed"])["test_score"].sort_index()
+    trials = result.trials
+    scores = trials.set_index(["method", "keep", "seed"])["test_score"].sort_index()
     for keep in sorted(result.study.keeps, reverse=True):
-        ours = result.trials[(result.trials["method"] == method) & (result.trials["keep"] == keep)]
+        ours = trials[(trials["method"] == method) & (trials["keep"] == keep)]
         said = []
         for control in CONTROLS:
             other = ours["seed"].map(scores[control, keep])
