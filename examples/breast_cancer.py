@@ -1,6 +1,6 @@
 """Which measurements of cell nuclei does one need to tell malignant from benign tumours?
 
-    python examples/breast_cancer.py [FOLDER] [--quick]
+    PYTHONPATH=. python examples/breast_cancer.py [FOLDER] [--quick]
 
 A table with named columns, in groups with costs. The table comes with scikit-learn. FOLDER gets the table of results
 and the smaller network; --quick only shows that everything runs. breast_cancer.md says what came out.

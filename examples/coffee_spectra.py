@@ -1,7 +1,7 @@
 """Which bands of an infrared spectrum tell where a coffee comes from?
 
     pip install --no-deps chemotools
-    python examples/coffee_spectra.py [FOLDER] [--quick]
+    PYTHONPATH=. python examples/coffee_spectra.py [FOLDER] [--quick]
 
 FOLDER gets the smaller network. `--standardise channels` leaves the strong bands strong: the page
 coffee_spectra.md says what that does. `--quick` runs a part of the study.

@@ -1,6 +1,6 @@
 """A criterion, a strategy, a composite, a layer type, a network and data of your own, from numbers to a prediction.
 
-    python examples/everything_of_your_own.py FOLDER
+    PYTHONPATH=. python examples/everything_of_your_own.py FOLDER
 
 Nothing in the project is touched. The study shows up in the dashboard under its name; with `LRP_PLUGINS` naming this
 file, the dashboard and the command line can also run more of it.

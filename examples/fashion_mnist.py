@@ -1,6 +1,6 @@
 """How few pixels are enough to tell clothes apart, and is relevance better than a simple control?
 
-    python examples/fashion_mnist.py [FOLDER] [--data DATA] [--quick]
+    PYTHONPATH=. python examples/fashion_mnist.py [FOLDER] [--data DATA] [--quick]
 
 DATA is a folder with the four original files of Fashion-MNIST; without it, Debian's is taken
 (/usr/share/datasets/fashion-mnist), or LRP_DATA. Nothing is downloaded. FOLDER gets the table of results and the

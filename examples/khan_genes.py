@@ -1,7 +1,7 @@
 """Which of 2,308 genes tell four kinds of tumour apart, with 83 rows to learn from?
 
     pip install --no-deps ISLP
-    python examples/khan_genes.py [FOLDER] [--quick]
+    PYTHONPATH=. python examples/khan_genes.py [FOLDER] [--quick]
 
 FOLDER gets the smaller network. `--quick` runs a part of the study.
 """

@@ -1,6 +1,6 @@
 """Which part of a picture does a network with a skip connection need, and what does it save to drop the rest?
 
-    python examples/skip_connection.py [FOLDER] [--quick]
+    PYTHONPATH=. python examples/skip_connection.py [FOLDER] [--quick]
 
 The script draws a folder of pictures, and trains a small network with one of torchvision's residual blocks on them.
 FOLDER gets the pictures, the table of results and the smaller network; --quick only shows that everything runs.
