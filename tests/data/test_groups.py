@@ -164,3 +164,5 @@ def test_names_costs_and_the_digest_follow() -> None:
     assert data.cost_of([3]) == 2.5
     assert data.cost_of([1, 3]) == 2.5
     assert data.digest != plain.digest
+    assert "inputs are kept or dropped in groups: 'tail'" in data.notes
+    assert not any("groups" in note for note in plain.notes)

@@ -19,7 +19,7 @@ from ...extras import from_extra
 from ...registry import Registry
 from ..groups import InputGroup
 from ..splits import Dataset
-from .contents import Asked, Contents, part_of
+from .contents import Asked, Contents, listed, part_of
 
 Files = Mapping[str, Sequence[Path]]
 """The files of each part; those of no part are "all"."""
@@ -173,6 +173,8 @@ def read_data(
         contents, called = _find(source, asked)
         shape = next(iter(contents.parts.values())).inputs.shape[1:]
         contents.groups = groups_of(input_groups, shape, contents.input_names, contents.groups)
+        if input_groups is not None and contents.groups:
+            contents.notes.append(f"inputs are kept or dropped in groups: {listed(g.name for g in contents.groups)}")
         return assemble(contents, name or called, split_seed, impute, standardise, task)
 
 
