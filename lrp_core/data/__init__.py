@@ -23,7 +23,8 @@ from . import prepared
 from .archives import ARCHIVES, Raw, Source
 from .files import READERS, Reader, read_data
 from .groups import Grouping, InputGroup
-from .splits import Dataset, Scaler, Split, to_images, to_inputs
+from .scaler import Scaler
+from .splits import Dataset, Split, to_images, to_inputs
 from .target import Target
 from .words import Words
 

@@ -14,7 +14,8 @@ import torch
 
 from ..errors import InputError
 from ..extras import from_extra
-from .splits import Dataset, Scaler, Split
+from .scaler import Scaler
+from .splits import Dataset, Split
 from .target import Target
 
 Places = dict[str, np.ndarray]

@@ -20,7 +20,8 @@ from torch import Tensor
 from ..errors import LrpError
 from ..storage import cache_dir, write_atomic
 from .groups import InputGroup
-from .splits import Dataset, Scaler, Split
+from .scaler import Scaler
+from .splits import Dataset, Split
 from .target import Target
 
 VERSION = 1

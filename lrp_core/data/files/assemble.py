@@ -12,7 +12,8 @@ import torch
 
 from ...errors import InputError, check_choice
 from ..drawing import are_grouped, draw_parts, note_of
-from ..splits import Dataset, Scaler, Split
+from ..scaler import Scaler
+from ..splits import Dataset, Split
 from ..target import Target
 from .contents import Contents, check_inputs, listed
 from .labels import check_enough, classes_of, numbers_of
