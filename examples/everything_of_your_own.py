@@ -137,7 +137,7 @@ def main(folder: Path) -> None:
         rank_images=100,
     )
     result = lc.run(study, name="a machine of my own")
-    print(result.curve("test")[["method", "keep", "accuracy"]].to_string(index=False))
+    print(result.curve("test")[["method", "keep", "score"]].to_string(index=False))
     best = result.recommend(margin=0.05)
     print(best.sentence if best else "nothing can go")
     print("study", study.key)

@@ -40,8 +40,8 @@ def test_a_study_started_and_an_export_of_it(mnist: Dataset, tmp_path: Path) -> 
     assert start_study(STUDY, ledger, name="mine")
     assert not start_study(STUDY, ledger, name="mine"), "one is at it already"
     run = wait_for(ledger, STUDY.key)
-    assert (run.state, run.name, run.done) == ("done", "mine", 4), log_path(ledger, STUDY.key).read_text()
-    assert len(study_trials(STUDY, ledger)) == 4
+    assert (run.state, run.name, run.done) == ("done", "mine", 6), log_path(ledger, STUDY.key).read_text()
+    assert len(study_trials(STUDY, ledger)) == 6
 
     trial = trial_at(STUDY, mnist, method="random", keep=150, mode="fine-tune", seed=1)
     spec = {"study": asdict(STUDY), "method": "random", "keep": 150, "mode": "fine-tune", "seed": 1}

@@ -210,7 +210,7 @@ def test_from_a_file_to_a_prediction(file: Path, tmp_path: Path, trained: bool) 
     brief = few if trained else [*few, "--epochs", "1"]
     given = said("study", *options, *few, "--keeps", "100", "--seeds", "0", "--criteria", "lrp-0", "random", "--json")
     values = json.loads(given)
-    assert values["trials"] == 3
+    assert values["trials"] == 4
     assert values["spec"]["architecture"] == "net:build"
     assert values["spec"]["epochs"] == (0 if trained else 5)
     scratch = ["--modes", "scratch", "--keeps", "100", "--seeds", "0", "--criteria", "random"]

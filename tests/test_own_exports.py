@@ -187,7 +187,7 @@ def test_the_card_says_when_nothing_is_saved(toy, tmp_path):
 
 
 def test_data_of_another_shape_or_with_other_classes_is_refused(toy, tmp_path):
-    with pytest.raises(InputError, match="5 classes"):
+    with pytest.raises(InputError, match="5 outputs"):
         export(nn.Sequential(nn.Flatten(), nn.Linear(36, 5)), tmp_path / "out", data=toy)
     with pytest.raises(InputError, match="does not take inputs"):
         export(nn.Sequential(nn.Flatten(), nn.Linear(35, 3)), tmp_path / "out", data=toy)

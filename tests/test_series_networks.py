@@ -435,7 +435,7 @@ def test_a_study_of_series(data, architecture, own_cache):
         keeps=(22, 40), criteria=("lrp-0", "weight", "variance"), epochs=4, retrain_epochs=2, n_train=None,
     )  # fmt: skip
     result = lc.run(study, jobs=1)
-    assert len(result.trials) == 1 + 3 * 3 * 2
+    assert len(result.trials) == 2 + 3 * 3 * 2
     by_mode = result.trials.groupby("mode")["macs"].max()
     assert by_mode["scratch"] <= by_mode["none"]
     best = result.trials[(result.trials["criterion"] == "lrp-0") & (result.trials["mode"] == "scratch")]

@@ -22,18 +22,20 @@ if TYPE_CHECKING:
 def predict(arguments: argparse.Namespace) -> Answer:
     from ..study.export import read_card
 
-    card, refused = read_card(arguments.export), list[str]()
-    labels: list[Any] = []
-    if arguments.dataset is not None or arguments.data is not None:
-        names, inputs, labels = _test_rows(arguments, card)
-    elif arguments.images:
-        read, refused = _read_files(arguments, card)
-        names, inputs, arguments.notes = read.names, read.inputs, read.notes
-    else:
+    if arguments.limit < 1:
+        raise InputError(f"--limit must be at least 1, not {arguments.limit}")
+    if arguments.dataset is None and arguments.data is None and not arguments.images:
         raise InputError(
             "name image files (.png, .npy), tables (.csv, .parquet) or arrays (.npz, .mat), a data set with --dataset, "
             "or your own with --data"
         )
+    card, refused = read_card(arguments.export), list[str]()
+    labels: list[Any] = []
+    if arguments.dataset is not None or arguments.data is not None:
+        names, inputs, labels = _test_rows(arguments, card)
+    else:
+        read, refused = _read_files(arguments, card)
+        names, inputs, arguments.notes = read.names, read.inputs, read.notes
     answer = _classes if "target" not in card else _numbers
     values, lines = answer(arguments, names, inputs, labels)
     if refused:
@@ -46,8 +48,6 @@ def _test_rows(arguments: argparse.Namespace, card: dict[str, Any]) -> tuple[lis
     import torch
 
     data = asked_data(arguments, standardise="no")  # the export does it, as its card says
-    if arguments.limit < 1:
-        raise InputError(f"--limit must be at least 1, not {arguments.limit}")
     part = data.test.take(torch.arange(min(arguments.limit, len(data.test))))
     kind = "image" if len(data.shape) == 3 else "row"
     names = [f"{data.name} test {kind} {i}" for i in range(len(part))]

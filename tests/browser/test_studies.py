@@ -67,9 +67,9 @@ def state_of(server, name: str) -> str:
 def test_a_study_is_set_up_started_watched_and_opened(open_page, server):
     page = open_page("Study")
     set_up(page, "tiny", shares="50 80", images=300, seeds=2)
-    page.get_by_text("14 networks.").wait_for()
+    page.get_by_text("16 networks.").wait_for()
     started(page, "tiny")
-    page.get_by_text(re.compile("Complete · 14 networks")).wait_for(timeout=120_000)
+    page.get_by_text(re.compile("Complete · 16 networks")).wait_for(timeout=120_000)
     assert state_of(server, "tiny") == "done"
     go(page, "Pruning")
     page.get_by_test_id("stMetricValue").first.wait_for()

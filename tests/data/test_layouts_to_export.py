@@ -201,7 +201,7 @@ def test_every_layout_is_studied_exported_and_predicted(
     asked = ["--data", str(path), *words]
     keep = str((shape[0] if len(shape) == 2 else int(np.prod(shape))) // 2)  # of series, whole channels are kept
     study = ask(capsys, "study", *asked, *FEW, "--keeps", keep, "--seeds", "0", "--criteria", "lrp-0", "--jobs", "1")
-    assert study["trials"] == 2
+    assert study["trials"] == 3
     data = open_data(study["spec"]["dataset"], digest=study["spec"]["digest"])
     assert data.shape == shape
     assert (len(data.train), len(data.validation), len(data.test)) == sizes
@@ -236,7 +236,7 @@ def test_as_a_program(kind: str, tmp_path: Path) -> None:
     path, _ = KINDS[kind][0](tmp_path)
     few = ["--data", path, "--model", "softmax", "--epochs", "1"]
     alone = ["--seeds", 0, "--criteria", "variance", "--modes", "none", "--jobs", 1, "--json"]
-    assert json.loads(run("study", *few, "--keeps", 2, *alone).stdout)["trials"] == 2
+    assert json.loads(run("study", *few, "--keeps", 2, *alone).stdout)["trials"] == 3
     run("export", *few, "--keep", 2, "--criterion", "variance", "--mode", "none", "--output", tmp_path / "small")
     (new := tmp_path / "new").mkdir()
     given, values = NEW_FILES[kind](new)

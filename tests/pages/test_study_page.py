@@ -54,7 +54,7 @@ def fill_small(app):
 def test_the_form_starts_with_the_quick_preset(tidy, started):
     app = tidy.open(PAGE)
     assert not app.exception
-    assert "**quick:** 66 networks." in texts(app)
+    assert "**quick:** 69 networks." in texts(app)
     assert "No network of this architecture was timed yet" in texts(app)
     assert app.text_input(key="new-shares").value == "15 30 50 70 80 90 95"
     start_button(app).click().run()
@@ -76,10 +76,10 @@ def test_the_other_preset_fills_every_field(tidy):
 def test_an_earlier_study_is_a_start(tidy, started):
     app = fill_small(tidy.open(PAGE))
     assert app.text_input(key="new-seeds").value == "1 2"
-    assert "14 networks. All of them are there already." in texts(app)
+    assert "16 networks. All of them are there already." in texts(app)
     assert start_button(app).label == "Open it"
     app.text_input(key="new-shares").set_value("50 90").run()
-    assert "14 networks. 2 of them are there already." in texts(app)
+    assert "16 networks. 2 of them are there already." in texts(app)
     assert "going by 12 networks trained alike" in texts(app)
     app.text_input(key="new-name").set_value("two shares").run()
     start_button(app).click().run()
