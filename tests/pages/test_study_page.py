@@ -79,7 +79,7 @@ def test_an_earlier_study_is_a_start(tidy, started):
     assert "16 networks. All of them are there already." in texts(app)
     assert start_button(app).label == "Open it"
     app.text_input(key="new-shares").set_value("50 90").run()
-    assert "16 networks. 2 of them are there already." in texts(app)
+    assert "16 networks. 4 of them are there already." in texts(app)
     assert "going by 12 networks trained alike" in texts(app)
     app.text_input(key="new-name").set_value("two shares").run()
     start_button(app).click().run()
