@@ -236,7 +236,7 @@ def test_as_a_program(kind: str, tmp_path: Path) -> None:
     path, _ = KINDS[kind][0](tmp_path)
     few = ["--data", path, "--model", "softmax", "--epochs", "1"]
     alone = ["--seeds", 0, "--criteria", "variance", "--modes", "none", "--jobs", 1, "--json"]
-    assert json.loads(run("study", *few, "--keeps", 2, *alone).stdout)["trials"] == 3
+    assert json.loads(run("study", *few, "--keeps", 2, *alone).stdout)["trials"] == 2
     run("export", *few, "--keep", 2, "--criterion", "variance", "--mode", "none", "--output", tmp_path / "small")
     (new := tmp_path / "new").mkdir()
     given, values = NEW_FILES[kind](new)
