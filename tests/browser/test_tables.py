@@ -101,7 +101,10 @@ def test_a_table_is_dropped_corrected_studied_and_exported(open_page, tmp_path):
     for group in ("head · 25", "leg · 10", "oil · 5", "sensor f · 0", "arm · 40"):
         expect(bars).to_contain_text(group)
 
+    settle(page, "Pruning")
     go(page, "Export")
+    settle(page, "Export")
+    page.get_by_text(re.compile("reading 2 of 5 groups")).wait_for()
     page.get_by_role("button", name=re.compile("Prepare")).click()
     with page.expect_download(timeout=120_000) as waiting:
         page.get_by_role("button", name=re.compile("Download")).first.click()
