@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -58,6 +59,19 @@ def metric(page, label: str):
     return page.get_by_test_id("stMetric").filter(has_text=label).get_by_test_id("stMetricValue")
 
 
+def exported_here(page, said: str, folder: Path) -> Path:
+    """The export of the place of the slider, prepared, downloaded and unpacked; the page says which that is."""
+    settle(page, "Pruning")
+    go(page, "Export")
+    settle(page, "Export")
+    page.get_by_text(re.compile(said)).wait_for()
+    page.get_by_role("button", name=re.compile("Prepare")).click()
+    with page.expect_download(timeout=120_000) as waiting:
+        page.get_by_role("button", name=re.compile("Download")).first.click()
+    zipfile.ZipFile(io.BytesIO(waiting.value.path().read_bytes())).extractall(folder)
+    return folder / "small-network"
+
+
 def test_a_table_is_dropped_corrected_studied_and_exported(open_page, tmp_path):
     page = open_page("Study")
     settle(page, "Study")
@@ -101,15 +115,7 @@ def test_a_table_is_dropped_corrected_studied_and_exported(open_page, tmp_path):
     for group in ("head · 25", "leg · 10", "oil · 5", "sensor f · 0", "arm · 40"):
         expect(bars).to_contain_text(group)
 
-    settle(page, "Pruning")
-    go(page, "Export")
-    settle(page, "Export")
-    page.get_by_text(re.compile("reading 2 of 5 groups")).wait_for()
-    page.get_by_role("button", name=re.compile("Prepare")).click()
-    with page.expect_download(timeout=120_000) as waiting:
-        page.get_by_role("button", name=re.compile("Download")).first.click()
-    zipfile.ZipFile(io.BytesIO(waiting.value.path().read_bytes())).extractall(tmp_path)
-    exported = tmp_path / "small-network"
+    exported = exported_here(page, "reading 2 of 5 groups", tmp_path)
     assert read_card(exported)["input"]["kept_pixels"] == [0, 1, 4]
     rows = table(1)
     inputs = rows[SENSORS].assign(**{oil: rows["oil"] == oil for oil in OILS}).to_numpy(dtype=np.float32)
