@@ -6,6 +6,15 @@ import hashlib
 
 import torch
 
+from .errors import InputError
+
+
+def check_seed(seed: int, what: str = "a seed") -> int:
+    """`seed` if every generator takes it, else `InputError`."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"{what} must be between 0 and {2**32 - 1}, not {seed}")
+    return seed
+
 
 def generator(seed: int, use: str) -> torch.Generator:
     """Random numbers for one use under a seed.

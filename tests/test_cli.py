@@ -21,6 +21,8 @@ from lrp_core.pruning.files import load_network
 from lrp_core.ranking import Ranking
 from lrp_core.study.export import load_export
 
+from .support import ROOT
+
 pytestmark = pytest.mark.slow
 
 SMALL = ["--model", "softmax", "--train-images", "300", "--epochs", "1"]
@@ -370,3 +372,30 @@ def test_a_closed_pipe_is_no_error() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0"
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "99999999999999999999"])
+def test_train_takes_the_seeds_that_a_study_takes(capsys: pytest.CaptureFixture[str], seed: str) -> None:
+    assert "a seed must be between 0 and 4294967295" in refusal(capsys, "train", *SMALL, "--seed", seed)
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "says"),
+    [("train", "net.pt", "net.safetensors"), ("train", "net", "net.safetensors"), ("rank", "order.pt", "or.json")],
+)
+def test_files_are_called_what_they_hold(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, name: str, says: str
+) -> None:
+    assert says in refusal(capsys, command, *SMALL, "--output", str(tmp_path / name)).replace(" ", "")
+    assert not list(tmp_path.iterdir()), "it is refused before anything is computed"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk can be had for nothing on Linux only")
+def test_an_answer_that_cannot_be_written_is_one_sentence(own_cache: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "lrp_core", "info"],
+            cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "info: the answer cannot be written: No space left on device\n"

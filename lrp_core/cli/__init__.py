@@ -35,8 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{arguments.command}: {one_line(note)}", file=sys.stderr)
     try:
         print(json.dumps(answer.values, indent=2) if arguments.json is True else answer.text, flush=True)
-    except BrokenPipeError:  # the reader, `head` for one, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left of it cannot be written either
+        if not isinstance(error, BrokenPipeError):  # of which the reader, `head` for one, has seen enough
+            print(f"{arguments.command}: the answer cannot be written: {error.strerror}", file=sys.stderr)
+            return 2
     for refusal in answer.refused:
         print(f"{arguments.command}: {one_line(refusal)}", file=sys.stderr)
     return 2 if answer.refused else 0

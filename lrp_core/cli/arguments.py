@@ -246,7 +246,7 @@ def _rank_arguments(command: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="write the whole ranking: as JSON, or to a .safetensors file for Ranking.load",
+        help="write the whole ranking: to a .json file, or a .safetensors file for Ranking.load",
     )
 
 

@@ -20,6 +20,7 @@ from .shared import (
     asked_recipe,
     asked_root,
     asked_words,
+    check_suffix,
     progress_bar,
     single_study,
     stopped_by_sigterm,
@@ -36,8 +37,11 @@ def train(arguments: argparse.Namespace) -> Answer:
     from ..evaluation import measure_cost, r2_interval, wilson_interval
     from ..models import build_model
     from ..pruning.files import save_network
+    from ..seeds import check_seed
     from ..training import evaluate, fit, recipe_for
 
+    check_seed(arguments.seed)
+    check_suffix(arguments.output, ".safetensors")
     data = asked_data(arguments)
     if arguments.output is not None and arguments.output.exists() and not arguments.overwrite:
         raise StorageError(f"{arguments.output} exists already: choose another file, or say --overwrite")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import InputError
-from .shared import Answer, asked_data, progress_bar, single_study
+from .shared import Answer, asked_data, check_suffix, progress_bar, single_study
 
 
 def rank(arguments: argparse.Namespace) -> Answer:
@@ -22,6 +22,7 @@ def rank(arguments: argparse.Namespace) -> Answer:
     from ..study.stages import base_network, training_split
     from ..training import one_thread
 
+    check_suffix(arguments.output, ".safetensors", ".json")
     data = asked_data(arguments)
     method = Method(arguments.criterion, arguments.strategy)
     if find_strategy(method.strategy).per_keep != (arguments.keep is not None):

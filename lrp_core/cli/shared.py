@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..data import Dataset
     from ..study import Study
 
@@ -89,6 +91,12 @@ def asked_words(arguments: argparse.Namespace) -> str:
 
 def _options() -> list[str]:
     return ["--" + name.replace("_", "-") for name in _OWN_DATA]
+
+
+def check_suffix(path: Path | None, *suffixes: str) -> None:
+    """Raise `InputError` for a file whose name says that it holds something else than what is written."""
+    if path is not None and path.suffix.lower() not in suffixes:
+        raise InputError(f"{path} would hold what its name does not say: call it {path.stem}{' or '.join(suffixes)}")
 
 
 def asked_root(arguments: argparse.Namespace) -> str | None:

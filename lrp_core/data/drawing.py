@@ -14,6 +14,7 @@ import torch
 
 from ..errors import InputError
 from ..extras import from_extra
+from ..seeds import check_seed
 from .scaler import Scaler
 from .splits import Dataset, Split
 from .target import Target
@@ -41,8 +42,7 @@ def draw_parts(
     a number of their own. `source` is what a refusal calls the data. Raises `InputError` for too few rows or groups.
     """
     size = len(labels) * (_SHARE if len(drawn) == 2 else _SHARE_OF_TRAINING)
-    if not 0 <= seed < 2**32:
-        raise InputError(f"the seed of a split must be between 0 and {2**32 - 1}, not {seed}")
+    check_seed(seed, "the seed of a split")
     draw = _draw_groups if are_grouped(blocks) else _draw_rows
     with from_extra():
         return draw(source, labels, blocks, classes, drawn, size, seed)

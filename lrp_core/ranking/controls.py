@@ -19,6 +19,7 @@ from ..lrp.folding import fold_scales
 from ..lrp.given import refusing_misfits
 from ..lrp.operations import Identity, Rearrangement
 from ..lrp.reading import trace
+from ..seeds import check_seed
 
 BLUR = 0.1
 """Standard deviation of the smoothed random control's blur, as a share of the longer side of the image."""
@@ -166,8 +167,7 @@ def _near_zero(split: Split, columns: Tensor) -> Tensor:
 
 
 def _sample(split: Split, n_images: int, seed: int) -> Split:
-    if not 0 <= seed < 2**32:
-        raise InputError(f"a seed must be between 0 and {2**32 - 1}, not {seed}")
+    check_seed(seed)
     return split if len(split) <= n_images else split.sample(n_images, seed=seed)
 
 

@@ -30,6 +30,7 @@ from ..ranking import (
     register_criterion,
     register_strategy,
 )
+from ..seeds import check_seed
 from ..training import Recipe, recipe_for
 from . import absent
 from .trials import MODES, Base, RankingSpec, Trial, key_of
@@ -100,8 +101,7 @@ class Study:
                 "a builder with register_model(name, builder) and name it, or choose the modes none and fine-tune"
             )
         for seed in (*self.seeds, *self.mask_seeds):
-            if not 0 <= seed < 2**32:
-                raise InputError(f"a seed must be between 0 and {2**32 - 1}, not {seed}")
+            check_seed(seed)
         if self.resplit and self.mask_seeds:
             raise InputError(
                 f"mask_seeds {', '.join(map(str, self.mask_seeds))} cannot go with resplit: the ranking of another "
