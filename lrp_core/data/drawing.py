@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -33,6 +33,16 @@ _SAID = "split here: "
 _OLD_MEDIANS = "the medians in the place of missing values are still those of the training rows that were drawn first"
 
 
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """What parts are drawn from: see `draw_parts`."""
+
+    source: str
+    labels: np.ndarray
+    blocks: np.ndarray
+    classes: Sequence[str]
+
+
 def draw_parts(
     source: str, labels: np.ndarray, blocks: np.ndarray, classes: Sequence[str], drawn: Sequence[str], seed: int
 ) -> Places:
@@ -45,7 +55,7 @@ def draw_parts(
     check_seed(seed, "the seed of a split")
     draw = _draw_groups if are_grouped(blocks) else _draw_rows
     with from_extra():
-        return draw(source, labels, blocks, classes, drawn, size, seed)
+        return draw(_Rows(source, labels, blocks, classes), drawn, size, seed)
 
 
 def are_grouped(blocks: np.ndarray) -> bool:
@@ -61,42 +71,27 @@ def note_of(places: Places, seed: int, grouped: bool, stratified: bool = True) -
     return f"{_SAID}{shares}, {kind}, seed {seed}"
 
 
-def _draw_rows(
-    source: str,
-    labels: np.ndarray,
-    blocks: np.ndarray,
-    classes: Sequence[str],
-    drawn: Sequence[str],
-    size: float,
-    seed: int,
-) -> Places:
+def _draw_rows(rows: _Rows, drawn: Sequence[str], size: float, seed: int) -> Places:
     """Every class in its own proportion."""
     from sklearn.model_selection import train_test_split
 
-    rest, places = np.arange(len(labels)), Places()
+    rest, places = np.arange(len(rows.labels)), Places()
     for which in drawn:
-        n = max(round(size), len(classes))
+        n = max(round(size), len(rows.classes))
         try:
-            rest, held_out = train_test_split(rest, test_size=n, stratify=labels[rest], random_state=seed)
+            rest, held_out = train_test_split(rest, test_size=n, stratify=rows.labels[rest], random_state=seed)
         except ValueError as error:
             raise InputError(
-                f"{source} has {len(labels):,} rows, too few to split {len(classes)} classes into training, "
-                "validation and test: add rows, or leave classes out"
+                f"{rows.source} has {len(rows.labels):,} rows, too few to split {len(rows.classes)} classes into "
+                "training, validation and test: add rows, or leave classes out"
             ) from error
         places[which] = np.sort(held_out)
     return {"train": np.sort(rest)} | places
 
 
-def _draw_groups(
-    source: str,
-    labels: np.ndarray,
-    blocks: np.ndarray,
-    classes: Sequence[str],
-    drawn: Sequence[str],
-    size: float,
-    seed: int,
-) -> Places:
+def _draw_groups(rows: _Rows, drawn: Sequence[str], size: float, seed: int) -> Places:
     """The same with all rows of a group (a patient, a device) in one part."""
+    source, labels, blocks, classes = rows.source, rows.labels, rows.blocks, rows.classes
     rest, places = np.arange(len(labels)), Places()
     for later in reversed(range(len(drawn))):
         folds = _folds(rest, labels, blocks, size, seed)

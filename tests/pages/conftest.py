@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lrp_core.study import Study, run_study
+from lrp_core.data import Dataset
+from lrp_core.study import Study, preset, run_study
 from lrp_core.study.ledger import Ledger
 from lrp_core.views.study import OpenedStudy, open_study
 
@@ -38,6 +41,16 @@ class Stage:
         for key, value in query.items():
             app.query_params[key] = value
         return app.run()
+
+
+def staged(folder: Path, data: Dataset, name: str = "own", **changes: Any) -> Iterator[Stage]:
+    """A quick study of data, with changes, finished in a cache of its own while a test looks at it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRP_CACHE", str(folder))
+        study = preset("quick", data, architecture="softmax", **changes)
+        for _ in run_study(study, Ledger(folder), name=name, jobs=1):
+            pass
+        yield Stage(Ledger(folder), study)
 
 
 @pytest.fixture(scope="session")

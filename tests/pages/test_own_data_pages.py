@@ -21,7 +21,7 @@ from lrp_core.study.export import export_trial
 from lrp_core.study.ledger import Ledger
 from pages._ui import export_card
 
-from .conftest import PAGES, Stage
+from .conftest import PAGES, Stage, staged
 
 pytestmark = pytest.mark.slow
 
@@ -46,12 +46,7 @@ def own(shape: tuple[int, ...], names: tuple[str, ...] | None) -> Dataset:
 def stage(request, tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp(request.param)
     data = own((6,), tuple(f"sensor {c}" for c in "abcdef")) if request.param == "table" else own((2, 5), None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LRP_CACHE", str(folder))
-        study = preset("quick", data, architecture="softmax", keeps=(2, 4), seeds=(0, 1))
-        for _ in run_study(study, Ledger(folder), name="own", jobs=1):
-            pass
-        yield Stage(Ledger(folder), study)
+    yield from staged(folder, data, keeps=(2, 4), seeds=(0, 1))
 
 
 @pytest.mark.parametrize("title", TITLES)
@@ -94,12 +89,7 @@ def grouped(request, tmp_path_factory: pytest.TempPathFactory):
     shape, groups = GROUPED[request.param]
     folder = tmp_path_factory.mktemp(request.param.replace(" ", "-"))
     data = replace(own(shape, None), groups=groups)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LRP_CACHE", str(folder))
-        study = preset("quick", data, architecture="softmax", keeps=(1, 2), seeds=(0, 1), epochs=2)
-        for _ in run_study(study, Ledger(folder), name="own", jobs=1):
-            pass
-        yield Stage(Ledger(folder), study)
+    yield from staged(folder, data, keeps=(1, 2), seeds=(0, 1), epochs=2)
 
 
 @pytest.mark.parametrize("title", TITLES)
@@ -164,12 +154,7 @@ def numbers(request, tmp_path_factory: pytest.TempPathFactory):
         rows = torch.randn(n, *shape, generator=torch.Generator().manual_seed(seed))
         parts.append(Split(rows, rows.flatten(1)[:, 1] - rows.flatten(1)[:, 4], numbers=True))
     data = Dataset("own", (), *parts, target=Target("yield", 50.0, 4.0))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LRP_CACHE", str(folder))
-        study = preset("quick", data, architecture="softmax", keeps=(2, 4), seeds=(0, 1), epochs=20)
-        for _ in run_study(study, Ledger(folder), name="own", jobs=1):
-            pass
-        yield Stage(Ledger(folder), study)
+    yield from staged(folder, data, keeps=(2, 4), seeds=(0, 1), epochs=20)
 
 
 @pytest.mark.parametrize("title", TITLES)

@@ -9,10 +9,8 @@ import pytest
 
 import lrp_core.study.launch
 from lrp_core.data import read_data
-from lrp_core.study import preset, run_study
-from lrp_core.study.ledger import Ledger
 
-from .conftest import PAGES, Stage
+from .conftest import PAGES, Stage, staged
 from .test_pages import texts
 
 pytestmark = pytest.mark.slow
@@ -30,13 +28,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     images = np.random.default_rng(0).integers(0, 90, (len(who), 1, 6, 6)).astype(np.uint8)
     images[labels == 0, :, :, :3] += 120
     images[labels == 1, :, :, 3:] += 120
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LRP_CACHE", str(folder))
-        data = read_data({"X": images, "y": labels, "who": who}, groups_column="who", name="halves")
-        study = preset("quick", data, architecture="softmax", keeps=(6, 18), seeds=SEEDS, resplit=True)
-        for _ in run_study(study, Ledger(folder), name="halves", jobs=1):
-            pass
-        yield Stage(Ledger(folder), study)
+    data = read_data({"X": images, "y": labels, "who": who}, groups_column="who", name="halves")
+    yield from staged(folder, data, "halves", keeps=(6, 18), seeds=SEEDS, resplit=True)
 
 
 @pytest.mark.parametrize("title", TITLES)
