@@ -390,7 +390,7 @@ def test_files_are_called_what_they_hold(
     assert not list(tmp_path.iterdir()), "it is refused before anything is computed"
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk can be had for nothing on Linux only")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is a full disk on Linux only")
 def test_an_answer_that_cannot_be_written_is_one_sentence(own_cache: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
