@@ -52,6 +52,7 @@ _HOMES = {
     "Removal": "evaluation",
     "attribute_images": "evaluation",
     "measure_cost": "evaluation",
+    "measure_speed": "evaluation",
     "perturbation_curves": "evaluation",
     "remove_features": "evaluation",
     "Ledger": "study.ledger",
@@ -101,6 +102,7 @@ __all__ = [
     "load_dataset",
     "load_export",
     "measure_cost",
+    "measure_speed",
     "open_network",
     "perturbation_curves",
     "preset",
@@ -123,7 +125,14 @@ __all__ = [
 if TYPE_CHECKING:
     from .data import Dataset, InputGroup, Split, Target, load_dataset, read_data, register_dataset
     from .errors import LrpError
-    from .evaluation import Removal, attribute_images, measure_cost, perturbation_curves, remove_features
+    from .evaluation import (
+        Removal,
+        attribute_images,
+        measure_cost,
+        measure_speed,
+        perturbation_curves,
+        remove_features,
+    )
     from .loading import open_network
     from .lrp import At, Composite, Explainer, attribute, register
     from .models import Network, build_model, register_model

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..errors import InputError
-from . import commands, predicting, ranking, removal
+from . import commands, predicting, ranking, removal, speed
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -52,6 +52,12 @@ def make_parser() -> argparse.ArgumentParser:
             (_data_arguments, _model_arguments, _criterion_arguments, _export_arguments),
         ),
         ("predict", predicting.predict, "classify images with an exported network", (_predict_arguments,)),
+        (
+            "speed",
+            speed.speed,
+            "measure an exported network beside the full one, on this machine",
+            (_speed_arguments,),
+        ),
         ("info", commands.info, "versions, cache, runs, and every name that can be used", ()),
     ):
         command = subparsers.add_parser(
@@ -421,3 +427,13 @@ def _predict_arguments(command: argparse.ArgumentParser) -> None:
     _own_data_arguments(command, which)
     command.add_argument("--limit", type=int, default=10_000, metavar="N", help="how many of them")
     _source_arguments(command)
+
+
+def _speed_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("export", type=Path, metavar="FOLDER", help="an exported network")
+    _network_argument(command)
+    command.add_argument(
+        "--int8", action="store_true", help="measure both with int8 weights as well (dynamic quantisation)"
+    )
+    command.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the processor")
+    command.add_argument("--seconds", type=float, default=20.0, metavar="N", help="about how long to measure")

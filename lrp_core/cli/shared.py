@@ -115,11 +115,7 @@ def take_network(arguments: argparse.Namespace) -> None:
     from ..models import ARCHITECTURES
 
     arguments.model, arguments.weights = name_for_others(network, weights), None
-    if (
-        arguments.command != "predict"
-        and arguments.epochs is None
-        and getattr(ARCHITECTURES[arguments.model], "is_trained", False)
-    ):
+    if asked.get("epochs", 0) is None and getattr(ARCHITECTURES[arguments.model], "is_trained", False):
         arguments.epochs = 0
 
 

@@ -13,8 +13,7 @@ import pandas as pd
 
 from ..errors import InputError
 from ..evaluation import Cost, Interval, McNemar, Scatter, measure_cost
-from ..models import ModelSpec, build_from_spec
-from ..pruning import build_pruned
+from ..models import build_from_spec, needed_spec
 from ..ranking import keep_for_share
 from ..study import Study, Trial, plan, results
 from ..study.export import read_card, score_of
@@ -24,6 +23,7 @@ from .images import Images
 from .part import Part
 from .ranking import Rankings
 from .removal import Removals
+from .savings import Savings, smaller_network
 
 __all__ = ["OpenedStudy", "PlannedExport", "Threshold", "open_study", "score_of", "study_trials"]
 
@@ -92,6 +92,11 @@ class OpenedStudy(Part):
     def removals(self) -> Removals:
         """What its networks say of images that features were removed from."""
         return Removals(self.study, self.folder)
+
+    @property
+    def savings(self) -> Savings:
+        """What its smaller networks save on this machine."""
+        return Savings(self.study, self.folder)
 
     @property
     def images(self) -> Images:
@@ -271,7 +276,5 @@ def _curve(opened: OpenedStudy, part: str) -> pd.DataFrame:
 
 @lru_cache(maxsize=512)
 def _costs(rankings: Rankings, method: str, mode: str, keep: int, seed: int) -> tuple[Cost, Cost]:
-    mask, data = rankings.of(method, keep, seed).mask(keep), rankings.data
-    spec = ModelSpec(rankings.study.architecture, data.shape, data.n_outputs, data.name)
-    small = build_pruned(spec, mask, structure="fresh" if mode == "scratch" else "sliced")
-    return measure_cost(small), measure_cost(build_from_spec(spec))
+    small = smaller_network(rankings, method, mode, keep, seed)
+    return measure_cost(small), measure_cost(build_from_spec(needed_spec(small.spec)))

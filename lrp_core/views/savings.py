@@ -1,0 +1,97 @@
+"""What a smaller network saves on this machine, measured: as tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ..evaluation import Speed, measure_speed
+from ..models import ModelSpec, build_from_spec, needed_spec
+from ..pruning import PrunedNetwork, build_pruned
+from .part import Part, Report, tell_nobody
+from .ranking import Rankings
+
+RUNTIMES = {"torch": "torch", "onnxruntime": "ONNX Runtime"}
+SECONDS = 15.0
+"""How long a page measures."""
+
+
+@dataclass(frozen=True)
+class Savings(Part):
+    """What the smaller networks of a study save when they run here. Weights are fresh: time goes by the shape alone."""
+
+    def measure(
+        self, *, method: str, mode: str, keep: int, seed: int, int8: bool = False, report: Report = tell_nobody
+    ) -> Speed:
+        """The smaller network at one place of the threshold beside the full one, measured now.
+
+        Raises `InputError` for a network of your own that is not known here.
+        """
+        small = smaller_network(Rankings(self.study, self.folder), method, mode, keep, seed)
+        full = build_from_spec(needed_spec(small.spec))
+        return measure_speed(small, full, self.data.shape, int8=int8, seconds=SECONDS, on_step=steps_of(report))
+
+
+def smaller_network(rankings: Rankings, method: str, mode: str, keep: int, seed: int) -> PrunedNetwork:
+    """The smaller network at one place of the threshold with fresh weights: its cost and time follow from its shape.
+
+    Raises `InputError` for a network of your own that is not known here.
+    """
+    mask, data = rankings.of(method, keep, seed).mask(keep), rankings.data
+    spec = ModelSpec(rankings.study.architecture, data.shape, data.n_outputs, data.name)
+    return build_pruned(spec, mask, structure="fresh" if mode == "scratch" else "sliced")
+
+
+def steps_of(report: Report) -> Any:
+    """What `measure_speed` tells of its steps, told as a share."""
+    return lambda done, total, text: report(done / max(1, total), text)
+
+
+def speed_table(speed: Speed) -> pd.DataFrame:
+    """One row a timing, what is compared side by side: names as people read them, and the numbers of `as_rows`."""
+    table = pd.DataFrame(speed.as_rows())
+    table["runtime"] = table["runtime"].map(RUNTIMES)
+    table["network"] = [
+        ("full" if name == "full" else "smaller") + (", picking" if picks else "")
+        for name, picks in table[["network", "picks"]].to_numpy()
+    ]
+    return table.drop(columns="picks")
+
+
+def speed_text(speed: Speed) -> str:
+    """The table as a terminal shows it, with what stands beside it."""
+    table = speed_table(speed)
+    shown = pd.DataFrame(
+        {
+            "runtime": table["runtime"],
+            "numbers": table["precision"],
+            "batch": table["batch"],
+            "network": table["network"],
+            "ms": table["milliseconds"],
+            "quartiles": [f"{low:.4g} - {high:.4g}" for low, high in table[["low", "high"]].to_numpy()],
+            "inputs/s": table["per_second"],
+            "times as fast": table["ratio"],
+            "over rounds": [
+                "" if pd.isna(low) else f"{low:.2f} - {high:.2f}"
+                for low, high in table[["ratio_low", "ratio_high"]].to_numpy(dtype=float)
+            ],
+        }
+    )
+    formats = {"ms": "{:.4g}".format, "inputs/s": "{:,.0f}".format, "times as fast": "{:.2f}".format}
+    lines = [shown.to_string(index=False, na_rep="", formatters=formats), ""]
+    for one in speed.footprints:
+        files = ", ".join(f"{kind} {size:,} bytes" for kind, size in one.files.items())
+        lines.append(
+            f"{one.network}: {one.macs:,} MACs, {one.parameters:,} parameters; {files}; one input "
+            f"{one.input_bytes:,} bytes; peak memory in batches of {speed.batches[-1]:,}: {one.peak_bytes:,} bytes"
+        )
+        if one.scores:
+            lines.append("  " + ", ".join(f"{kind}: {score:.2%}" for kind, score in one.scores.items()))
+    lines.append(
+        f"medians of {speed.rounds} rounds in {speed.seconds:.0f} s, {speed.threads} "
+        f"{'thread' if speed.threads == 1 else 'threads'}; {speed.machine}; "
+        + ", ".join(f"{name} {version}" for name, version in speed.versions.items())
+    )
+    return "\n".join([*lines, *filter(None, [speed.note]), *speed.missing])
