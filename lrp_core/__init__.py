@@ -51,6 +51,7 @@ _HOMES = {
     "settling": "ranking",
     "Removal": "evaluation",
     "attribute_images": "evaluation",
+    "conv_savings": "evaluation",
     "measure_cost": "evaluation",
     "measure_speed": "evaluation",
     "perturbation_curves": "evaluation",
@@ -93,6 +94,7 @@ __all__ = [
     "build_model",
     "build_pruned",
     "compare",
+    "conv_savings",
     "curve",
     "eliminate",
     "evaluate",
@@ -128,6 +130,7 @@ if TYPE_CHECKING:
     from .evaluation import (
         Removal,
         attribute_images,
+        conv_savings,
         measure_cost,
         measure_speed,
         perturbation_curves,

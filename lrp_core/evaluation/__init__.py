@@ -1,6 +1,7 @@
 """What a network is worth, what it costs, and what it needs: statistics, counted compute, and removal of inputs."""
 
 from .attributions import DATA_SET, attribute_images, removal_criteria
+from .conv_savings import ConvSaving, conv_savings
 from .cost import Cost, LayerCost, measure_cost
 from .curves import ORDERS, Curve, Curves, perturbation_curves
 from .fills import FILLS, Fill, PixelStatistics, impute, make_fill
@@ -32,6 +33,7 @@ __all__ = [
     "RANKINGS",
     "SCOPES",
     "VARIANTS",
+    "ConvSaving",
     "Cost",
     "Curve",
     "Curves",
@@ -50,6 +52,7 @@ __all__ = [
     "Speed",
     "Timing",
     "attribute_images",
+    "conv_savings",
     "crossed_interval",
     "find_candidates",
     "forward_milliseconds",

@@ -23,7 +23,7 @@ from ..pruning.crop import CONVOLUTIONS
 from ..training import NumberEvaluation, evaluate
 from ..training.feeding import encoded, to_floats
 from . import runtimes
-from .cost import measure_cost
+from .cost import Cost, measure_cost
 from .speed import Footprint, Key, Name, Speed, make_timings, this_machine
 from .timing import Run, check_how, take_turns
 
@@ -120,10 +120,7 @@ class _Subject:
     shape: tuple[int, ...]
     mask: PixelMask | None
     n_outputs: int
-
-    @property
-    def own_shape(self) -> tuple[int, ...]:
-        return self.shape if self.mask is None else (len(self.mask),)
+    cost: Cost
 
     def inputs(self, batch: int, full: bool) -> Tensor:
         """Random inputs as the network takes them, or `full` ones."""
@@ -183,11 +180,11 @@ class _Bench:
         return [
             Footprint(
                 one.name,
-                (cost := measure_cost(one.network, one.own_shape)).macs,
-                cost.parameters,
+                one.cost.macs,
+                one.cost.parameters,
                 sum(1 for layer in one.network.modules() if not any(True for _ in layer.children())),
                 any(isinstance(layer, CONVOLUTIONS) for layer in one.network.modules()),
-                math.prod(one.own_shape) * next((p.element_size() for p in one.network.parameters()), 4),
+                one.cost.n_inputs * next((p.element_size() for p in one.network.parameters()), 4),
                 self.files[one.name],
                 self.peaks[one.name],
                 self.scores.get(one.name, {}),
@@ -279,6 +276,8 @@ def _subjects(
 ) -> tuple[_Subject, ...]:
     """Both networks, checked. Raises `InputError` for what cannot be compared."""
     if isinstance(small, PrunedNetwork):
+        if mask is not None:
+            raise InputError("the smaller network says itself what it reads: leave out the mask")
         mask = small.mask
     if mask is not None and mask.shape != shape:
         raise InputError(f"the smaller network reads inputs of shape {mask.shape}, and {shape} was given")
@@ -288,8 +287,8 @@ def _subjects(
     subjects = []
     for name, network, reads in networks:
         twin = copy.deepcopy(network).cpu().eval().requires_grad_(False)
-        n_outputs = count_outputs(twin, shape if reads is None else (len(reads),))
-        subjects.append(_Subject(name, twin, shape, reads, n_outputs))
+        own = shape if reads is None else (len(reads),)
+        subjects.append(_Subject(name, twin, shape, reads, count_outputs(twin, own), measure_cost(twin, own)))
     if len(outputs := sorted({one.n_outputs for one in subjects})) > 1:
         raise InputError(f"the networks give {outputs[0]} and {outputs[1]} outputs: compare those of one task")
     return tuple(subjects)

@@ -51,8 +51,8 @@ def explain(compared: Compared) -> str:
         cost = picking.milliseconds - small.milliseconds
         gain = compared.full.milliseconds - small.milliseconds
         return (
-            f"{start} because picking the kept inputs takes {cost:.3g} ms where the network itself saves {gain:.3g} ms: "
-            "hand it the kept inputs alone where you can."
+            f"{start} because picking the kept inputs takes {cost:.3g} ms where the network itself saves {gain:.3g} "
+            "ms: hand it the kept inputs alone where you can."
         )
     each = small.milliseconds / max(1, small_print.modules)
     if compared.batch == 1 and each <= DISPATCH:

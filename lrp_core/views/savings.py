@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from ..evaluation import Speed, measure_speed
+from ..evaluation import ConvSaving, Speed, conv_savings, measure_speed
 from ..models import ModelSpec, build_from_spec, needed_spec
 from ..pruning import PrunedNetwork, build_pruned
+from ..pruning.crop import CONVOLUTIONS
 from .part import Part, Report, tell_nobody
 from .ranking import Rankings
 
@@ -33,15 +35,38 @@ class Savings(Part):
         full = build_from_spec(needed_spec(small.spec))
         return measure_speed(small, full, self.data.shape, int8=int8, seconds=SECONDS, on_step=steps_of(report))
 
+    @property
+    def convolves(self) -> bool:
+        """Whether the full network convolves, so that a mask by itself makes it no cheaper."""
+        full = build_from_spec(_spec(self), device="meta")
+        return any(isinstance(layer, CONVOLUTIONS) for layer in full.modules())
+
+    def conv_counts(self, *, method: str, keep: int, seed: int) -> tuple[ConvSaving, ...]:
+        """What each way of using a mask in a network that convolves costs, counted."""
+        return self._conv(method, keep, seed, measure=False)
+
+    def measure_conv(
+        self, *, method: str, keep: int, seed: int, report: Report = tell_nobody
+    ) -> tuple[ConvSaving, ...]:
+        """The same, and measured now."""
+        return self._conv(method, keep, seed, seconds=SECONDS, on_step=steps_of(report))
+
+    def _conv(self, method: str, keep: int, seed: int, **how: Any) -> tuple[ConvSaving, ...]:
+        mask = Rankings(self.study, self.folder).of(method, keep, seed).mask(keep)
+        return conv_savings(build_from_spec(_spec(self)), mask, **how)
+
+
+def _spec(part: Part) -> ModelSpec:
+    return ModelSpec(part.study.architecture, part.data.shape, part.data.n_outputs, part.data.name)
+
 
 def smaller_network(rankings: Rankings, method: str, mode: str, keep: int, seed: int) -> PrunedNetwork:
     """The smaller network at one place of the threshold with fresh weights: its cost and time follow from its shape.
 
     Raises `InputError` for a network of your own that is not known here.
     """
-    mask, data = rankings.of(method, keep, seed).mask(keep), rankings.data
-    spec = ModelSpec(rankings.study.architecture, data.shape, data.n_outputs, data.name)
-    return build_pruned(spec, mask, structure="fresh" if mode == "scratch" else "sliced")
+    mask = rankings.of(method, keep, seed).mask(keep)
+    return build_pruned(_spec(rankings), mask, structure="fresh" if mode == "scratch" else "sliced")
 
 
 def steps_of(report: Report) -> Any:
@@ -58,6 +83,20 @@ def speed_table(speed: Speed) -> pd.DataFrame:
         for name, picks in table[["network", "picks"]].to_numpy()
     ]
     return table.drop(columns="picks")
+
+
+def conv_table(found: Sequence[ConvSaving]) -> pd.DataFrame:
+    """One row a way: what it costs, its share of the full network's products, milliseconds where they were measured."""
+    full = found[0]
+    rows = []
+    for one in found:
+        row: dict[str, Any] = {"way": one.name, "says": one.says, "why_not": one.why_not}
+        if one.is_open:
+            row |= {"macs": one.macs, "share": one.macs / full.macs, "parameters": one.parameters}
+            row |= {"input_bytes": one.input_bytes}
+            row |= {f"ms_{batch}": milliseconds for batch, milliseconds in one.milliseconds}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def speed_text(speed: Speed) -> str:
