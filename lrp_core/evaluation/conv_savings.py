@@ -18,7 +18,7 @@ from ..pruning import PixelMask
 from ..training import Recipe, evaluate, fit
 from .conv_ways import Way, find_ways
 from .cost import measure_cost
-from .timing import Run, check_how, take_turns
+from .timing import Run, by_batch, check_how, take_turns
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,11 @@ def _timed(
     def on_block(key: tuple[int, str]) -> None:
         steps.next(f"{key[1]}, batch {key[0]:,}")
 
-    return take_turns(runs, rounds=rounds, threads=threads, seconds=seconds, on_block=on_block)
+    taken: dict[tuple[int, str], tuple[float, ...]] = {}
+    for group in by_batch(runs, lambda key: key[0]):
+        share = seconds / len(batches)
+        taken |= take_turns(group, rounds=rounds, threads=threads, seconds=share, on_block=on_block)
+    return taken
 
 
 def _from_full(way: Way, images: torch.Tensor) -> Any:

@@ -25,7 +25,7 @@ from ..training.feeding import encoded, to_floats
 from . import runtimes
 from .cost import Cost, measure_cost
 from .speed import Footprint, Key, Name, Speed, make_timings, this_machine
-from .timing import Run, check_how, take_turns
+from .timing import Run, by_batch, check_how, take_turns
 
 OnStep = Callable[[int, int, str], None]
 
@@ -55,9 +55,9 @@ def measure_speed(
     `full` None measures `small` alone.
 
     Eager torch in inference mode and, where it is installed, ONNX Runtime, on `threads` threads of the CPU, in each of
-    `batches`. All of it takes turns in each of the `rounds` (`torch.utils.benchmark.Timer`), of which there are fewer
-    once `seconds` are over, but at least three: a network that takes longer is waited for. The smaller network is
-    measured on kept inputs, and on full ones with the picking.
+    `batches`, one after the other. All of one batch size takes turns in each of the `rounds`
+    (`torch.utils.benchmark.Timer`), of which there are fewer once `seconds` are over, but at least three: a network
+    that takes longer is waited for. The smaller network is measured on kept inputs, and on full ones with the picking.
 
     `on_step(done, total, text)` is told about each step, and ends the measurement by raising. Raises `InputError` for
     networks that do not take such inputs or give different numbers of outputs, for 0 rounds, and for more threads than
@@ -96,14 +96,18 @@ def measure_speed(
             tell(min(done, total - 1), total, _said(key))
             done += 1
 
-        taken = take_turns(bench.side_by_side(), rounds=rounds, threads=threads, seconds=left, on_block=on_block)
-        bench.runs.clear()
+        taken: dict[Key, tuple[float, ...]] = {}
+        runs = bench.side_by_side()
+        groups = by_batch(runs, lambda key: key[2])
+        for group in groups:
+            share = left / len(groups)
+            taken |= take_turns(group, rounds=rounds, threads=threads, seconds=share, on_block=on_block)
+        timings = make_timings({key: taken[key] for key in runs})
     tell(total, total, "done")
     return Speed(
-        make_timings(taken),
+        timings,
         tuple(bench.prints()),
         threads,
-        len(next(iter(taken.values()))),
         time.monotonic() - began,
         this_machine(),
         _versions(),

@@ -21,8 +21,8 @@ Key = tuple[str, str, int, Name, bool]
 class Timing:
     """One network in one runtime at one batch size.
 
-    `milliseconds` of one batch are the median over rounds, `low` and `high` the quartiles. `ratio` says how many times
-    as fast it is as the full network in float32, in the same runtime and by the medians, and `ratio_low` to
+    `milliseconds` of one batch are the median over `rounds`, `low` and `high` the quartiles. `ratio` says how many
+    times as fast it is as the full network in float32, in the same runtime and by the medians, and `ratio_low` to
     `ratio_high` the range of that over the rounds; None for that network itself and where there is none. With `picks`
     it was given full inputs, and picking the kept ones out of them counts.
     """
@@ -35,6 +35,7 @@ class Timing:
     milliseconds: float
     low: float
     high: float
+    rounds: int
     ratio: float | None = None
     ratio_low: float | None = None
     ratio_high: float | None = None
@@ -68,7 +69,7 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Speed:
-    """A measurement: `timings` and `footprints`, on how many `threads`, over how many `rounds` and `seconds`.
+    """A measurement: `timings` and `footprints`, on how many `threads`, in how many `seconds`, preparations included.
 
     `missing` says in a sentence each what could not be measured, and what would have to be installed for it.
     """
@@ -76,7 +77,6 @@ class Speed:
     timings: tuple[Timing, ...]
     footprints: tuple[Footprint, ...]
     threads: int
-    rounds: int
     seconds: float
     machine: str
     versions: dict[str, str]
@@ -97,6 +97,11 @@ class Speed:
     def batches(self) -> tuple[int, ...]:
         """The batch sizes, smallest first."""
         return tuple(sorted({timing.batch for timing in self.timings}))
+
+    @property
+    def rounds(self) -> int:
+        """The fewest rounds of any timing."""
+        return min(timing.rounds for timing in self.timings)
 
     @property
     def note(self) -> str:
@@ -121,6 +126,16 @@ class Speed:
         """Plain values for JSON."""
         return asdict(self) | {"timings": self.as_rows(), "note": self.note}
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Speed:
+        """What `to_dict` gave, back."""
+        timings = [
+            Timing(**{name: value for name, value in row.items() if name != "per_second"}) for row in values["timings"]
+        ]
+        rest = {name: value for name, value in values.items() if name not in ("timings", "footprints", "note")}
+        rest["missing"] = tuple(rest["missing"])
+        return cls(tuple(timings), tuple(Footprint(**one) for one in values["footprints"]), **rest)
+
 
 def make_timings(taken: Mapping[Key, Sequence[float]]) -> tuple[Timing, ...]:
     """Timings from the seconds of each round, by runtime, precision, batch, network and whether it picks."""
@@ -141,6 +156,7 @@ def make_timings(taken: Mapping[Key, Sequence[float]]) -> tuple[Timing, ...]:
                 1000 * median,
                 1000 * low,
                 1000 * high,
+                len(seconds),
                 statistics.median(full) / median if full else None,
                 min(ratios, default=None),
                 max(ratios, default=None),

@@ -65,6 +65,13 @@ def take_turns(
     return {key: tuple(each) for key, each in taken.items()}
 
 
+def by_batch(runs: Mapping[K, Run], batch_of: Callable[[K], int]) -> list[dict[K, Run]]:
+    """The runs of each batch size, smallest first: short calls then get their rounds before long ones begin."""
+    return [
+        {key: run for key, run in runs.items() if batch_of(key) == batch} for batch in sorted(set(map(batch_of, runs)))
+    ]
+
+
 def forward_milliseconds(network: nn.Module, example: Tensor, *, rounds: int = 7, threads: int = 1) -> float:
     """Milliseconds of one forward pass of `example` [n, ...], the median over `rounds` blocks of calls.
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..evaluation import ConvSaving, Speed, conv_savings, measure_speed
+from ..evaluation import ConvSaving, Speed, conv_savings
+from ..evaluation.apart import measure_apart
 from ..models import ModelSpec, build_from_spec, needed_spec
 from ..pruning import PrunedNetwork, build_pruned
 from ..pruning.crop import CONVOLUTIONS
@@ -27,13 +28,13 @@ class Savings(Part):
     def measure(
         self, *, method: str, mode: str, keep: int, seed: int, int8: bool = False, report: Report = tell_nobody
     ) -> Speed:
-        """The smaller network at one place of the threshold beside the full one, measured now.
+        """The smaller network at one place of the threshold beside the full one, measured now in another process.
 
         Raises `InputError` for a network of your own that is not known here.
         """
         small = smaller_network(Rankings(self.study, self.folder), method, mode, keep, seed)
         full = build_from_spec(needed_spec(small.spec))
-        return measure_speed(small, full, self.data.shape, int8=int8, seconds=SECONDS, on_step=steps_of(report))
+        return measure_apart(small, full, self.data.shape, int8=int8, seconds=SECONDS, on_step=steps_of(report))
 
     @property
     def convolves(self) -> bool:
@@ -129,7 +130,7 @@ def speed_text(speed: Speed) -> str:
         if one.scores:
             lines.append("  " + ", ".join(f"{kind}: {score:.2%}" for kind, score in one.scores.items()))
     lines.append(
-        f"medians of {speed.rounds} rounds in {speed.seconds:.0f} s, {speed.threads} "
+        f"medians of at least {speed.rounds} rounds, {speed.seconds:.0f} s in all, {speed.threads} "
         f"{'thread' if speed.threads == 1 else 'threads'}; {speed.machine}; "
         + ", ".join(f"{name} {version}" for name, version in speed.versions.items())
     )

@@ -49,7 +49,7 @@ def beside_the_full_one(opened: OpenedStudy, *, method: str, mode: str, keep: in
         tables.speed(table)
     st.markdown(_footprints(speed))
     st.caption(
-        f"Medians of {speed.rounds} rounds, {speed.threads} {'thread' if speed.threads == 1 else 'threads'}, "
+        f"Medians of at least {speed.rounds} rounds, {speed.threads} {'thread' if speed.threads == 1 else 'threads'}, "
         f"{speed.machine}. Whiskers: the range of the ratio over rounds."
     )
     for said in speed.missing:

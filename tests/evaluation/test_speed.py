@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from torch import nn
 import lrp_core as lc
 from lrp_core.errors import Cancelled, InputError
 from lrp_core.evaluation import forward_milliseconds, runtimes, timing
+from lrp_core.evaluation.apart import measure_apart
 from lrp_core.evaluation.speed import Footprint, Speed, Timing, make_timings, quartiles
 from tests.support import toy_dataset
 
@@ -59,6 +61,12 @@ def test_all_take_turns_and_every_other_round_goes_backwards(fake_clock: list[An
 def test_no_round_begins_once_time_is_up_but_three_are_measured(fake_clock: list[Any]) -> None:
     taken = timing.take_turns({"a": print, "b": print}, rounds=50, threads=1, seconds=1e-9)
     assert {len(seconds) for seconds in taken.values()} == {timing.FEWEST_ROUNDS}
+
+
+def test_batch_sizes_are_measured_one_after_the_other() -> None:
+    runs = {(name, batch): print for name in "ab" for batch in (1000, 1)}
+    groups = timing.by_batch(runs, lambda key: key[1])
+    assert [list(group) for group in groups] == [[("a", 1), ("b", 1)], [("a", 1000), ("b", 1000)]]
 
 
 def test_fewer_rounds_than_three_can_be_asked_for(fake_clock: list[Any]) -> None:
@@ -121,7 +129,7 @@ def test_the_spread_is_that_of_the_quartiles() -> None:
 
 def timed(batch: int, network: Any, milliseconds: float, ratio: float | None, picks: bool = False) -> Timing:
     return Timing(
-        "torch", "float32", batch, network, picks, milliseconds, milliseconds, milliseconds, ratio, ratio, ratio
+        "torch", "float32", batch, network, picks, milliseconds, milliseconds, milliseconds, 3, ratio, ratio, ratio
     )
 
 
@@ -131,7 +139,7 @@ def footprint(network: Any, macs: int, modules: int = 5, convolves: bool = False
 
 def measured(*timings: Timing, full_macs: int = 1000, macs: int = 100, **small: Any) -> Speed:
     prints = (footprint("full", full_macs), footprint("smaller", macs, **small))
-    return Speed(timings, prints, 1, 3, 1.0, "a machine", {"torch": "2"})
+    return Speed(timings, prints, 1, 1.0, "a machine", {"torch": "2"})
 
 
 def test_nothing_is_said_of_a_network_that_is_faster() -> None:
@@ -288,7 +296,7 @@ def test_int8_of_a_network_without_dense_layers_is_said_to_be_missing(no_onnx: N
 def test_a_torch_without_dynamic_quantisation_is_said_to_be_one(
     full: nn.Module, no_onnx: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch.ao.quantization", None)
+    monkeypatch.setitem(sys.modules, "torch.ao.quantization", None)
     speed = lc.measure_speed(full, None, SHAPE, rounds=1, seconds=0.01, batches=(1,), int8=True)
     assert {t.precision for t in speed.timings} == {"float32"}
     assert any("no dynamic quantisation any more" in said for said in speed.missing)
@@ -321,6 +329,35 @@ def test_cancelling_ends_the_measurement(full: nn.Module, no_onnx: None) -> None
     with pytest.raises(Cancelled):
         lc.measure_speed(lc.prune_inputs(full, MASK), full, SHAPE, rounds=9, seconds=60.0, on_step=on_step)
     assert seen == [0, 1, 2, 3, 4]
+
+
+def test_a_measurement_comes_back_from_json(full: nn.Module, no_onnx: None) -> None:
+    speed = lc.measure_speed(lc.prune_inputs(full, MASK), full, SHAPE, rounds=2, seconds=0.01, batches=(1, 3))
+    assert Speed.from_dict(json.loads(json.dumps(speed.to_dict()))) == speed
+
+
+@pytest.mark.slow
+def test_another_process_measures_the_same_networks_and_can_be_stopped(full: nn.Module) -> None:
+    small = lc.prune_inputs(full, MASK)
+    steps: list[str] = []
+    how: dict[str, Any] = {"rounds": 1, "seconds": 0.01, "batches": (1,)}
+    speed = measure_apart(small, full, SHAPE, on_step=lambda done, total, text: steps.append(text), **how)
+    assert [one.macs for one in speed.footprints] == [lc.measure_cost(full).macs, lc.measure_cost(small).macs]
+    assert steps[-1] == "done"
+    with pytest.raises(InputError, match="at least 1, not 0"):
+        measure_apart(small, full, SHAPE, rounds=0)
+
+    def stop(done: int, total: int, text: str) -> None:
+        raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        measure_apart(small, full, SHAPE, on_step=stop, **how)
+
+
+def test_a_process_that_dies_is_said_to_have_ended(full: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(InputError, match="ended before it was done"):
+        measure_apart(lc.prune_inputs(full, MASK), full, SHAPE)
 
 
 # What is refused

@@ -27,7 +27,8 @@ PAGE = "Savings"
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A measurement of a moment, in torch alone."""
+    """A measurement of a moment, in torch alone, and in this process."""
+    monkeypatch.setattr(savings, "measure_apart", lc.measure_speed)
     found = runtimes.find_spec
     monkeypatch.setattr(runtimes, "find_spec", lambda name: None if name == "onnxruntime" else found(name))
     monkeypatch.setattr(savings, "SECONDS", 0.05)
@@ -55,7 +56,7 @@ def columns(app: Any) -> list[set[str]]:
 
 
 def test_nothing_is_measured_before_it_is_asked_for(small: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(savings, "measure_speed", lambda *words, **how: pytest.fail("measured without being asked"))
+    monkeypatch.setattr(savings, "measure_apart", lambda *words, **how: pytest.fail("measured without being asked"))
     app = small.open(PAGE)
     assert not app.exception
     assert "Measured on this machine" in [title.value for title in app.subheader]
@@ -72,7 +73,7 @@ def test_a_measurement_is_drawn_and_kept_for_the_session(small: Stage, monkeypat
     assert table["batch"].tolist() == [1] * 3 + [1000] * 3
     assert "pip install onnxruntime" in texts(app)
     assert "Full network:" in texts(app)
-    monkeypatch.setattr(savings, "measure_speed", lambda *words, **how: pytest.fail("measured again"))
+    monkeypatch.setattr(savings, "measure_apart", lambda *words, **how: pytest.fail("measured again"))
     app.slider(key="removed").set_value(50).run()
     assert not any("milliseconds" in names for names in columns(app)), "another network, not measured"
     app.slider(key="removed").set_value(87).run()
@@ -92,7 +93,7 @@ def test_a_refusal_is_said_and_the_rest_of_the_page_stays(small: Stage, monkeypa
     def refuse(*words: Any, **how: Any) -> None:
         raise InputError("this machine has no clock")
 
-    monkeypatch.setattr(savings, "measure_speed", refuse)
+    monkeypatch.setattr(savings, "measure_apart", refuse)
     app = measured(small.open(PAGE), "speed-measure")
     assert not app.exception
     assert [error.value for error in app.error] == ["This machine has no clock."]
