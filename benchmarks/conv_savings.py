@@ -1,7 +1,7 @@
 """What a mask of MNIST's pixels saves in networks that convolve, way by way: counts, measured time and accuracy.
 
 python -m benchmarks.conv_savings [--networks lenet-5 cnn-32-64] [--keep 157] [--train-images 6000] [--epochs N]
-        [--seeds 0 1] [--seconds 40] [--json FILE]
+        [--seeds 0 1] [--seconds 40] [--time-only] [--json FILE]
 
 The mask keeps the pixels that lrp-0 ranks first for a network trained on all of them (first seed). Every way is trained
 from fresh weights in the same short recipe (8 epochs of lenet-5, 4 of cnn-32-64), so accuracies compare with each other
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="default: 8 for lenet-5, 4 for others")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--seconds", type=float, default=40.0, help="of measuring time, for each network")
+    parser.add_argument("--time-only", action="store_true", help="train no way: counts and times alone")
     parser.add_argument("--json", metavar="FILE", help="also write every number there")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -72,11 +73,10 @@ def main() -> None:
         found = lc.conv_savings(
             network,
             mask,
-            data=data,
-            train=recipe,
+            data=None if arguments.time_only else data,
+            train=None if arguments.time_only else recipe,
             seeds=arguments.seeds,
             batches=batches,
-            rounds=15,
             seconds=arguments.seconds,
             on_step=lambda done, total, text: print(f"\r{done} of {total}: {text:<60}", end="", file=sys.stderr),
         )

@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--kept", type=int, default=218)
     parser.add_argument("--hidden", nargs="+", type=int, default=[84, 87])
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--int8", action="store_true")
     parser.add_argument("--json", metavar="FILE", help="also write every number there")

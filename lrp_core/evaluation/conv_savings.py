@@ -62,7 +62,7 @@ def conv_savings(
     seeds: Sequence[int] = (0,),
     measure: bool = True,
     batches: Sequence[int] = (1, 1000),
-    rounds: int = 7,
+    rounds: int = 15,
     threads: int = 1,
     seconds: float = 10.0,
     on_step: Callable[[int, int, str], None] | None = None,

@@ -41,7 +41,7 @@ def measure_speed(
     *,
     mask: PixelMask | None = None,
     batches: Sequence[int] = BATCHES,
-    rounds: int = 9,
+    rounds: int = 25,
     threads: int = 1,
     seconds: float = 20.0,
     int8: bool = False,

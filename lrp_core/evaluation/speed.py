@@ -16,6 +16,9 @@ Name = Literal["full", "smaller"]
 Key = tuple[str, str, int, Name, bool]
 """Runtime, precision, batch size, network, and whether the picking counts."""
 
+STEADY = 1.5
+"""What is between the quartiles of a measurement that can be repeated."""
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -102,6 +105,11 @@ class Speed:
     def rounds(self) -> int:
         """The fewest rounds of any timing."""
         return min(timing.rounds for timing in self.timings)
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether the quartiles of every timing lie within a factor of `STEADY`; else other work took its turns."""
+        return all(timing.high <= STEADY * timing.low for timing in self.timings)
 
     @property
     def note(self) -> str:

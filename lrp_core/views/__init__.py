@@ -14,7 +14,7 @@ _HOMES = (
     )
     | dict.fromkeys(["MAX_FILE_BYTES", "ENOUGH"], "ranking")
     | dict.fromkeys(["Picture", "Removal"], "removal")
-    | dict.fromkeys(["conv_table", "speed_table"], "savings")
+    | dict.fromkeys(["UNSTEADY", "conv_table", "speed_table"], "savings")
     | dict.fromkeys(["draft_study", "preset_study", "write_shares", "read_shares", "read_seeds", "name_study"], "draft")
     | dict.fromkeys(
         ["outlook", "measured_timings", "offers", "can_resplit", "choice_of_data", "data_choices", "data_of_choice"],
@@ -27,6 +27,7 @@ __all__ = [
     "ENOUGH",
     "MAX_FILE_BYTES",
     "MAX_UPLOAD",
+    "UNSTEADY",
     "UPLOADS",
     "OpenedStudy",
     "Picture",
@@ -89,7 +90,7 @@ if TYPE_CHECKING:
         ranking_of_file,
     )
     from .removal import Picture, Removal
-    from .savings import conv_table, speed_table
+    from .savings import UNSTEADY, conv_table, speed_table
     from .study import OpenedStudy, open_study, score_of, study_trials
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

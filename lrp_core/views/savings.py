@@ -100,6 +100,9 @@ def conv_table(found: Sequence[ConvSaving]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+UNSTEADY = "Other work took turns with this measurement: quartiles lie far apart. Measure again when less is going on."
+
+
 def speed_text(speed: Speed) -> str:
     """The table as a terminal shows it, with what stands beside it."""
     table = speed_table(speed)
@@ -134,4 +137,4 @@ def speed_text(speed: Speed) -> str:
         f"{'thread' if speed.threads == 1 else 'threads'}; {speed.machine}; "
         + ", ".join(f"{name} {version}" for name, version in speed.versions.items())
     )
-    return "\n".join([*lines, *filter(None, [speed.note]), *speed.missing])
+    return "\n".join([*lines, *filter(None, ["" if speed.is_steady else UNSTEADY, speed.note]), *speed.missing])

@@ -34,6 +34,8 @@ def beside_the_full_one(opened: OpenedStudy, *, method: str, mode: str, keep: in
     )
     if speed is None:
         return
+    if not speed.is_steady:
+        st.info(views.UNSTEADY, icon=":material/schedule:")
     if speed.note:
         st.warning(speed.note, icon=":material/speed:")
     table = views.speed_table(speed)
@@ -76,8 +78,13 @@ def ways_of_convolutions(opened: OpenedStudy, *, method: str, keep: int, seed: i
 
 def _asked_for(slot: str, key: Any, work: Callable[..., Any], text: str) -> Any:
     """What `work` found for `key`, kept for the session; before, a button that has it done, or its progress."""
-    kept = st.session_state.setdefault(f"{slot}-measured", {})
+    kept, turns = st.session_state.setdefault(f"{slot}-measured", {}), f"{slot}-turns"
     if key in kept:
+        if st.button("Measure again", key=f"{slot}-again", icon=":material/refresh:"):
+            del kept[key]
+            st.session_state[f"{slot}-asked"] = key
+            st.session_state[turns] = st.session_state.get(turns, 0) + 1
+            st.rerun()
         return kept[key]
     if st.session_state.get(f"{slot}-asked") != key:
         st.caption(text)
@@ -85,10 +92,11 @@ def _asked_for(slot: str, key: Any, work: Callable[..., Any], text: str) -> Any:
             st.session_state[f"{slot}-asked"] = key
             st.rerun()
         return None
-    found = jobs.ask(slot, key, work, is_cached=False)
+    found = jobs.ask(slot, (key, st.session_state.get(turns, 0)), work, is_cached=False)
     if found is not None:
         kept[key] = found
-    return found
+        st.rerun()
+    return None
 
 
 def _footprints(speed: Speed) -> str:

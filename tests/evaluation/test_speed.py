@@ -124,6 +124,13 @@ def test_the_spread_is_that_of_the_quartiles() -> None:
     assert quartiles([1.0, 2.0]) == (1.25, 1.75)
 
 
+def test_a_measurement_is_steady_where_quartiles_lie_together() -> None:
+    one = timed(1, "full", 2.0, None)
+    assert measured(one).is_steady
+    assert measured(replace(one, low=1.0, high=1.5)).is_steady
+    assert not measured(one, replace(one, low=1.0, high=1.6)).is_steady
+
+
 # What is said where it is not faster
 
 

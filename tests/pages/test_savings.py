@@ -81,6 +81,21 @@ def test_a_measurement_is_drawn_and_kept_for_the_session(small: Stage, monkeypat
     assert any("milliseconds" in names for names in columns(app))
 
 
+def test_it_can_be_measured_again(small: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = measured(small.open(PAGE, removed="87"), "speed-measure")
+    again: list[Any] = []
+
+    def note(*words: Any, **how: Any) -> Any:
+        again.append(lc.measure_speed(*words, **how))
+        return again[0]
+
+    monkeypatch.setattr(savings, "measure_apart", note)
+    app = measured(app, "speed-again")
+    assert not app.exception
+    [table] = [t.value for t in app.dataframe if "milliseconds" in t.value]
+    assert table["milliseconds"].tolist() == [timing.milliseconds for timing in again[0].timings]
+
+
 def test_int8_is_measured_when_it_is_switched_on(small: Stage) -> None:
     app = small.open(PAGE)
     app.toggle(key="int8").set_value(True).run()
