@@ -20,6 +20,7 @@ from ..errors import InputError
 from ..models import count_outputs
 from ..pruning import PixelMask, PrunedNetwork
 from ..pruning.crop import CONVOLUTIONS
+from ..pruning.layers import Frame, Scatter
 from ..training import NumberEvaluation, evaluate
 from ..training.feeding import encoded, to_floats
 from . import runtimes
@@ -187,6 +188,7 @@ class _Bench:
                 one.cost.macs,
                 one.cost.parameters,
                 sum(1 for layer in one.network.modules() if not any(True for _ in layer.children())),
+                sum(isinstance(layer, Scatter | Frame) for layer in one.network.modules()),
                 any(isinstance(layer, CONVOLUTIONS) for layer in one.network.modules()),
                 one.cost.n_inputs * next((p.element_size() for p in one.network.parameters()), 4),
                 self.files[one.name],

@@ -53,7 +53,8 @@ class Timing:
 class Footprint:
     """What a network takes beside time.
 
-    `macs` and `parameters` are counted, `modules` are those that run, each a call. `input_bytes` are those of one input
+    `macs` and `parameters` are counted, `modules` are those that run, each a call, and `places` those among them that
+    put values into their places on a canvas or in a frame. `input_bytes` are those of one input
     of the network. `files` has the bytes of real files by their kind. `peak_bytes` is the most memory that one forward
     pass at the largest batch holds at once beside weights and input, by torch's profiler. `scores` has the accuracy, or
     R^2, by runtime and precision, where data were given.
@@ -63,6 +64,7 @@ class Footprint:
     macs: int
     parameters: int
     modules: int
+    places: int
     convolves: bool
     input_bytes: int
     files: dict[str, int]
@@ -113,18 +115,17 @@ class Speed:
 
     @property
     def note(self) -> str:
-        """Where the smaller network is not faster, one sentence a batch size that says why; else empty."""
+        """Where the smaller network is not faster, one sentence a runtime and batch size that says why; else empty."""
         prints = {one.network: one for one in self.footprints}
         if "full" not in prints or "smaller" not in prints:
             return ""
         sentences: list[str] = []
-        for batch in self.batches:
-            full, small = self.of(batch, network="full"), self.of(batch)
-            if full is not None and small is not None and small.ratio is not None:
-                picking = self.of(batch, picks=True)
-                said = explain(Compared(batch, full, small, picking, prints["full"], prints["smaller"]))
-                sentences += [said] if said else []
-        return " ".join(dict.fromkeys(sentences))
+        for runtime, batch in dict.fromkeys((timing.runtime, timing.batch) for timing in self.timings):
+            full, small = self.of(batch, runtime=runtime, network="full"), self.of(batch, runtime=runtime)
+            if full is not None and small is not None:
+                picking = self.of(batch, runtime=runtime, picks=True)
+                sentences.append(explain(Compared(full, small, picking, prints["full"], prints["smaller"])))
+        return " ".join(filter(None, dict.fromkeys(sentences)))
 
     def as_rows(self) -> list[dict[str, Any]]:
         """One row a timing, for a table: plain values, `per_second` among them."""

@@ -140,8 +140,8 @@ def timed(batch: int, network: Any, milliseconds: float, ratio: float | None, pi
     )
 
 
-def footprint(network: Any, macs: int, modules: int = 5, convolves: bool = False) -> Footprint:
-    return Footprint(network, macs, 10, modules, convolves, 4, {}, 0, {})
+def footprint(network: Any, macs: int, modules: int = 5, places: int = 0, convolves: bool = False) -> Footprint:
+    return Footprint(network, macs, 10, modules, places, convolves, 4, {}, 0, {})
 
 
 def measured(*timings: Timing, full_macs: int = 1000, macs: int = 100, **small: Any) -> Speed:
@@ -158,7 +158,7 @@ def test_as_many_products_are_named_first_and_once() -> None:
     timings = [timed(b, *rest) for b in (1, 1000) for rest in (("full", 1.0, None), ("smaller", 1.0, 1.0))]
     speed = measured(*timings, macs=1000, convolves=True)
     assert speed.note.count("inputs are masked computes as much as before") == 1
-    assert "100%" in speed.note
+    assert "100 % of" in speed.note
     dense = measured(*timings, macs=950)
     assert "hardly less to compute" in dense.note
     assert "convolution" not in dense.note
@@ -177,7 +177,18 @@ def test_at_batch_1_the_calls_of_modules_are_named_and_counted() -> None:
     assert "calls 5 modules (10 µs each)" in speed.note
     slow = measured(timed(1, "full", 50.0, None), timed(1, "smaller", 50.0, 1.0))
     assert "several microseconds" not in slow.note, "50 ms are no dispatch"
-    assert "10% of the multiply-accumulates" in slow.note
+    assert "10 % of the multiply-accumulates" in slow.note
+
+
+def test_layers_that_scatter_are_named_where_onnx_runtime_is_not_faster() -> None:
+    timings = [
+        replace(timed(1000, *rest), runtime=runtime)
+        for runtime, small in (("torch", ("smaller", 0.5, 2.0)), ("onnxruntime", ("smaller", 5.0, 0.2)))
+        for rest in (("full", 1.0, None), small)
+    ]
+    assert "because 3 of its layers put values into their places" in measured(*timings, places=3).note
+    assert measured(*timings, places=3).note.startswith("In batches of 1,000 in ONNX Runtime")
+    assert "places" not in measured(*timings).note
 
 
 def test_without_a_full_network_there_is_nothing_to_say() -> None:
