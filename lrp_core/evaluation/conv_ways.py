@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +108,7 @@ def _coarse(network: nn.Module, mask: PixelMask, seed: int) -> Built:
 
 
 def _strided(network: nn.Module, mask: PixelMask, seed: int) -> Built:
-    layers = _on_even_box(network, mask, seed)
+    layers: list[tuple[str, Any]] = [*_on_even_box(network, mask, seed)]
     first = next((i for i, (_, layer) in enumerate(layers) if isinstance(layer, CONVOLUTIONS)), None)
     pool = next((i for i, (_, layer) in enumerate(layers) if isinstance(layer, POOLS)), None)
     if first is None or any(step != 1 for step in layers[first][1].stride):

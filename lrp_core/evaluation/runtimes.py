@@ -125,11 +125,12 @@ def as_int8(network: nn.Module) -> nn.Module:
     try:
         with _without_warnings():
             from torch.ao.quantization import quantize_dynamic
+        quantise: Any = quantize_dynamic  # which torch has not typed
     except ImportError as error:
         raise InputError("this torch has no dynamic quantisation any more: ONNX Runtime's is measured alone") from error
     try:
         with _without_warnings():
-            small: nn.Module = quantize_dynamic(network, {nn.Linear}, dtype=torch.qint8)
+            small: nn.Module = quantise(network, {nn.Linear}, dtype=torch.qint8)
     except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
         raise InputError(f"torch cannot make it int8: {_reason(error)}") from error
     if not any("quantized" in type(layer).__module__ for layer in small.modules()):

@@ -67,6 +67,6 @@ def explain(compared: Compared) -> str:
         )
     share = f"{100 * small_print.macs / max(1, full_print.macs):.0f} % of the multiply-accumulates"
     return (
-        f"{start} although it does {share}: the time goes into what these do not count, such as activations, pooling and "
-        f"copies, in {small_print.modules} modules where the full network has {full_print.modules}."
+        f"{start} although it does {share}: the time goes into what these do not count, such as activations, pooling "
+        f"and copies, in {small_print.modules} modules where the full network has {full_print.modules}."
     )
