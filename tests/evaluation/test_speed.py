@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import sys
 from collections.abc import Callable
@@ -376,6 +377,13 @@ def test_a_process_that_dies_is_said_to_have_ended(full: nn.Module, monkeypatch:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(InputError, match="ended before it was done"):
         measure_apart(lc.prune_inputs(full, MASK), full, SHAPE)
+
+
+@pytest.mark.parametrize("function", [lc.measure_speed, forward_milliseconds, quartiles])
+def test_the_examples_are_true(function: Any, no_onnx: None) -> None:
+    [example] = doctest.DocTestFinder().find(function, globs={"quartiles": quartiles})
+    assert doctest.DocTestRunner().run(example) == (0, len(example.examples))
+    assert example.examples
 
 
 # What is refused
