@@ -246,9 +246,14 @@ class _Bench:
 
     def _add_onnx(self, one: _Subject, path: Path, picks: bool, precision: str) -> None:
         session = runtimes.onnx_session(path, self.threads)
+        x = one.inputs(self.batches[0], full=picks)
+        network = one.picked(one.network) if picks else one.network
+        runtimes.check_answers(session, network, x, exactly=precision == "float32")
+        runs: dict[Key, Run] = {}
         for batch in self.batches:
             x = one.inputs(batch, full=picks)
-            self.runs["onnxruntime", precision, batch, one.name, picks] = runtimes.onnx_run(session, x, one.n_outputs)
+            runs["onnxruntime", precision, batch, one.name, picks] = runtimes.onnx_run(session, x, one.n_outputs)
+        self.runs |= runs
         if picks:
             return
         kind = "onnx" if precision == "float32" else "onnx, int8"
@@ -271,9 +276,9 @@ def _score(logits: Tensor, split: Split) -> float:
 
 def _shape_and_split(data: Dataset | Split | Sequence[int]) -> tuple[tuple[int, ...], Split | None]:
     if isinstance(data, Dataset):
-        return data.shape, data.validation
+        return data.shape, data.validation if len(data.validation) else None
     if isinstance(data, Split):
-        return tuple(data.inputs.shape[1:]), data
+        return data.shape, data if len(data) else None
     return tuple(int(side) for side in data), None
 
 

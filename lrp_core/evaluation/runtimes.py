@@ -20,6 +20,9 @@ from ..errors import InputError
 from ..pruning import PixelMask, save_network
 from .timing import Run
 
+TOLERANCE = 1e-3
+"""How far the answers of a file may be from the network's, relative to the largest one."""
+
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -103,11 +106,26 @@ def onnx_run(session: Any, x: Tensor, n_outputs: int) -> Run:
     import numpy as np
     import onnxruntime
 
+    values = x.numpy()
     binding = session.io_binding()
-    binding.bind_ortvalue_input("inputs", onnxruntime.OrtValue.ortvalue_from_numpy(x.numpy()))
-    answer = np.zeros((len(x), n_outputs), np.float32)
+    binding.bind_ortvalue_input("inputs", onnxruntime.OrtValue.ortvalue_from_numpy(values))
+    answer = np.zeros((len(x), n_outputs), values.dtype)
     binding.bind_ortvalue_output("logits", onnxruntime.OrtValue.ortvalue_from_numpy(answer))
     return lambda: session.run_with_iobinding(binding)
+
+
+@torch.no_grad()
+def check_answers(session: Any, network: nn.Module, x: Tensor, *, exactly: bool) -> None:
+    """Raise `InputError` if a session does not run on such inputs, or, where it is to be exact, answers otherwise."""
+    try:
+        answer = onnx_logits(session, x)
+    except Exception as error:  # its own exceptions share no base
+        raise InputError(f"ONNX Runtime does not run it: {_reason(error)}") from error
+    expected = network(x)
+    if answer.shape != expected.shape:
+        raise InputError(f"in ONNX Runtime it gives {tuple(answer.shape)}, and in torch {tuple(expected.shape)}")
+    if exactly and float((answer - expected).abs().max()) > TOLERANCE * max(1.0, float(expected.abs().max())):
+        raise InputError("in ONNX Runtime it answers otherwise than in torch")
 
 
 def onnx_logits(session: Any, inputs: Tensor, batch: int = 1000) -> Tensor:

@@ -38,7 +38,9 @@ class Savings(Part):
 
     @property
     def convolves(self) -> bool:
-        """Whether the full network convolves, so that a mask by itself makes it no cheaper."""
+        """Whether the full network convolves over its inputs, so that a mask by itself makes it no cheaper."""
+        if len(self.data.shape) < 2:
+            return False
         full = build_from_spec(_spec(self), device="meta")
         return any(isinstance(layer, CONVOLUTIONS) for layer in full.modules())
 

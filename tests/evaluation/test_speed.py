@@ -295,6 +295,34 @@ def test_what_cannot_be_written_as_onnx_is_named_and_the_rest_is_measured(
     assert said.startswith("the smaller network was not measured in ONNX Runtime: it cannot be written as ONNX")
 
 
+@pytest.mark.skipif(not HAS_ONNX, reason="would write ONNX")
+def test_a_file_that_answers_otherwise_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"right": torch.ones(2, 3), "wrong": torch.ones(2, 3) + 0.1, "other": torch.ones(2, 4)}
+    network = nn.Identity()
+    for name, says in (("wrong", "answers otherwise"), ("other", "it gives")):
+        monkeypatch.setattr(runtimes, "onnx_logits", lambda session, x, name=name: answers[name])
+        with pytest.raises(InputError, match=says):
+            runtimes.check_answers(None, network, answers["right"], exactly=True)
+    monkeypatch.setattr(runtimes, "onnx_logits", lambda session, x: answers["wrong"])
+    runtimes.check_answers(None, network, answers["right"], exactly=False)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="does not run it"):
+        runtimes.check_answers(None, network, answers["right"], exactly=True)
+
+
+@pytest.mark.slow
+def test_a_network_of_doubles_is_measured_in_every_runtime(full: nn.Module) -> None:
+    speed = lc.measure_speed(full.double(), None, SHAPE, rounds=1, seconds=0.01, batches=(1,))
+    assert {t.runtime for t in speed.timings} == ({"torch", "onnxruntime"} if HAS_ONNX else {"torch"})
+    assert speed.footprints[0].input_bytes == 8 * 20
+
+
+def test_data_without_rows_to_score_are_taken_for_their_shape(full: nn.Module, no_onnx: None) -> None:
+    empty = lc.Split(torch.zeros(0, 20), torch.zeros(0, dtype=torch.long))
+    speed = lc.measure_speed(full, None, empty, rounds=1, seconds=0.01, batches=(1,))
+    assert speed.footprints[0].scores == {}
+
+
 def test_a_network_that_cannot_be_counted_is_refused_before_anything_is_measured(fake_clock: list[Any]) -> None:
     class Branches(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
