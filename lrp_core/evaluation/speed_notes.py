@@ -60,7 +60,7 @@ def explain(compared: Compared) -> str:
             "ms: hand it the kept inputs alone where you can."
         )
     each = small.milliseconds / max(1, small_print.modules)
-    if batch == 1 and each <= DISPATCH:
+    if batch == 1 and (each <= DISPATCH or small_print.modules > full_print.modules):
         return (
             f"{start} because calling a module takes several microseconds whatever its size: the smaller network calls "
             f"{small_print.modules} modules ({1000 * each:.0f} µs each), the full one {full_print.modules}."

@@ -178,6 +178,9 @@ def test_at_batch_1_the_calls_of_modules_are_named_and_counted() -> None:
     assert "calls 5 modules (10 µs each)" in speed.note
     slow = measured(timed(1, "full", 50.0, None), timed(1, "smaller", 50.0, 1.0))
     assert "several microseconds" not in slow.note, "50 ms are no dispatch"
+    more = measured(timed(1, "full", 50.0, None), timed(1, "smaller", 50.0, 1.0), modules=9)
+    assert "calls 9 modules" in more.note
+    assert "the full one 5" in more.note
     assert "10 % of the multiply-accumulates" in slow.note
 
 
