@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import tempfile
 import time
@@ -12,20 +11,18 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from ..data import Dataset, Split
 from ..errors import InputError
-from ..models import count_outputs
-from ..pruning import PixelMask, PrunedNetwork
+from ..pruning import PixelMask
 from ..pruning.crop import CONVOLUTIONS
 from ..pruning.layers import Frame, Scatter
 from ..training import NumberEvaluation, evaluate
 from ..training.feeding import encoded, to_floats
 from . import runtimes
-from .cost import Cost, measure_cost
 from .speed import Footprint, Key, Name, Speed, make_timings, this_machine
+from .subjects import Subject, make_subjects
 from .timing import Run, by_batch, check_how, take_turns
 
 OnStep = Callable[[int, int, str], None]
@@ -79,7 +76,7 @@ def measure_speed(
         raise InputError(f"batches are whole numbers of inputs, at least 1, not {tuple(batches)}")
     began = time.monotonic()
     shape, split = _shape_and_split(data)
-    subjects = _subjects(small, full, mask, shape)
+    subjects = make_subjects(small, full, mask, shape)
     with tempfile.TemporaryDirectory() as folder:
         bench = _Bench(subjects, tuple(sorted(set(batches))), threads, split, Path(folder))
         work = bench.preparations(int8)
@@ -116,35 +113,11 @@ def measure_speed(
     )
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """A network in evaluation mode with what it reads of full inputs of `shape`; `mask` None for all of it."""
-
-    name: Name
-    network: nn.Module
-    shape: tuple[int, ...]
-    mask: PixelMask | None
-    n_outputs: int
-    cost: Cost
-
-    def inputs(self, batch: int, full: bool) -> Tensor:
-        """Random inputs as the network takes them, or `full` ones."""
-        random = torch.Generator().manual_seed(0)
-        dtype = next((p.dtype for p in self.network.parameters()), torch.float32)
-        x = torch.rand(batch, *self.shape, generator=random).to(dtype)
-        return x if full or self.mask is None else self.mask.apply(x).contiguous()
-
-    def picked(self, network: nn.Module) -> nn.Module:
-        """`network` behind the picking."""
-        assert self.mask is not None
-        return runtimes.Picking(network, self.mask).eval()
-
-
 @dataclass
 class _Bench:
     """What is measured: filled step by step, so that each step can be told about and stopped before."""
 
-    subjects: tuple[_Subject, ...]
+    subjects: tuple[Subject, ...]
     batches: tuple[int, ...]
     threads: int
     split: Split | None
@@ -198,13 +171,13 @@ class _Bench:
             for one in self.subjects
         ]
 
-    def _prepare_torch(self, one: _Subject) -> None:
+    def _prepare_torch(self, one: Subject) -> None:
         self.files[one.name] = {"safetensors": runtimes.file_bytes(one.network)}
         x = one.inputs(self.batches[-1], full=False)
         self.peaks[one.name] = runtimes.peak_bytes(partial(one.network, x))
         self._add_torch(one, one.network, "float32")
 
-    def _prepare_int8(self, one: _Subject) -> None:
+    def _prepare_int8(self, one: Subject) -> None:
         try:
             small = runtimes.as_int8(one.network)
         except InputError as error:
@@ -213,7 +186,7 @@ class _Bench:
         self.files[one.name]["torch, int8"] = runtimes.file_bytes(small)
         self._add_torch(one, small, "int8")
 
-    def _add_torch(self, one: _Subject, network: nn.Module, precision: str) -> None:
+    def _add_torch(self, one: Subject, network: nn.Module, precision: str) -> None:
         mask = one.mask
         for batch in self.batches:
             self.runs["torch", precision, batch, one.name, False] = partial(network, one.inputs(batch, full=False))
@@ -225,7 +198,7 @@ class _Bench:
             score = evaluate(network, self.split, device="cpu", encode=encode).score
             self.scores.setdefault(one.name, {})[f"torch, {precision}"] = score
 
-    def _prepare_onnx(self, one: _Subject, picks: bool, int8: bool) -> None:
+    def _prepare_onnx(self, one: Subject, picks: bool, int8: bool) -> None:
         network = one.picked(one.network) if picks else one.network
         named = f"the {one.name} network{' with the picking' if picks else ''}"
         path = self.folder / f"{one.name}-{picks}.onnx"
@@ -244,7 +217,7 @@ class _Bench:
         except InputError as error:
             self.missing.append(f"{named} was not measured as int8 in ONNX Runtime: {error}")
 
-    def _add_onnx(self, one: _Subject, path: Path, picks: bool, precision: str) -> None:
+    def _add_onnx(self, one: Subject, path: Path, picks: bool, precision: str) -> None:
         session = runtimes.onnx_session(path, self.threads)
         x = one.inputs(self.batches[0], full=picks)
         network = one.picked(one.network) if picks else one.network
@@ -280,29 +253,6 @@ def _shape_and_split(data: Dataset | Split | Sequence[int]) -> tuple[tuple[int, 
     if isinstance(data, Split):
         return data.shape, data if len(data) else None
     return tuple(int(side) for side in data), None
-
-
-def _subjects(
-    small: nn.Module, full: nn.Module | None, mask: PixelMask | None, shape: tuple[int, ...]
-) -> tuple[_Subject, ...]:
-    """Both networks, checked. Raises `InputError` for what cannot be compared."""
-    if isinstance(small, PrunedNetwork):
-        if mask is not None:
-            raise InputError("the smaller network says itself what it reads: leave out the mask")
-        mask = small.mask
-    if mask is not None and mask.shape != shape:
-        raise InputError(f"the smaller network reads inputs of shape {mask.shape}, and {shape} was given")
-    networks: list[tuple[Name, nn.Module, PixelMask | None]] = [("smaller", small, mask)]
-    if full is not None:
-        networks.insert(0, ("full", full, None))
-    subjects = []
-    for name, network, reads in networks:
-        twin = copy.deepcopy(network).cpu().eval().requires_grad_(False)
-        own = shape if reads is None else (len(reads),)
-        subjects.append(_Subject(name, twin, shape, reads, count_outputs(twin, own), measure_cost(twin, own)))
-    if len(outputs := sorted({one.n_outputs for one in subjects})) > 1:
-        raise InputError(f"the networks give {outputs[0]} and {outputs[1]} outputs: compare those of one task")
-    return tuple(subjects)
 
 
 def _said(key: Key) -> str:
