@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..data import Dataset, Split
 from ..errors import InputError, LrpError
 from .dense import DenseChain, find_dense_chain
+from .distillation import Teacher
 from .feeding import Encode, check_not_empty, encoded, loss_of, pick_device, to_floats
 from .recipe import PRECISIONS, Recipe, recipe_for
 from .stopping import Held
@@ -32,6 +33,7 @@ def fit(
     encode: Encode | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
     validation: Split | None = None,
+    teacher: Teacher | None = None,
 ) -> M:
     """A trained copy of `model`, on the CPU and in evaluation mode; `model` itself is not changed.
 
@@ -42,6 +44,8 @@ def fit(
 
     A recipe with `patience` stops early: the loss on `validation` (default: `data.validation`) is measured after every
     epoch, and the weights of the epoch in which it was lowest are given back. The test split is never read.
+
+    With a `teacher`, the answers of a larger network for the same rows, the loss is that of distillation.
 
     Raises `LrpError` if the loss or the weights stop being finite, `InputError` for no images, or for `patience`
     without held-out rows.
@@ -66,6 +70,9 @@ def fit(
     labels = split.labels.to(target)
     if len(labels) == 1 and any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in network.modules()):
         raise InputError("batch-norm cannot learn from a single image: train on at least 2")
+    if teacher is not None:
+        teacher.check(len(labels))
+    answers = None if teacher is None else teacher.answers.to(target)
     held = _held_out(data, validation, recipe, encode, target)
     starts = list(range(0, len(labels), recipe.batch_size))
     if len(labels) % recipe.batch_size == 1 and len(starts) > 1:
@@ -88,7 +95,7 @@ def fit(
                 for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
                     rows = order[start:stop]
                     x, y = to_floats(inputs.index_select(0, rows)), labels[rows]
-                    total += gradient(x, y)
+                    total += gradient(x, y) if answers is None else gradient(x, y, teacher, answers[rows])
                     optimizer.step()
                     schedule.step()
                 mean_loss = float(total) / n_batches
@@ -123,12 +130,20 @@ def _held_out(
     return Held(encoded(split, encode).to(target), split.labels.to(target), recipe.patience)
 
 
-def _gradient(network: nn.Module, x: Tensor, labels: Tensor, *, dtype: torch.dtype) -> Tensor:
-    """The mean cross-entropy, or squared error, of a batch; its gradient is then in the parameters."""
+def _gradient(
+    network: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    teacher: Teacher | None = None,
+    answers: Tensor | None = None,
+    *,
+    dtype: torch.dtype,
+) -> Tensor:
+    """The mean cross-entropy, squared error, or loss of a teacher; its gradient is then in the parameters."""
     network.zero_grad(set_to_none=True)
     with nullcontext() if dtype == torch.float32 else torch.autocast(x.device.type, dtype):
         outputs = network(x)
     outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-    loss = loss_of(outputs, labels)
+    loss = loss_of(outputs, labels) if teacher is None or answers is None else teacher.loss(outputs, labels, answers)
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach()
