@@ -1,4 +1,4 @@
-"""What is kept of a network, inputs and hidden units, the smaller network that has only that, and files that hold it."""
+"""What is kept of a network, inputs and hidden units, the smaller network that has only that, and files of it."""
 
 from .coupling import Coupling, couple
 from .files import load_network, save_network

@@ -33,7 +33,7 @@ from ..lrp.reading.graph import trace
 from ..lrp.reading.registry import registered
 from ..lrp.reading.tracer import NeedsExample
 from ..lrp.steps import Step
-from .labels import FIXED, NOTHING, Labels
+from .labels import FIXED, NOTHING, Labels, broadcast
 from .sequences import runs_as
 
 DENSE = (nn.Linear,)
@@ -49,8 +49,8 @@ class Coupled:
 
     `STAYS` is that of none. `pair_macs` are multiply-accumulates for one input, `pair_numbers` weights, of one output
     with one input; `row_numbers` is what else is stored for each output. `pair_parameters` and `row_parameters` are
-    those of them that are parameters and counted nowhere else. A layer that scales (a batch-norm) has no columns. One that `follows` has as many groups as inputs:
-    its outputs are its inputs', so that it reads none by itself.
+    those of them that are parameters and counted nowhere else. A layer that scales (a batch-norm) has no columns. One
+    that `follows` has as many groups as inputs: its outputs are its inputs', so that it reads none by itself.
     """
 
     name: str
@@ -223,7 +223,7 @@ class _Walk:
 
     def _joined(self, read: list[Tensor]) -> Tensor:
         """Values that are computed place by place: where one is, the others are."""
-        first, *others = torch.broadcast_tensors(*read)
+        first, *others = broadcast(*read)
         for other in others:
             self.labels.join(first, other)
         joined: Tensor = torch.stack([first, *others]).amax(0)  # beside nothing stands something
@@ -389,4 +389,3 @@ def _for_each(module: nn.Module, rows: int, beside: str = "") -> tuple[int, int]
     stored = {name: t for name, t in module.named_buffers(recurse=False) if t.ndim}
     parameters = sum(p.numel() for p in own.values()) // rows
     return parameters, parameters + sum(t.numel() for t in stored.values()) // rows
-

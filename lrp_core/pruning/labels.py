@@ -29,7 +29,7 @@ class Labels:
 
     def join(self, first: Tensor, second: Tensor) -> None:
         """Make one of every label of `first` and the one in its place in `second`; both broadcast."""
-        a, b = (t.reshape(-1).numpy() for t in torch.broadcast_tensors(first, second))
+        a, b = (t.reshape(-1).numpy() for t in broadcast(first, second))
         real = (a != NOTHING) & (b != NOTHING)
         a, b = a[real], b[real]
         while True:
@@ -72,12 +72,18 @@ class Labels:
         return torch.full(shape, FIXED)
 
     def _roots(self, labels: np.ndarray) -> np.ndarray:
-        roots = self._parent[labels]
+        roots: np.ndarray = self._parent[labels]
         while True:
-            further = self._parent[roots]
+            further: np.ndarray = self._parent[roots]
             if np.array_equal(further, roots):
                 return roots
             roots = further
+
+
+def broadcast(*tensors: Tensor) -> list[Tensor]:
+    """All in one shape."""
+    shape = np.broadcast_shapes(*(tuple(t.shape) for t in tensors))
+    return [t.expand(shape) for t in tensors]
 
 
 def _alike(pool: Callable[[Tensor], Tensor], labels: Tensor, *, largest: bool) -> Tensor | None:

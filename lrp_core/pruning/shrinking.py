@@ -112,7 +112,7 @@ def _plain(name: str, module: Any) -> Coupled:
 def cut(module: Any, layer: Coupled, rows: Tensor, columns: Tensor | None, made: dict[int, nn.Parameter]) -> None:
     """Leave a layer these of its outputs [rows] and inputs [columns], in place; `made` knows parameters cut before."""
 
-    def taken(parameter: nn.Parameter | None, *axes: Tensor | None) -> nn.Parameter | None:
+    def taken(parameter: Any, *axes: Tensor | None) -> Any:
         if parameter is None:
             return None
         if id(parameter) not in made:
@@ -174,7 +174,7 @@ def _columns(layer: Coupled) -> Tensor:
 
 
 def widths_without(coupling: Coupling, removed: Tensor) -> Widths:
-    """How wide the layers are that shrink when units are removed, bool [n_units]; inputs of the network do not count."""
+    """How wide layers are that shrink when units are removed, bool [n_units]; the network's inputs do not count."""
     gone = torch.cat([removed, torch.zeros(1, dtype=torch.bool)])
     is_input = torch.cat([coupling.is_input, torch.zeros(1, dtype=torch.bool)])
     widths: Widths = {}

@@ -128,4 +128,3 @@ class Meter:
         if unit == "parameters":
             return layer.pair_parameters * pairs + layer.row_parameters * rows
         return self.itemsize * (layer.pair_numbers * pairs + layer.row_numbers * rows)
-

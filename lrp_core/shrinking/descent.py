@@ -16,10 +16,10 @@ from ..data import Dataset, Grouping, Split
 from ..errors import InputError, LrpError, check_choice
 from ..evaluation import measure_cost
 from ..lrp import STARTS, Composite
-from ..models import spec_of
-from ..pruning import PixelMask, PrunedNetwork, couple_checked, prune_inputs, widths_of
+from ..pruning import PixelMask, couple_checked, prune_inputs
 from ..pruning.coupling import Coupling, Family
 from ..pruning.shrinking import check_shrinkable
+from ..pruning.state import State, shape_taken
 from ..ranking.statistics import STATISTICS
 from ..seeds import generator
 from ..training import Recipe, Teacher, evaluate, fit
@@ -27,7 +27,6 @@ from .budget import COUNTED, Budget, Meter
 from .path import Path, Rung, ladder
 from .removal import choose, floors
 from .scores import check_criterion, means_read, score_units
-from .state import State
 from .timing import forward_milliseconds
 
 SCOPES: dict[str, str] = {
@@ -123,13 +122,10 @@ def prune(
     check_criterion(criterion)
     check_choice("statistic", statistic, STATISTICS)
     check_choice("start", start, STARTS)
-    if isinstance(network, PrunedNetwork) or widths_of(network):
-        raise InputError("the network is pruned already: prune the one that it was made from")
     split = data.train if isinstance(data, Dataset) else data
     if len(split) == 0:
         raise InputError("there are no rows to prune by: the split is empty")
-    spec = spec_of(network)
-    shape = split.shape if spec is None or math.prod(spec.shape) != math.prod(split.shape) else spec.shape
+    shape = shape_taken(network, split.shape)
     grouping = data.grouping if isinstance(data, Dataset) else None
     walk = _Walk.open(network, split, shape, grouping, scope)
     walk = replace(
@@ -192,9 +188,7 @@ class _Walk:
             check_shrinkable(network, coupling)
         return cls(network, split, shape, coupling, tuple(free), notes)
 
-    def down(
-        self, budget: Budget, through: Sequence[Budget], on_rung: Callable[[Rung, int, int], None] | None
-    ) -> Path:
+    def down(self, budget: Budget, through: Sequence[Budget], on_rung: Callable[[Rung, int, int], None] | None) -> Path:
         """All the way to the budget. Raises `InputError` for one that cannot be met."""
         if any(one.unit != budget.unit or not one.is_counted for one in through):
             raise InputError(f"the budgets on the way are in {budget.unit}, as the last one is")
@@ -258,9 +252,7 @@ class _Walk:
     def _scores(self, state: State, number: int) -> Tensor:
         sample = self.split.take(self._draw(number))
         how: Any = self.how
-        return score_units(
-            state.network, state.coupling, sample, encode=state.encode, seed=self._seed(number), **how
-        )
+        return score_units(state.network, state.coupling, sample, encode=state.encode, seed=self._seed(number), **how)
 
     def _draw(self, number: int) -> Tensor:
         random = generator(self.seed, f"rows that rung {number} is scored on")

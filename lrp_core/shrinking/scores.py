@@ -95,7 +95,7 @@ def _relevance(network: nn.Module, coupling: Coupling, criterion: str | Composit
     def measure(inputs: Tensor, part: Split) -> Tensor:
         target, begin = (None, "logit") if part.has_numbers else (part.labels, start)
         total = torch.zeros(len(inputs), coupling.n_units + 1, dtype=inputs.dtype)
-        for name, relevance in explainer.input_relevance(inputs, target, begin).items():  # type: ignore[arg-type]
+        for name, relevance in explainer.input_relevance(inputs, target, begin).items():
             layer = read_by.get(name.partition("@")[0])
             if layer is not None:
                 _add(total, layer, relevance)
@@ -147,7 +147,7 @@ def _readers(coupling: Coupling) -> dict[str, Coupled]:
 
 
 def _add(total: Tensor, layer: Coupled, values: Tensor) -> None:
-    """Add what a layer's inputs have [n, ..., inputs], or [n, inputs, ...], to their units; the last one is nobody's."""
+    """Add what a layer's inputs have, [n, ..., inputs] or [n, inputs, ...], to their units; the last is nobody's."""
     assert layer.columns is not None
     axis = 1 if layer.is_convolution else -1
     flat = values.movedim(axis, 1).flatten(2).sum(2) if values.ndim > 2 else values
@@ -173,9 +173,7 @@ def _weights(network: nn.Module, coupling: Coupling, power: int) -> Tensor:
 
 
 @torch.no_grad()
-def means_read(
-    network: nn.Module, coupling: Coupling, split: Split, encode: Encode | None = None
-) -> dict[str, Tensor]:
+def means_read(network: nn.Module, coupling: Coupling, split: Split, encode: Encode | None = None) -> dict[str, Tensor]:
     """What every layer that reads units reads on average, over rows and places: [inputs] by the layer's name."""
     twin = copy.deepcopy(network).eval()
     sums: dict[str, tuple[Tensor, int]] = {}

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from .distillation import Teacher
 
+
 class DenseChain:
     """Weights and gradients of dense `layers` with a ReLU between each two, for batches of at most `batch_size`.
 

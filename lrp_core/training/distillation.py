@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -49,14 +48,10 @@ class Teacher:
             raise InputError("a teacher's answers are probabilities of classes, and the rows have numbers")
         return cls(predict_logits(network, encoded(split, encode)), temperature, weight)
 
-    def check(self, n_rows: int) -> None:
-        """Raise `InputError` if it has not answered for so many rows."""
+    def for_rows(self, n_rows: int) -> Float[Tensor, "n classes"]:
+        """The softened probabilities of every row. Raises `InputError` if it has not answered for so many."""
         if len(self.logits) != n_rows:
             raise InputError(f"the teacher has answered for {len(self.logits):,} rows, there are {n_rows:,}")
-
-    @property
-    def answers(self) -> Float[Tensor, "n classes"]:
-        """The softened probabilities of every row."""
         return (self.logits.float() / self.temperature).softmax(1)
 
     def loss(

@@ -68,15 +68,9 @@ def fit(
         network = network.to(memory_format=torch.channels_last)
     inputs = encoded(split, encode).to(target)
     labels = split.labels.to(target)
-    if len(labels) == 1 and any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in network.modules()):
-        raise InputError("batch-norm cannot learn from a single image: train on at least 2")
-    if teacher is not None:
-        teacher.check(len(labels))
-    answers = None if teacher is None else teacher.answers.to(target)
+    answers = None if teacher is None else teacher.for_rows(len(labels)).to(target)
     held = _held_out(data, validation, recipe, encode, target)
-    starts = list(range(0, len(labels), recipe.batch_size))
-    if len(labels) % recipe.batch_size == 1 and len(starts) > 1:
-        starts.pop()  # batch-norm cannot learn from one image: it joins the batch before
+    starts = _batches(network, len(labels), recipe.batch_size)
     n_batches = len(starts)
     dense = None if split.has_numbers else find_dense_chain(network, inputs.ndim)
     dtype = PRECISIONS[recipe.precision]
@@ -113,6 +107,16 @@ def fit(
             if not bool(torch.isfinite(network.eval()(x)).all()):
                 raise LrpError(f"training diverged in its last step: lower the learning rate ({recipe.lr:g})")
     return network.to(memory_format=torch.contiguous_format).cpu().eval()
+
+
+def _batches(network: nn.Module, rows: int, size: int) -> list[int]:
+    """Where batches start. Raises `InputError` for a single row and a network that cannot learn from it."""
+    if rows == 1 and any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in network.modules()):
+        raise InputError("batch-norm cannot learn from a single image: train on at least 2")
+    starts = list(range(0, rows, size))
+    if rows % size == 1 and len(starts) > 1:
+        starts.pop()  # batch-norm cannot learn from one image: it joins the batch before
+    return starts
 
 
 def _held_out(

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from ..models import spec_of
-from ..pruning import PixelMask, PrunedNetwork, prune_inputs, shrink
-from ..pruning.coupling import Coupling
-from ..pruning.crop import slice_dense
-from ..pruning.shrinking import widths_without
+from ..errors import InputError
+from ..models import count_outputs, spec_of
 from ..training import Encode, selects_pixels
+from .coupling import Coupling
+from .crop import slice_dense
+from .mask import PixelMask
+from .network import PrunedNetwork, loses_columns, prune_inputs
+from .sequences import is_sequence
+from .shrinking import shrink, widths_of, widths_without
 
 
 @dataclass(frozen=True, eq=False)
 class State:
     """`network` with the units of `coupling` that are left, where `removed` are gone of those of the `full` one.
 
-    A sequence that starts with a dense layer takes the kept inputs alone ([n, k], `sliced`); any other one takes full
-    inputs, in which removed ones are 0.
+    A network that starts with dense layers on every path takes the kept inputs alone ([n, k], `sliced`); any other one
+    takes full inputs, in which removed ones are 0.
     """
 
     full: nn.Module
@@ -37,10 +42,10 @@ class State:
     @classmethod
     def start(cls, network: nn.Module, coupling: Coupling, shape: tuple[int, ...]) -> State:
         """Nothing removed yet."""
-        body = slice_dense(network, PixelMask.full(shape), 0.0)
+        sliced = loses_columns(network, shape)
+        body = _on(network, PixelMask.full(shape)) if sliced else copy.deepcopy(network)
         removed = torch.zeros(coupling.n_units, dtype=torch.bool)
-        sliced = body is not None
-        return cls(network, coupling, shape, body or copy.deepcopy(network), coupling, removed, sliced)
+        return cls(network, coupling, shape, body, coupling, removed, sliced)
 
     @property
     def present(self) -> Tensor:
@@ -64,30 +69,26 @@ class State:
             gone = torch.cat([units, torch.zeros(1, dtype=torch.bool)])
             kept = (~gone[coupling.inputs]).nonzero().flatten()
             if self.sliced:
-                body = slice_dense(network, PixelMask(kept, (len(coupling.inputs),)), 0.0)
-                assert body is not None, "what was a sequence stays one"
-                network, coupling = body, coupling.only(~units)
+                network = _on(network, PixelMask(kept, (len(coupling.inputs),)))
+                coupling = coupling.only(~units)
         return replace(self, network=network, coupling=coupling, removed=self.removed | units)
 
     def encode(self, images: Tensor) -> Tensor:
-        """What the network takes of full inputs [n, *shape]."""
-        mask = self.mask
-        if self.sliced:
-            return mask.apply(images)
-        return images if len(mask) == mask.n_inputs else mask.remove(images)
+        """What the network takes of full inputs [n, ...]."""
+        return self.encoding(images)
 
-    @property
-    def encoding(self) -> Encode | None:
-        """`encode` for training; None where the network takes inputs as they are."""
-        if not self.sliced and len(self.mask) == self.mask.n_inputs:
-            return None
+    @cached_property
+    def encoding(self) -> Encode:
+        """`encode`, which says of itself whether it only picks pixels."""
         mask, sliced = self.mask, self.sliced
 
-        @selects_pixels
         def pick(images: Tensor) -> Tensor:
-            return mask.apply(images) if sliced else mask.remove(images)
+            images = images.reshape(len(images), *mask.shape)
+            if sliced:
+                return mask.apply(images)
+            return images if len(mask) == mask.n_inputs else mask.remove(images)
 
-        return pick
+        return selects_pixels(pick) if sliced or len(mask) == mask.n_inputs else pick
 
     def trained(self, network: nn.Module) -> State:
         """The same with other weights."""
@@ -107,7 +108,9 @@ class State:
             small.widths = widths
             return small.eval()
         like = prune_inputs(self.full, mask)
-        body = nn.Sequential(OrderedDict(self.network.named_children()))
+        body = self.network
+        if is_sequence(body):
+            body = nn.Sequential(OrderedDict(body.named_children()))
         small = PrunedNetwork(body, mask, 0.0, "sliced", spec_of(self.full), like.layers, like.made_from, widths)
         return small.eval()
 
@@ -119,3 +122,25 @@ class State:
         network = shrink(self.full, self.whole, hidden)
         network.load_state_dict(self.network.state_dict())
         return network.eval()
+
+
+def shape_taken(network: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape in which `network` takes inputs of `shape`: its own, if it says one.
+
+    Raises `InputError` for a network that does not take them, or that is pruned already.
+    """
+    if isinstance(network, PrunedNetwork) or widths_of(network):
+        raise InputError("the network is pruned already: prune the full one, that it was made from")
+    spec = spec_of(network)
+    if spec is None:
+        count_outputs(network, shape)
+        return shape
+    if math.prod(spec.shape) != math.prod(shape):
+        raise InputError(f"the network is for inputs of shape {spec.shape}, the images are {shape}")
+    return spec.shape
+
+
+def _on(network: nn.Module, mask: PixelMask) -> nn.Module:
+    """A copy of a network that takes the kept inputs alone."""
+    sequence = slice_dense(network, mask, 0.0)
+    return prune_inputs(network, mask).body.train(network.training) if sequence is None else sequence
