@@ -25,7 +25,7 @@ from ..seeds import generator
 from ..training import Recipe, Teacher, evaluate, fit
 from .budget import COUNTED, Budget, Meter
 from .path import Path, Rung, ladder
-from .removal import choose, floors
+from .removal import choose, floors, least_cost
 from .scores import check_criterion, means_read, score_units
 from .timing import forward_milliseconds
 
@@ -35,9 +35,6 @@ SCOPES: dict[str, str] = {
     "hidden": "hidden units and filters alone",
 }
 """What may go."""
-
-MOST_RUNGS = 40
-"""On the way to a budget in milliseconds: it ends before, where every layer is at its floor."""
 
 
 @dataclass(frozen=True)
@@ -195,12 +192,14 @@ class _Walk:
         unit = budget.unit if budget.is_counted else "macs"
         meter = Meter(self.network, self.coupling, self.shape)
         full = meter.cost(unit)
-        if budget.is_counted:
-            limits = [one.limit(full) for one in (*through, budget)]
-            self._check_reachable(meter.copy(), unit, min(limits))
-            steps = ladder(full, limits, self.options.factor)
-        else:
-            steps = [full * self.options.factor**number for number in range(1, MOST_RUNGS)]
+        least = least_cost(self.families, self._floors, meter, unit)
+        limits = [one.limit(full) for one in (*through, budget)] if budget.is_counted else [float(least)]
+        if min(limits) < least:
+            raise InputError(
+                f"{budget} cannot be met: with every layer at its floor ({self.options.floor:.0%} of its width), "
+                f"{least:,} are left, {least / full:.2%} of the full network's"
+            )
+        steps = ladder(full, limits, self.options.factor)
         state = State.start(self.network, self.coupling, self.shape)
         order: list[int] = []
         costs = {name: [meter.cost(name)] for name in COUNTED}
@@ -208,7 +207,7 @@ class _Walk:
         for number, limit in enumerate(steps, start=1):
             gone, is_last = self._next(state, meter.copy(), unit, limit, number), number == len(steps)
             if not budget.is_counted:
-                gone, is_last = self._in_time(state, gone, budget)
+                gone, is_last = self._in_time(state, gone, budget, is_last)
             for one in gone:
                 meter.change(self._family_of[one], 1)
                 for name, values in costs.items():
@@ -217,7 +216,7 @@ class _Walk:
             state = self._step(state, gone, number)
             rungs.append(self._rung(state, meter, len(order)))
             if on_rung:
-                on_rung(rungs[-1], number, len(steps) if budget.is_counted else 0)
+                on_rung(rungs[-1], number, len(steps))
             if is_last:
                 break
         tensors = {name: torch.tensor(values, dtype=torch.int64) for name, values in costs.items()}
@@ -230,18 +229,6 @@ class _Walk:
     @cached_property
     def _floors(self) -> list[int]:
         return floors(self.families, self.options.floor)
-
-    def _check_reachable(self, meter: Meter, unit: str, limit: float) -> None:
-        """Raise `InputError` for a budget below what is left with every layer at its floor, before any training."""
-        choose(
-            self.families,
-            self._floors,
-            torch.zeros(self.coupling.n_units),
-            torch.ones(self.coupling.n_units, dtype=torch.bool),
-            meter,
-            unit,
-            limit,
-        )
 
     def _next(self, state: State, meter: Meter, unit: str, limit: float, number: int) -> list[int]:
         """The units that go next."""
@@ -286,8 +273,11 @@ class _Walk:
             teacher=self.teacher,
         )
 
-    def _in_time(self, state: State, gone: list[int], budget: Budget) -> tuple[list[int], bool]:
-        """Of the units that go next the fewest that keep to a budget in milliseconds, and whether any number does."""
+    def _in_time(self, state: State, gone: list[int], budget: Budget, is_last: bool) -> tuple[list[int], bool]:
+        """Of the units that go next the fewest that keep to a budget in milliseconds, and whether any number does.
+
+        Raises `InputError` if there are none left to go after them (`is_last`) and the budget is not met.
+        """
 
         def takes(number: int) -> float:
             removed = torch.zeros(self.coupling.n_units, dtype=torch.bool)
@@ -296,7 +286,12 @@ class _Walk:
             example = smaller.encode(self.split.take(torch.arange(1)).images)
             return forward_milliseconds(smaller.network, example)
 
-        if takes(len(gone)) > budget.value:
+        time = takes(len(gone))
+        if time > budget.value and is_last:
+            raise InputError(
+                f"{budget} cannot be met: with every layer at its floor, one input takes {time:.3g} ms on this machine"
+            )
+        if time > budget.value:
             return gone, False
         low, high = 0, len(gone)  # high is known to do
         while high - low > max(1, len(gone) // 32):

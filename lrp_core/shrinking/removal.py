@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..errors import InputError
 from ..pruning.coupling import Family
 from .budget import Meter
 
@@ -16,6 +15,14 @@ from .budget import Meter
 def floors(families: Sequence[Family], floor: float) -> list[int]:
     """How many units every family keeps at least: this share of them, and one."""
     return [max(1, math.ceil(floor * len(family.units))) for family in families]
+
+
+def least_cost(families: Sequence[Family], least: Sequence[int], meter: Meter, unit: str) -> int:
+    """What is left with every family at its floor."""
+    meter = meter.copy()
+    for family, stay in zip(families, least, strict=True):
+        meter.change(family, max(0, len(family.units) - stay))
+    return meter.cost(unit)
 
 
 def choose(
@@ -32,8 +39,8 @@ def choose(
     """The units that go until the network costs no more than `limit` of a `unit`, the first to go first.
 
     In every step the unit goes whose score [n_units] is smallest, for each unit of cost that it saves (`per_cost`) or
-    by itself; of every family `least` stay. Then the best come back that still fit. `meter` is left at the new widths.
-    Raises `InputError` that says the smallest budget there is, if this one cannot be met.
+    by itself; of every family `least` stay, even if the limit is not met then. Then the best come back that still fit.
+    `meter` is left at the new widths.
     """
     queues = [_by_score(family, scores, present) for family in families]
     gone: list[list[int]] = [[] for _ in families]
@@ -43,11 +50,7 @@ def choose(
     while meter.cost(unit) > limit:
         open_ = [i for i, queue in enumerate(queues) if len(queue) > least[i] and prices[i] > 0]
         if not open_:
-            raise InputError(
-                f"a budget of {limit:,.0f} {unit} cannot be met: with every layer at its floor, "
-                f"{meter.cost(unit):,} are left, {meter.cost(unit) / getattr(meter.full, unit):.2%} of the full "
-                "network's"
-            )
+            break
         i = min(open_, key=lambda j: float(scores[queues[j][0]]) / (prices[j] if per_cost else 1))
         gone[i].append(queues[i].pop(0))
         order.append((i, gone[i][-1]))
