@@ -138,16 +138,15 @@ def table(found: Pruned) -> None:
             "inputs": st.column_config.NumberColumn("Inputs", format="localized"),
             "bytes": st.column_config.NumberColumn("Weights (bytes)", format="localized"),
             "score": st.column_config.NumberColumn("Validation", format="%.2f %%"),
-            "difference": st.column_config.NumberColumn(
-                "Difference", format="%+.2f", help="Points"
-            ),
+            "difference": st.column_config.NumberColumn("Difference", format="%+.2f", help="Points"),
             "test_score": st.column_config.NumberColumn("Test", format="%.2f %%"),
             "test_difference": st.column_config.NumberColumn("Difference on test", format="%+.2f"),
         },
     )
     st.caption(
         f"Full network: {percent(full['score'], 2)} on validation, {percent(full['test_score'], 2)} on test {images}, "
-        f"{count(full['macs'])} MACs. One network each: seeds differ by a few tenths of a point."
+        f"{count(full['macs'])} MACs; it was trained on for as many epochs as the smallest network and its path. One "
+        "network each: seeds differ by a few tenths of a point."
     )
     for note in found.notes:
         st.caption(f"Note: {note}.")

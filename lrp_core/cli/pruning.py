@@ -94,7 +94,7 @@ def _run(plan: BudgetPlan, ledger: Ledger, run_id: str | None) -> Pruned:
 
     name = f"budgets, {plan.base.dataset}"
     key = run_id or f"budgets-{plan.key}"
-    total = 1 + len(plan.budgets)
+    total = 2 + len(plan.budgets)
     with ledger.running(key, "budgets", name, plan.values(), total=total) as holder, stopped_by_sigterm():
         if not holder:
             raise StorageError("this path is being made by another process: wait until it is done")

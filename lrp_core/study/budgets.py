@@ -24,7 +24,7 @@ from ..pruning.state import State, shape_taken
 from ..shrinking import SCOPES, Budget, Descent, Path, Pruning, load_path, prune, save_path
 from ..shrinking.scores import check_criterion
 from ..storage import write_atomic
-from ..training import Recipe, evaluate, one_thread
+from ..training import Recipe, evaluate, fit, one_thread
 from .describe import Study
 from .describe import plan as plan_trials
 from .export import Export, export
@@ -34,6 +34,9 @@ from .trials import Base, key_of
 
 BUDGETS = (0.5, 0.3, 0.2, 0.15, 0.1, 0.05, 0.02)
 """Shares of the MACs that a page asks for: those that the network reaches."""
+
+FULL = 1.0
+"""The share of the full network."""
 
 Report = Callable[[str, int, int], None]
 """Told what is being done, and how many steps of how many are; it may raise `Cancelled`."""
@@ -125,7 +128,8 @@ class Pruned:
 
     `networks` has a row for each budget: share, MACs, parameters, bytes, inputs, and the score on validation and test
     rows; `rungs` one for each network on the way, with the widths of its layers; `kept` [rungs, n_inputs] says which
-    inputs each of these reads. `full` is the row of the full network, `notes` say what could not go and why.
+    inputs each of these reads. `full` is the row of the full network, trained on for as many epochs as the smallest one
+    and its path; `notes` say what could not go and why.
     """
 
     networks: pd.DataFrame
@@ -157,7 +161,7 @@ def run_budgets(plan: BudgetPlan, ledger: Ledger, report: Report) -> Pruned:
     Raises `InputError` for a budget that cannot be met, `UnsupportedLayer` for a network in which nothing can go.
     """
     full, data, folder = base_network(plan.base), base_data(plan.base), folder_of(plan, ledger)
-    total = 1 + len(plan.budgets)
+    total = 2 + len(plan.budgets)
     report("training on all inputs", 0, total)
     prepared = with_training_rows(data, plan)
     file = folder / "path.safetensors"
@@ -184,10 +188,12 @@ def run_budgets(plan: BudgetPlan, ledger: Ledger, report: Report) -> Pruned:
     )
     if path is None:
         save_path(pruning.path, file)
-    report("training the network of each budget", 1, total)
-    for number, share in enumerate(plan.budgets, start=1):
+    report("training the full network for as long", 1, total)
+    _train_full(plan, prepared, len(pruning.path.rungs) - 1, ledger)
+    for number, share in enumerate(plan.budgets, start=2):
+        report(f"training at {share:.3g} of the MACs", number, total)
         _train(plan, pruning, prepared, share, ledger)
-        report(f"trained at {share:.0%} of the MACs", 1 + number, total)
+    report("done", total, total)
     found = read_budgets(plan, ledger)
     assert found is not None, "all of it was just written"
     return found
@@ -210,36 +216,46 @@ def _known(full: nn.Module, data: Dataset, file: File) -> Path | None:
         return None
 
 
+def _train_full(plan: BudgetPlan, data: Dataset, steps: int, ledger: Ledger) -> None:
+    """Train the full network on for all epochs of the path and its end, unless it is there: what others are held to."""
+    if _is_there(plan, FULL, ledger):
+        return
+    recipe = replace(plan.recipe(), epochs=steps * plan.rung_epochs + plan.epochs)
+    network = fit(
+        base_network(plan.base), data, recipe=recipe, seed=plan.base.seed, device="cpu", validation=data.validation
+    )
+    _write(plan, FULL, network, data, ledger)
+
+
 def _train(plan: BudgetPlan, pruning: Pruning, data: Dataset, share: float, ledger: Ledger) -> None:
     """Train the network of one budget, and write it and its row, unless they are there."""
-    file, row_file = network_file(plan, share, ledger), _row_file(plan, share, ledger)
-    if row_file.exists() and file.exists():
-        return
-    full = base_network(plan.base)
-    network = pruning.at(Budget(macs=share), recipe=plan.recipe())
-    encode = network.encode if isinstance(network, PrunedNetwork) else None
-    shape = None if isinstance(network, PrunedNetwork) else data.shape
-    cost, whole = measure_cost(network, shape), measure_cost(full, data.shape)
+    if not _is_there(plan, share, ledger):
+        network = pruning.at(Budget(macs=share), recipe=plan.recipe())
+        _write(plan, share, network, data, ledger, notes=list(pruning.notes))
+
+
+def _is_there(plan: BudgetPlan, share: float, ledger: Ledger) -> bool:
+    return _row_file(plan, share, ledger).exists() and network_file(plan, share, ledger).exists()
+
+
+def _write(plan: BudgetPlan, share: float, network: nn.Module, data: Dataset, ledger: Ledger, **more: Any) -> None:
+    """Write a network, and after it the row that says how good it is and what it costs."""
+    pruned = network if isinstance(network, PrunedNetwork) else None
+    cost = measure_cost(network, None if pruned else data.shape)
+    parts = (("score", data.validation), ("test_score", data.test))
     row = {
         "share": share,
         "macs": cost.macs,
         "parameters": cost.parameters,
         "bytes": cost.bytes,
-        "inputs": len(network.mask) if isinstance(network, PrunedNetwork) else data.n_inputs,
-        "score": evaluate(network, data.validation, device="cpu", encode=encode).score,
-        "test_score": evaluate(network, data.test, device="cpu", encode=encode).score,
-        "full": {
-            "macs": whole.macs,
-            "parameters": whole.parameters,
-            "bytes": whole.bytes,
-            "inputs": data.n_inputs,
-            "score": evaluate(full, data.validation, device="cpu").score,
-            "test_score": evaluate(full, data.test, device="cpu").score,
+        "inputs": len(pruned.mask) if pruned else data.n_inputs,
+        **{
+            name: evaluate(network, split, device="cpu", encode=pruned.encode if pruned else None).score
+            for name, split in parts
         },
-        "notes": list(pruning.notes),
     }
-    save_network(network, file)
-    write_atomic(row_file, json.dumps(row).encode())
+    save_network(network, network_file(plan, share, ledger))
+    write_atomic(_row_file(plan, share, ledger), json.dumps(row | more).encode())
 
 
 def _row_file(plan: BudgetPlan, share: float, ledger: Ledger) -> File:
@@ -249,7 +265,7 @@ def _row_file(plan: BudgetPlan, share: float, ledger: Ledger) -> File:
 def read_budgets(plan: BudgetPlan, ledger: Ledger) -> Pruned | None:
     """What a plan gave so far; None before its path and its first network are there. Raises `StorageError`."""
     rows = []
-    for share in plan.budgets:
+    for share in (FULL, *plan.budgets):
         try:
             rows.append(json.loads(_row_file(plan, share, ledger).read_bytes()))
         except FileNotFoundError:
@@ -257,7 +273,7 @@ def read_budgets(plan: BudgetPlan, ledger: Ledger) -> Pruned | None:
         except (OSError, ValueError) as error:
             raise StorageError(f"{_row_file(plan, share, ledger)} is damaged: delete it and prune again") from error
     file = folder_of(plan, ledger) / "path.safetensors"
-    if not rows or not file.exists():
+    if len(rows) < 2 or rows[0]["share"] != FULL or not file.exists():
         return None
     full, data = base_network(plan.base), base_data(plan.base)
     shape = shape_taken(full, data.shape)
@@ -272,8 +288,8 @@ def read_budgets(plan: BudgetPlan, ledger: Ledger) -> Pruned | None:
             for r in path.rungs
         ]
     )
-    networks = pd.DataFrame([{k: v for k, v in row.items() if k not in ("full", "notes")} for row in rows])
-    return Pruned(networks, rungs, kept, rows[0]["full"], tuple(rows[0]["notes"]))
+    networks = pd.DataFrame([{name: value for name, value in row.items() if name != "notes"} for row in rows[1:]])
+    return Pruned(networks, rungs, kept, rows[0], tuple(rows[1]["notes"]))
 
 
 def _kept(state: State, path: Path, removed: int) -> np.ndarray:

@@ -46,6 +46,7 @@ def path(
     figure.add_vline(x=100 * marker / whole, line={"color": rgba(NEUTRAL, 0.9), "width": 1.5})
     shares = [s for s in (100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1) if s >= 90 * float(rungs["macs"].min()) / whole]
     figure.update_xaxes(type="log", title="MACs left (% of the full network)", autorange="reversed", tickvals=shares)
-    lowest = float(trained["score"].min())
-    figure.update_yaxes(title=f"{title(score)} (%)", range=[100 * lowest - 2, min(100.5, 100 * full["score"] + 1.5)])
+    lowest, highest = 100 * float(trained["score"].min()), 100 * float(trained["score"].max())
+    room = 0.15 * (highest - lowest) + 0.2
+    figure.update_yaxes(title=f"{title(score)} (%)", range=[lowest - room, min(100.4, highest + room)])
     return finish(figure, height)
