@@ -40,9 +40,9 @@ class State:
     sliced: bool
 
     @classmethod
-    def start(cls, network: nn.Module, coupling: Coupling, shape: tuple[int, ...]) -> State:
-        """Nothing removed yet."""
-        sliced = loses_columns(network, shape)
+    def start(cls, network: nn.Module, coupling: Coupling, shape: tuple[int, ...], *, whole_modules: bool) -> State:
+        """Nothing removed yet. With `whole_modules`, only sequences are cut, so that a module stays of its class."""
+        sliced = loses_columns(network, shape) and (is_sequence(network) or not whole_modules)
         body = _on(network, PixelMask.full(shape)) if sliced else copy.deepcopy(network)
         removed = torch.zeros(coupling.n_units, dtype=torch.bool)
         return cls(network, coupling, shape, body, coupling, removed, sliced)
@@ -108,9 +108,7 @@ class State:
             small.widths = widths
             return small.eval()
         like = prune_inputs(self.full, mask)
-        body = self.network
-        if is_sequence(body):
-            body = nn.Sequential(OrderedDict(body.named_children()))
+        body = nn.Sequential(OrderedDict(self.network.named_children()))
         small = PrunedNetwork(body, mask, 0.0, "sliced", spec_of(self.full), like.layers, like.made_from, widths)
         return small.eval()
 
