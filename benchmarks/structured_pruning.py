@@ -227,7 +227,7 @@ class _Bench:
                     break
                 if "Taylor" in importance:
                     network.zero_grad()
-                    sample = self.data.train.sample(1000, seed=self.seed)
+                    sample = self.data.train.sample(min(1000, len(self.data.train)), seed=self.seed)
                     nn.functional.cross_entropy(network(sample.images), sample.labels).backward()
                 pruner.step()
             network.zero_grad()
@@ -286,7 +286,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     rows["difference"] = 100 * (rows["test"] - rows["seed"].map(full))
     found = []
     for (name, budget), group in rows.groupby(["contender", "budget"], sort=False):
-        interval = mean_interval(group["difference"])
+        interval = mean_interval(group["difference"].to_numpy())
         half = (interval.high - interval.low) / 2
         found.append({"contender": name, "budget": budget, "points": group["difference"].mean(), "half": half,
                       "macs": group["macs"].mean(), "seeds": len(group)})  # fmt: skip

@@ -100,14 +100,14 @@ def prune(
 ) -> Pruning:
     """The smaller network that keeps to a `budget`, and its path: one order of inputs, hidden units and filters.
 
-    `scope` says what may go: "inputs", "hidden" units and filters, or "both". Units go by their score (`score_units`)
-    for each MAC, parameter or byte that they save. On the way the network trains a little after each step
-    (`options.recipe`), at its end by `recipe` (default: its architecture's, for 8 epochs); 0 epochs train nothing.
-    `data.train` is trained and scored on, `data.validation` only measured; the test split is never read. `teacher` has
-    answers for the training rows, to be learned throughout. The path stops at each of the budgets in `through`, too: choose them beforehand for
-    the networks that `Pruning.at` will be asked for. A `path` that is there already is not made again (`load_path`).
-    `network` is not changed; the same seed, versions and thread count give the same result. `on_rung(rung, done,
-    total)` reports progress, and stops by raising.
+    `scope` says what may go: "inputs", "hidden" units and filters, or "both". Units go by their score
+    (`score_units`) for each MAC, parameter or byte that they save. On the way the network trains a little after
+    each step (`options.recipe`), at its end by `recipe` (default: its architecture's, for 8 epochs); 0 epochs train
+    nothing. `data.train` is trained and scored on, `data.validation` only measured; the test split is never read.
+    `teacher` has answers for the training rows, to be learned throughout. The path stops at each of the budgets in
+    `through`, too: choose them beforehand for the networks that `Pruning.at` will be asked for. A `path` that is
+    there already is not made again (`load_path`). `network` is not changed; the same seed, versions and thread
+    count give the same result. `on_rung(rung, done, total)` reports progress, and stops by raising.
 
     A smaller network that reads fewer inputs is a `PrunedNetwork`, any other one is of the class of `network`. Raises
     `InputError` for a budget that cannot be met, with the smallest that can, and for unknown names;
