@@ -53,7 +53,8 @@ def test_the_full_network_gets_the_epochs_of_path_and_end(contest, monkeypatch):
     given = []
     monkeypatch.setattr(bench, "fit", lambda network, data, *, recipe, **_: given.append(recipe.epochs) or network)
     [(share, network)] = contest.contend("full, extra epochs")
-    assert share == 1.0 and network is contest.network
+    assert share == 1.0
+    assert network is contest.network
     rungs = len(bench.ladder(1.0, [0.4, 0.1], contest.plan.factor))
     assert given == [rungs * contest.plan.rung + contest.plan.last]
 
@@ -79,9 +80,11 @@ def test_the_table_is_of_differences_to_the_full_network_of_the_same_seed():
         )
     ]
     found = bench.summary(pd.DataFrame(rows))
-    assert found["points"].tolist() == pytest.approx([-2.0]) and found["seeds"].tolist() == [2]
+    assert found["points"].tolist() == pytest.approx([-2.0])
+    assert found["seeds"].tolist() == [2]
     text = bench.table(pd.DataFrame(rows))
-    assert "| lrp-0 | -2.00 ± 12.71 |" in text and "85.00 % on test, 2 seeds" in text
+    assert "| lrp-0 | -2.00 ± 12.71 |" in text
+    assert "85.00 % on test, 2 seeds" in text
 
 
 def test_the_small_networks_can_be_pruned(contest):
@@ -100,4 +103,5 @@ def test_the_small_networks_can_be_pruned(contest):
 
 def test_plans_say_how_many_rungs_lead_to_a_budget():
     plan = replace(bench.Plan(), factor=0.5)
-    assert plan.rungs(100.0, (0.5, 0.25), 0.5) == 1 and plan.rungs(100.0, (0.5, 0.25), 0.25) == 2
+    assert plan.rungs(100.0, (0.5, 0.25), 0.5) == 1
+    assert plan.rungs(100.0, (0.5, 0.25), 0.25) == 2

@@ -33,17 +33,21 @@ def test_without_a_path_a_button_starts_one(single, monkeypatch):
     asked = []
     monkeypatch.setattr(launch, "start_budgets", lambda *arguments: asked.append(arguments))
     app = single.open("Budget", study=single.study.key)
-    assert not app.exception and not app.get("select_slider")
+    assert not app.exception
+    assert not app.get("select_slider")
     app.segmented_control(key="scope").set_value("inputs").run()
     [button] = [button for button in app.button if button.label == "Find the path"]
     button.click().run()
     [(run, spec, _)] = asked
-    assert spec["scope"] == "inputs" and run.startswith("budgets-") and spec["base"]["seed"] == 1
+    assert spec["scope"] == "inputs"
+    assert run.startswith("budgets-")
+    assert spec["base"]["seed"] == 1
 
 
 def test_the_slider_moves_over_the_macs_of_one_path(made, choice):
     app = made.open("Budget", study=made.study.key)
-    assert not app.exception and not app.error
+    assert not app.exception
+    assert not app.error
     found = made.opened.budgets.found(**choice)
     [slider] = app.get("select_slider")
     shown = []
@@ -54,7 +58,8 @@ def test_the_slider_moves_over_the_macs_of_one_path(made, choice):
         shown.append({metric.label: metric.value for metric in app.metric})
     macs = [f"{value:,}" for value in found.rungs["macs"].iloc[[0, -1]]]
     assert [values["MACs"] for values in shown] == macs
-    assert "Full network" in texts(app) and "trained on for as many epochs" in texts(app)
+    assert "Full network" in texts(app)
+    assert "trained on for as many epochs" in texts(app)
 
 
 def test_hidden_units_alone_are_refused_where_there_are_none(made):
@@ -78,5 +83,6 @@ def test_a_path_that_was_stopped_can_be_gone_on_with(single, monkeypatch):
     assert any("cancelled" in warning.value for warning in app.warning)
     [button] = [button for button in app.button if button.label == "Resume"]
     button.click().run()
-    assert asked and asked[0][0] == run
+    assert asked
+    assert asked[0][0] == run
     single.ledger.forget(run)
