@@ -30,6 +30,7 @@ _HOMES = {
     "open_network": "loading",
     "Recipe": "training",
     "evaluate": "training",
+    "Teacher": "training",
     "fit": "training",
     "At": "lrp",
     "Composite": "lrp",
@@ -56,6 +57,11 @@ _HOMES = {
     "measure_speed": "evaluation",
     "perturbation_curves": "evaluation",
     "remove_features": "evaluation",
+    "Budget": "shrinking",
+    "Descent": "shrinking",
+    "Pruning": "shrinking",
+    "prune": "shrinking",
+    "score_units": "shrinking",
     "Ledger": "study.ledger",
     "Study": "study.describe",
     "StudyResult": "study.finished",
@@ -72,9 +78,11 @@ _HOMES = {
 
 __all__ = [
     "At",
+    "Budget",
     "Composite",
     "Criterion",
     "Dataset",
+    "Descent",
     "Explainer",
     "InputGroup",
     "Ledger",
@@ -82,6 +90,7 @@ __all__ = [
     "Network",
     "PixelMask",
     "PrunedNetwork",
+    "Pruning",
     "Ranking",
     "Recipe",
     "Removal",
@@ -89,6 +98,7 @@ __all__ = [
     "Study",
     "StudyResult",
     "Target",
+    "Teacher",
     "attribute",
     "attribute_images",
     "build_model",
@@ -108,6 +118,7 @@ __all__ = [
     "open_network",
     "perturbation_curves",
     "preset",
+    "prune",
     "prune_inputs",
     "rank",
     "read_data",
@@ -120,6 +131,7 @@ __all__ = [
     "remove_features",
     "run",
     "run_study",
+    "score_units",
     "settling",
     "study_trials",
 ]
@@ -151,13 +163,14 @@ if TYPE_CHECKING:
         register_strategy,
         settling,
     )
+    from .shrinking import Budget, Descent, Pruning, prune, score_units
     from .study.describe import Study, preset
     from .study.export import export, load_export
     from .study.finished import StudyResult, run
     from .study.ledger import Ledger
     from .study.results import curve, recommend
     from .study.run import run_study
-    from .training import Recipe, evaluate, fit
+    from .training import Recipe, Teacher, evaluate, fit
     from .views.study import study_trials
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -274,6 +274,38 @@ class Explainer:
         pieces = [self._of_weights(uses, *piece) for piece in self._pieces(inputs, target, start)]
         return torch.stack(pieces).sum(0)
 
+    def input_relevance(
+        self, inputs: Shaped[Tensor, "n *shape"], target: Target = None, start: Start = "logit"
+    ) -> dict[str, Tensor]:
+        """Relevance at the inputs of every layer with weights, by its name: what the layer itself reads [n, ...].
+
+        A second use of a layer has a name of its own, "name@2". Where others read the same values, the relevance of
+        these is the sum over all of them. Raises `InputError` and `NonFiniteRelevance`.
+
+        >>> import torch
+        >>> import lrp_core as lc
+        >>> net = lc.build_model("mlp-300-100", shape=(20,), n_classes=3)
+        >>> {name: r.shape[1] for name, r in lc.Explainer(net, "lrp-0").input_relevance(torch.rand(5, 20)).items()}
+        {'fc1': 20, 'fc2': 300, 'logits': 100}
+        """
+        inputs, target, start = as_inputs(inputs), as_target(target), as_start(start)
+        reading = self._reading(inputs)
+        if reading is not self:
+            return reading.input_relevance(inputs, target, start)
+        parts = [self._of_inputs(*piece) for piece in self._pieces(inputs, target, start)]
+        return {self.steps[i].name: torch.cat([part[i] for part in parts]) for i in self.rules}
+
+    def _of_inputs(self, inputs: Tensor, target: Any, start: Start) -> dict[int, Tensor]:
+        values, backs = self._forward(inputs)
+        read: dict[int, Tensor] = {}
+
+        def note(i: int, arrived: Relevance, left: Sequence[Relevance]) -> None:
+            if i in self.rules:
+                read[i] = left[0].dense().clone(memory_format=torch.contiguous_format)
+
+        self._relevance(backs, self._start(values[-1], target, start)[1], note)
+        return read
+
     def _of_weights(self, uses: set[int], inputs: Tensor, target: Any, start: Start) -> Tensor:
         values, backs = self._forward(inputs)
         relevances: list[Tensor] = []

@@ -21,6 +21,7 @@ from ..storage import write_atomic
 from .descriptions import build_layers, describe_layers
 from .mask import PixelMask
 from .network import PrunedNetwork, build_pruned, prune_inputs
+from .shrinking import Widths, resize, widths_of
 
 MAX_INPUTS = 2**24
 """A file that describes a network on more inputs than these is refused before anything is built."""
@@ -33,7 +34,8 @@ def describe(network: nn.Module) -> dict[str, Any]:
     """Everything but the tensors that is needed to build it again, as plain values for JSON.
 
     One of the project's networks is known by its spec, one of torch's own layers by a list of them. Of any other one
-    there is only the name of its class: it has to be given again to `load_network`.
+    there is only the name of its class: it has to be given again to `load_network`. Of one that has lost hidden units
+    there are the widths that its layers are left with, beside what it was made from.
     """
     pruned = network if isinstance(network, PrunedNetwork) else None
     spec = pruned.spec if pruned else spec_of(network)
@@ -44,6 +46,8 @@ def describe(network: nn.Module) -> dict[str, Any]:
         description = {"layers": layers}
     else:
         description = {"class": type(network).__name__ if pruned is None else pruned.made_from}
+    if widths := widths_of(network):
+        description["widths"] = {name: list(sizes) for name, sizes in widths.items()}
     if pruned is None:
         return description
     shape = {} if "model" in description else {"shape": list(pruned.mask.shape)}
@@ -141,10 +145,9 @@ def _skeleton(description: dict[str, Any], indices: Tensor | None, given: nn.Mod
         if indices is None or not torch.equal(indices, given.mask.indices):
             raise InputError("the network that was given is pruned to other inputs: give the full one")
         return copy.deepcopy(given)
-    if given is None:
-        full: nn.Module = build_layers(description["layers"])
-    else:
-        full = copy.deepcopy(given)
+    full: nn.Module = build_layers(description["layers"]) if given is None else copy.deepcopy(given)
+    if widths := _widths_of(description):
+        full = resize(full, widths)
     if indices is None:
         return full
     shape = _shape_of(description["model"]["shape"] if "model" in description else description["shape"])
@@ -162,14 +165,32 @@ def _of_spec(description: dict[str, Any], indices: Tensor | None) -> nn.Module:
         raise InputError(f"a data set is known by its name, not as {dataset!r}")
     shape = _shape_of(model["shape"])
     spec = ModelSpec(str(model["architecture"]), shape, int(model["n_classes"]), dataset)
+    widths = _widths_of(description)
+    if indices is None or widths:
+        full: nn.Module = resize(build_from_spec(spec, device="meta"), widths)
     if indices is None:
-        return build_from_spec(spec, device="meta")
+        return full
     mask, fill = PixelMask(indices, spec.shape), float(description["fill"])
     structure: Any = "sliced" if description["structure"] == "canvas" else description["structure"]
-    small = build_pruned(spec, mask, fill=fill, structure=structure, device="meta")
+    if widths:
+        small = prune_inputs(full, mask, fill=fill)
+    else:
+        small = build_pruned(spec, mask, fill=fill, structure=structure, device="meta")
     if small.structure != description["structure"]:
         raise InputError(f"pruned, the network is {small.structure!r}, not {description['structure']!r}")
     return small
+
+
+def _widths_of(description: dict[str, Any]) -> Widths:
+    """The widths that layers are left with, where a description says any. Raises `InputError` for no whole numbers."""
+    widths = description.get("widths", {})
+    if not isinstance(widths, dict):
+        raise InputError(f"widths are those of layers by name, not {widths!r}")
+    for name, sizes in widths.items():
+        rows, columns = sizes
+        if type(rows) is not int or (columns is not None and type(columns) is not int):
+            raise InputError(f"the widths of a layer are whole numbers, not {sizes!r} of {name!r}")
+    return {name: (rows, columns) for name, (rows, columns) in widths.items()}
 
 
 def _shape_of(sizes: Any) -> tuple[int, ...]:

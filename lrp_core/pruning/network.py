@@ -26,6 +26,7 @@ from .layers import Scatter
 from .mask import PixelMask, crop_mask
 from .rewriting import is_sliced, slice_paths
 from .sequences import named_layers, steps_of
+from .shrinking import Widths, widths_of
 
 Structure = Literal["sliced", "fresh", "canvas"]
 STRUCTURES: tuple[Structure, ...] = ("sliced", "fresh")
@@ -39,7 +40,7 @@ class PrunedNetwork(nn.Module):
     computes, with fewer columns or channels, or on the bounding box; "canvas", the trained network as it is behind a
     layer that puts kept inputs back into their places; or "fresh" for the kept inputs. `spec` is that of the full
     network, if it has one; `layers` describes the full one, if it is made of torch's own layers alone; `made_from` is
-    the name of its class.
+    the name of its class. `widths` are those of layers that have lost hidden units (see `shrinking`).
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class PrunedNetwork(nn.Module):
         spec: ModelSpec | None = None,
         layers: list[dict[str, Any]] | None = None,
         made_from: str = "",
+        widths: Widths | None = None,
     ) -> None:
         super().__init__()
         if not math.isfinite(fill):
@@ -58,6 +60,7 @@ class PrunedNetwork(nn.Module):
         self.body = body
         self.mask, self.fill, self.structure, self.spec = mask, fill, structure, spec
         self.layers, self.made_from = layers, made_from
+        self.widths: Widths = dict(widths or {})
 
     @no_type_check  # torch.fx traces it with a proxy
     def forward(self, kept: Tensor) -> Tensor:
@@ -102,7 +105,7 @@ def prune_inputs(network: nn.Module, mask: PixelMask, *, fill: float = 0.0) -> P
         count_outputs(network, mask.shape)
     body, structure = _pruned(network, mask, fill)
     layers = None if spec is not None and spec.is_built_in else describe_layers(network)
-    small = PrunedNetwork(body, mask, fill, structure, spec, layers, type(network).__name__)
+    small = PrunedNetwork(body, mask, fill, structure, spec, layers, type(network).__name__, widths_of(network))
     small.train(network.training)
     if spec is None:
         _check_same(network, small)

@@ -7,9 +7,8 @@ would do. After one of them is gone and the network has adapted, the other one's
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +16,9 @@ from torch import Tensor, nn
 from ..data import Grouping, Split
 from ..errors import InputError, check_choice
 from ..lrp import STARTS, Composite
-from ..models import ModelSpec, Network, as_layers, count_outputs
-from ..pruning import PixelMask, PrunedNetwork, loses_columns, prune_inputs
-from ..training import Recipe, fit, selects_pixels
+from ..pruning.coupling import Coupling
+from ..pruning.state import State, shape_taken
+from ..training import Recipe, fit
 from .criteria import Criterion, explaining_criterion
 from .ranking import Ranking
 from .relevance import measure_relevance
@@ -105,29 +104,50 @@ def eliminate(
     shape = split.shape
     if len(split) == 0:
         raise InputError("there are no images to eliminate inputs by: the split is empty")
-    network = _with_spec(network, shape)
+    taken = shape_taken(network, shape)
     options = options or Elimination()
     random = torch.Generator().manual_seed(seed)
     grouping = grouping or Grouping.single(math.prod(shape))
-    kind: type[_Contender] = _Sliced if loses_columns(network, network.spec.shape) else _Masked
-    contender: _Contender = kind(network, split, grouping, torch.arange(len(grouping)))
+    state = State.start(network, Coupling(len(grouping), grouping.of, ()), taken, whole_modules=False)
     left = torch.arange(len(grouping))
     removed: list[Tensor] = []
     while True:
         sample = _draw(len(split), options.explained, random)
-        scores = contender.relevance(sample, how, statistic, start)
+        scores = _relevance(state, split.take(sample), grouping, left, how, statistic, start)
         survivors = Ranking.from_scores(how.name, scores, (len(left),), seed=_seed(random)).order
         keep = options.after(len(left), len(grouping)) if len(left) > 1 else 0
         removed.append(left[survivors[keep:]])
         if keep == 0:
             break
-        kept = survivors[:keep].sort().values
-        left = left[kept]
+        left = left[survivors[:keep].sort().values]
         sample = _draw(len(split), options.updates * options.batch_size, random)
-        contender = contender.keep(kept, sample, options.recipe(len(sample)), _seed(random))
+        gone = torch.zeros(len(grouping), dtype=torch.bool)
+        gone[removed[-1]] = True
+        state = _tuned(state.without(gone), split.take(sample), options.recipe(len(sample)), _seed(random))
         if on_step:
             on_step(keep)
     return ranking_of_order(f"{how.name}, elimination", torch.cat(removed[::-1]), shape, grouping)
+
+
+def _relevance(
+    state: State, sample: Split, grouping: Grouping, left: Tensor, criterion: Criterion, statistic: str, start: str
+) -> Tensor:
+    """A statistic of the relevance of every group of inputs that is left."""
+    statistics = measure_relevance(
+        state.network,
+        sample,
+        criterion=criterion,
+        start=start,
+        encode=state.encode,
+        grouping=grouping.only(left) if state.sliced else grouping,
+        statistic=statistic,
+    )
+    scores = statistics.mean(statistic)
+    return scores if state.sliced else scores[left]
+
+
+def _tuned(state: State, sample: Split, recipe: Recipe, seed: int) -> State:
+    return state.trained(fit(state.network, sample, recipe=recipe, seed=seed, device="cpu", encode=state.encoding))
 
 
 def ranking_of_order(
@@ -137,85 +157,6 @@ def ranking_of_order(
     scores = torch.empty(len(order), dtype=torch.float64)
     scores[order] = torch.arange(len(order) - 1, -1, -1, dtype=torch.float64)
     return Ranking.from_scores(criterion, scores, shape, grouping=grouping)
-
-
-@dataclass(frozen=True, eq=False)
-class _Contender(ABC):
-    """A network with some inputs left, and the images that it is explained on and trained with.
-
-    `grouping` is that of the inputs that the network takes, and `left` are the groups of it that are left.
-    """
-
-    network: Network
-    split: Split
-    grouping: Grouping
-    left: Tensor
-
-    @abstractmethod
-    def keep(self, kept: Tensor, sample: Tensor, recipe: Recipe, seed: int) -> _Contender:
-        """The contender with the groups at the places `kept` among those that are left, trained on `sample`."""
-
-    @abstractmethod
-    def _encode(self, images: Tensor) -> Tensor: ...
-
-    def relevance(self, sample: Tensor, criterion: Criterion, statistic: str, start: str) -> Tensor:
-        """A statistic of the relevance of every group that is left."""
-        statistics = measure_relevance(
-            self.network,
-            self.split.take(sample),
-            criterion=criterion,
-            start=start,
-            encode=self._encode,
-            grouping=self.grouping,
-            statistic=statistic,
-        )
-        return statistics.mean(statistic)[self.left]
-
-    def _tuned(self, sample: Tensor, recipe: Recipe, seed: int) -> _Contender:
-        split = self.split.take(sample)
-        network = fit(self.network, split, recipe=recipe, seed=seed, device="cpu", encode=self._encode)
-        return replace(self, network=network)
-
-
-class _Sliced(_Contender):
-    """A dense network on the inputs that are left, and the images cut down to them."""
-
-    def keep(self, kept: Tensor, sample: Tensor, recipe: Recipe, seed: int) -> _Contender:
-        spec, inputs = self.network.spec, self.grouping.inputs_of(kept)
-        small = prune_inputs(self.network, PixelMask(inputs, spec.shape))
-        network = Network(replace(spec, shape=(len(inputs),)), as_layers(small.body))
-        split = self.split.with_raw(self.split.raw.flatten(1)[:, inputs][:, :, None, None])
-        return _Sliced(network, split, self.grouping.only(kept), torch.arange(len(kept)))._tuned(sample, recipe, seed)
-
-    @selects_pixels
-    def _encode(self, images: Tensor) -> Tensor:
-        return images.reshape(len(images), *self.network.spec.shape)
-
-
-class _Masked(_Contender):
-    """Any other network on full images in which the removed inputs are 0."""
-
-    def keep(self, kept: Tensor, sample: Tensor, recipe: Recipe, seed: int) -> _Contender:
-        return replace(self, left=self.left[kept])._tuned(sample, recipe, seed)
-
-    def _encode(self, images: Tensor) -> Tensor:
-        shape = self.network.spec.shape
-        return PixelMask(self.grouping.inputs_of(self.left), shape).remove(images.reshape(len(images), *shape))
-
-
-def _with_spec(network: nn.Module, shape: tuple[int, ...]) -> Network:
-    """A network that says its shape and classes; one of your own is for images of `shape`.
-
-    Raises `InputError` if it takes others.
-    """
-    if isinstance(network, PrunedNetwork):
-        raise InputError("the network is pruned already: eliminate inputs of the full one")
-    if not isinstance(network, Network):
-        spec = ModelSpec(type(network).__name__, shape, count_outputs(network, shape))
-        return Network(spec, as_layers(network)).train(network.training)
-    if math.prod(network.spec.shape) != math.prod(shape):
-        raise InputError(f"the network is for inputs of shape {network.spec.shape}, the images are {shape}")
-    return network
 
 
 def _draw(n: int, size: int, random: torch.Generator) -> Tensor:

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, fx, nn
 
+from .distillation import Teacher
+
 
 class DenseChain:
     """Weights and gradients of dense `layers` with a ReLU between each two, for batches of at most `batch_size`.
@@ -38,8 +40,14 @@ class DenseChain:
         self.minus_one = self.flat.detach().new_full((1, batch_size), -1)
 
     @torch.no_grad()
-    def gradient(self, x: Float[Tensor, "n *shape"], labels: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
-        """The mean cross-entropy of a batch; its gradient is then in `flat.grad`."""
+    def gradient(
+        self,
+        x: Float[Tensor, "n *shape"],
+        labels: Int64[Tensor, " n"],
+        teacher: Teacher | None = None,
+        answers: Float[Tensor, "n classes"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """The mean cross-entropy of a batch, or a teacher's loss; its gradient is then in `flat.grad`."""
         n, dtype = len(x), self.rounded.dtype
         if dtype != self.flat.dtype:
             self.rounded.copy_(self.flat)
@@ -47,9 +55,15 @@ class DenseChain:
         for weight, bias, hidden in zip(self.weights[:-1], self.biases[:-1], self.hidden, strict=True):
             inputs.append(torch.addmm(bias, inputs[-1], weight.t(), out=hidden[:n]).relu_())
         # One row for each class: softmax over the short axis of [n, classes] takes several times as long.
-        log_p = torch.addmm(self.biases[-1][:, None], self.weights[-1], inputs[-1].t()).log_softmax(0, self.flat.dtype)
+        z = torch.addmm(self.biases[-1][:, None], self.weights[-1], inputs[-1].t())
+        log_p = z.log_softmax(0, self.flat.dtype)
         loss = log_p.gather(0, labels[None]).mean().neg_()
-        delta = log_p.exp_().scatter_add_(0, labels[None], self.minus_one[:, :n]).div_(n).to(dtype).t()
+        delta = log_p.exp_().scatter_add_(0, labels[None], self.minus_one[:, :n]).div_(n)
+        if teacher is not None and answers is not None:
+            loss = teacher.loss(z.t().to(self.flat.dtype), labels, answers)
+            softened = (z / teacher.temperature).softmax(0, self.flat.dtype).sub_(answers.t())
+            delta.mul_(1 - teacher.weight).add_(softened, alpha=teacher.weight * teacher.temperature / n)
+        delta = delta.to(dtype).t()
         for i in reversed(range(len(self.layers))):
             torch.mm(delta.t(), inputs[i], out=self.weight_gradients[i])
             torch.sum(delta, 0, out=self.bias_gradients[i])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..data import Dataset, Split
 from ..errors import InputError, LrpError
 from .dense import DenseChain, find_dense_chain
+from .distillation import Teacher
 from .feeding import Encode, check_not_empty, encoded, loss_of, pick_device, to_floats
 from .recipe import PRECISIONS, Recipe, recipe_for
 from .stopping import Held
@@ -32,6 +33,7 @@ def fit(
     encode: Encode | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
     validation: Split | None = None,
+    teacher: Teacher | None = None,
 ) -> M:
     """A trained copy of `model`, on the CPU and in evaluation mode; `model` itself is not changed.
 
@@ -42,6 +44,8 @@ def fit(
 
     A recipe with `patience` stops early: the loss on `validation` (default: `data.validation`) is measured after every
     epoch, and the weights of the epoch in which it was lowest are given back. The test split is never read.
+
+    With a `teacher`, the answers of a larger network for the same rows, the loss is that of distillation.
 
     Raises `LrpError` if the loss or the weights stop being finite, `InputError` for no images, or for `patience`
     without held-out rows.
@@ -64,12 +68,9 @@ def fit(
         network = network.to(memory_format=torch.channels_last)
     inputs = encoded(split, encode).to(target)
     labels = split.labels.to(target)
-    if len(labels) == 1 and any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in network.modules()):
-        raise InputError("batch-norm cannot learn from a single image: train on at least 2")
+    answers = None if teacher is None else teacher.for_rows(len(labels)).to(target)
     held = _held_out(data, validation, recipe, encode, target)
-    starts = list(range(0, len(labels), recipe.batch_size))
-    if len(labels) % recipe.batch_size == 1 and len(starts) > 1:
-        starts.pop()  # batch-norm cannot learn from one image: it joins the batch before
+    starts = _batches(network, len(labels), recipe.batch_size)
     n_batches = len(starts)
     dense = None if split.has_numbers else find_dense_chain(network, inputs.ndim)
     dtype = PRECISIONS[recipe.precision]
@@ -88,7 +89,7 @@ def fit(
                 for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
                     rows = order[start:stop]
                     x, y = to_floats(inputs.index_select(0, rows)), labels[rows]
-                    total += gradient(x, y)
+                    total += gradient(x, y) if answers is None else gradient(x, y, teacher, answers[rows])
                     optimizer.step()
                     schedule.step()
                 mean_loss = float(total) / n_batches
@@ -108,6 +109,16 @@ def fit(
     return network.to(memory_format=torch.contiguous_format).cpu().eval()
 
 
+def _batches(network: nn.Module, rows: int, size: int) -> list[int]:
+    """Where batches start. Raises `InputError` for a single row and a network that cannot learn from it."""
+    if rows == 1 and any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in network.modules()):
+        raise InputError("batch-norm cannot learn from a single image: train on at least 2")
+    starts = list(range(0, rows, size))
+    if rows % size == 1 and len(starts) > 1:
+        starts.pop()  # batch-norm cannot learn from one image: it joins the batch before
+    return starts
+
+
 def _held_out(
     data: Dataset | Split, validation: Split | None, recipe: Recipe, encode: Encode | None, target: torch.device
 ) -> Held | None:
@@ -123,12 +134,20 @@ def _held_out(
     return Held(encoded(split, encode).to(target), split.labels.to(target), recipe.patience)
 
 
-def _gradient(network: nn.Module, x: Tensor, labels: Tensor, *, dtype: torch.dtype) -> Tensor:
-    """The mean cross-entropy, or squared error, of a batch; its gradient is then in the parameters."""
+def _gradient(
+    network: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    teacher: Teacher | None = None,
+    answers: Tensor | None = None,
+    *,
+    dtype: torch.dtype,
+) -> Tensor:
+    """The mean cross-entropy, squared error, or loss of a teacher; its gradient is then in the parameters."""
     network.zero_grad(set_to_none=True)
     with nullcontext() if dtype == torch.float32 else torch.autocast(x.device.type, dtype):
         outputs = network(x)
     outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-    loss = loss_of(outputs, labels)
+    loss = loss_of(outputs, labels) if teacher is None or answers is None else teacher.loss(outputs, labels, answers)
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach()

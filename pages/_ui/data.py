@@ -16,7 +16,16 @@ from typing import Any
 
 import streamlit as st
 
-_PARTS = ("study.OpenedStudy", "ranking.Rankings", "removal.Removals", "images.Images", "savings.Savings")
+_PARTS = (
+    *(
+        "study.OpenedStudy",
+        "ranking.Rankings",
+        "removal.Removals",
+        "images.Images",
+        "budgets.Budgets",
+        "savings.Savings",
+    ),
+)
 
 
 @st.cache_data(
