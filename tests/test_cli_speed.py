@@ -17,6 +17,7 @@ from lrp_core.cli import speed as command
 from lrp_core.data import Dataset
 from lrp_core.errors import Cancelled
 from lrp_core.evaluation import runtimes, timing
+from lrp_core.pruning.shrinking import resize
 
 from .support import toy_dataset
 
@@ -105,6 +106,17 @@ def test_an_export_of_a_full_network_is_measured_alone(capsys: pytest.CaptureFix
     said = ask(capsys, str(folder))
     assert len(said["timings"]) == 2
     assert "measured alone" in said["notes"][0]
+
+
+def test_a_network_that_lost_hidden_units_alone_has_its_full_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = toy_dataset()
+    full = lc.build_model("mlp-300-100", data)
+    narrow = resize(full, {"fc1": (30, data.n_inputs), "fc2": (100, 30)})
+    folder = lc.export(narrow, tmp_path / "narrow", data=data).folder
+    of_full, of_small = ask(capsys, str(folder))["footprints"]
+    assert of_full["macs"] == lc.measure_cost(full).macs > of_small["macs"]
 
 
 def test_int8_has_its_own_score_where_the_data_load_by_their_name(

@@ -51,7 +51,7 @@ def _full(small: nn.Module, card: dict[str, Any]) -> tuple[nn.Module | None, lis
     from ..pruning import PrunedNetwork
     from ..pruning.descriptions import build_layers
 
-    if not isinstance(small, PrunedNetwork):
+    if not isinstance(small, PrunedNetwork) and "widths" not in card["network"]:
         return None, ["the export is of a full network: it is measured alone"]
     spec, described = spec_of(small), card["network"]
     try:
