@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..data import Dataset, Grouping, Split
 from ..errors import InputError, LrpError, check_choice
-from ..evaluation import measure_cost
+from ..evaluation import forward_milliseconds, measure_cost
 from ..lrp import STARTS, Composite
 from ..models import spec_of
 from ..pruning import PixelMask, couple_checked, prune_inputs
@@ -28,7 +28,6 @@ from .budget import COUNTED, Budget, Meter
 from .path import Path, Rung, ladder
 from .removal import choose, floors, least_cost
 from .scores import check_criterion, means_read, score_units
-from .timing import forward_milliseconds
 
 SCOPES: dict[str, str] = {
     "both": "inputs and hidden units",
