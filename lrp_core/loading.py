@@ -1,4 +1,4 @@
-"""Networks of your own, from where you say they are: `net.py:build`, `package.module:build`, or a `.pt2` program.
+"""Networks of your own, from where you say they are: `net.py:build`, `module:build`, a `.pt2` program, or an export.
 
 Code is run only because a person named it: on the command line, in Python, or in `LRP_NETWORK` and `LRP_WEIGHTS`,
 through which the processes that a command starts know it too.
@@ -20,8 +20,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from .cards import CARD, check_files, read_card, score_of
+from .cards import WEIGHTS as EXPORTED
 from .errors import InputError, StorageError, storage_errors
 from .models import ARCHITECTURES, HasShape, ModelSpec, build_model, count_outputs, register_model
+from .pruning import PrunedNetwork, load_network
 from .registry import load_module
 
 NETWORK, WEIGHTS = "LRP_NETWORK", "LRP_WEIGHTS"
@@ -44,6 +47,8 @@ class NetworkFrom:
     trained: bool = False
     fingerprint: str = ""
     weights: str | None = None
+    dataset: str | None = None
+    """The data set that an export was made for."""
 
     @property
     def is_trained(self) -> bool:
@@ -57,6 +62,8 @@ class NetworkFrom:
 
     def __call__(self, spec: ModelSpec) -> nn.Module:
         """The network for a spec's shape and number of classes. Raises `InputError` for one that does not fit it."""
+        if self.dataset is not None and spec.dataset not in (None, self.dataset):
+            raise InputError(f"{self.place} was made for the data set {self.dataset}, not {spec.dataset}")
         network = self._built(spec)
         if self.state is not None:
             _load_state(network, self.state, self.place)
@@ -106,9 +113,10 @@ def open_network(
 ) -> nn.Module:
     """The network that a person names, for `data`.
 
-    `place` is `FILE.py:FUNCTION`, `MODULE:FUNCTION`, or a `.pt2` file that `torch.export.save` wrote. The function
-    gives a `torch.nn.Module`; it is called with what its parameters ask for, of `ASKED`. `weights` is a file of its
-    state dict, by safetensors or `torch.save`; nothing else is ever unpickled.
+    `place` is `FILE.py:FUNCTION`, `MODULE:FUNCTION`, a `.pt2` file that `torch.export.save` wrote, or the folder of an
+    export of a network on all inputs. The function gives a `torch.nn.Module`; it is called with what its parameters
+    ask for, of `ASKED`. `weights` is a file of its state dict, by safetensors or `torch.save`; nothing else is ever
+    unpickled.
 
     A `.py` and a `.pt2` file run the code in them: name only what you trust. Raises `InputError` for a place, a
     network or weights that do not fit, `StorageError` for a file that cannot be read.
@@ -118,8 +126,13 @@ def open_network(
 
 def use_network(place: str, weights: str | Path | None = None) -> str:
     """Make a network of your own known by a name, in this process, and give the name; `open_network` says the rest."""
-    builder = _builder(_absolute(str(place)), None if weights is None else str(Path(weights).expanduser().resolve()))
-    name = Path(place).name.removesuffix(".pt2").replace(".py:", ":").replace(",", " ")
+    where = _absolute(str(place))
+    builder = _builder(where, None if weights is None else str(Path(weights).expanduser().resolve()))
+    if Path(where).is_dir():  # its name could be that of one of the project's networks
+        name = f"export:{Path(where).name}"
+    else:
+        name = Path(place).name.removesuffix(".pt2").replace(".py:", ":")
+    name = name.replace(",", " ")
     register_model(name, builder)
     return name
 
@@ -172,10 +185,13 @@ def _absolute(place: str) -> str:
     file, colon, function = place.rpartition(":")
     if colon and file.endswith(".py"):
         return f"{Path(file).expanduser().resolve()}:{function}"
-    return str(Path(place).expanduser().resolve()) if place.endswith(".pt2") else place
+    path = Path(place).expanduser()
+    return str(path.resolve()) if place.endswith(".pt2") or path.is_dir() else place
 
 
 def _builder(place: str, weights: str | None) -> NetworkFrom:
+    if Path(place).is_dir():
+        return _exported(Path(place), weights)
     state = None if weights is None else read_state(weights)
     if place.endswith(".pt2"):
         path = Path(place)
@@ -184,7 +200,10 @@ def _builder(place: str, weights: str | None) -> NetworkFrom:
         raise InputError(_WAYS_OUT[Path(place).suffix].format(place=place))
     file, colon, name = place.rpartition(":")
     if not colon or not name.isidentifier():
-        raise InputError(f"{place!r} names no function: say FILE.py:FUNCTION, MODULE:FUNCTION, or a .pt2 file")
+        raise InputError(
+            f"{place!r} names no function: say FILE.py:FUNCTION, MODULE:FUNCTION, a .pt2 file, or the folder of an "
+            "export"
+        )
     try:
         module = load_module(file)
     except Exception as error:
@@ -201,6 +220,29 @@ def _builder(place: str, weights: str | None) -> NetworkFrom:
     code = getattr(module, "__file__", None)
     source = Path(code).read_bytes() if code else b""
     return NetworkFrom(place, function, state, False, _digest(source, weights), weights)
+
+
+def _exported(folder: Path, weights: str | None) -> NetworkFrom:
+    """The network on all inputs in the folder of an export."""
+    if not (folder / CARD).is_file():
+        raise InputError(f"{folder} is a folder without {CARD}: name the folder of an export, or FILE.py:FUNCTION")
+    if weights is not None:
+        raise InputError(f"{folder} is an export, which holds its own weights: leave --weights out")
+    card = read_card(folder)
+    check_files(folder, card)
+    if "class" in card["network"]:
+        raise InputError(
+            f"{folder} holds the weights of a {card['network']['class']}, which no file can build: name the function "
+            f"that does, and {folder / EXPORTED} as its weights"
+        )
+    network = load_network(folder / EXPORTED)
+    if isinstance(network, PrunedNetwork):
+        raise InputError(
+            f"{folder} holds a network that reads {len(network.mask)} of {network.mask.n_inputs} inputs by themselves, "
+            "and a study starts from all of them: export the full network with --removed 0 and name that one"
+        )
+    digest = card["files"][EXPORTED]["sha256"]
+    return NetworkFrom(str(folder), network, None, True, digest, dataset=score_of(card)["dataset"])
 
 
 _BARE = "{place} holds weights alone: name the function that builds the network, and this file as its weights"
