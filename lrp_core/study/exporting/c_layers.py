@@ -59,6 +59,7 @@ def steps_of_network(network: nn.Module, example: Tensor) -> list[Step]:
 class _Reader(fx.Interpreter):
     def __init__(self, network: nn.Module, graph: fx.Graph) -> None:
         super().__init__(network, graph=graph)
+        self.extra_traceback = False  # refusals are one sentence
         self.steps: list[Step] = []
         self.last: fx.Node | None = None
 
@@ -75,9 +76,7 @@ class _Reader(fx.Interpreter):
         elif n.op != "output" and isinstance(value, Tensor):
             before = [node for node in n.all_input_nodes if isinstance(self.env[node], Tensor)]
             if before != [self.last] or n.op == "get_attr":
-                raise UnsupportedLayer(
-                    f"{_called(n, self.module)} joins several paths or reads weights by itself: {_ALONE}"
-                )
+                raise UnsupportedLayer(f"{_called(n, self.module)} joins paths or reads weights by itself: {_ALONE}")
             self._add(n, self.env[before[0]], value)
             self.last = n
         return value

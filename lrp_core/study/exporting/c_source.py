@@ -126,7 +126,8 @@ def run_c(folder: Path, raw: Tensor, *, kept: bool = False) -> tuple[Tensor, str
 def _run(command: Sequence[str], folder: Path, given: str = "") -> str:
     done = subprocess.run(command, cwd=folder, input=given, capture_output=True, text=True, check=False)
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"it ends with code {done.returncode}"])[0]
+        lines = done.stderr.strip().splitlines() or [f"it ends with code {done.returncode}"]
+        reason = next((line for line in lines if "error" in line), lines[0])
         raise StorageError(f"the C files of the network do not work here, so they are not offered: {reason}")
     return done.stdout
 
