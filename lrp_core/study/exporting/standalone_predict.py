@@ -239,7 +239,7 @@ def numbers(body: list[list[str]], columns: Any, file: Path, header: list[str]) 
             found = number(line[column]) if line[column].strip() else np.nan
             if found is None:
                 raise Refused(
-                    f"{file}, row {i} (counted from 0), column {header[column]} holds {line[column]!r}, no number"
+                    f"{file}, row {i} (counted from 0), column {header[column]} holds {line[column]!r}, which is no number"
                 )
             values[i, j] = found
     return values
