@@ -66,7 +66,7 @@ def write_standalone(deployed: Deployed, probe: Probe, data: Dataset, card_input
     texts = {
         "predict.py": Path(standalone_predict.__file__).read_text(encoding="utf-8"),
         "settings.json": json.dumps(settings, indent=1, allow_nan=False) + "\n",
-        "requirements.txt": "".join(f"{package}>={version(package).split('+')[0]}\n" for package in needs),
+        "requirements.txt": "".join(f"{package}>={_least(package)}\n" for package in needs),
         "README.txt": README.format(
             example="picture.png" if is_picture else "rows.csv" if len(data.shape) == 1 else "rows.npy",
             needs=" and ".join(needs),
@@ -78,6 +78,11 @@ def write_standalone(deployed: Deployed, probe: Probe, data: Dataset, card_input
     }
     for file, text in texts.items():
         write_atomic(folder / file, text.encode())
+
+
+def _least(package: str) -> str:
+    """The oldest version of a package that runs the folder: programs of torch are for what wrote them, and later."""
+    return {"numpy": "2.0", "onnxruntime": "1.20"}.get(package) or version(package).split("+")[0]
 
 
 def run_standalone(folder: Path, raw: Tensor) -> Tensor:

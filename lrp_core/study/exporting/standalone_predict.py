@@ -238,9 +238,8 @@ def numbers(body: list[list[str]], columns: Any, file: Path, header: list[str]) 
         for j, column in enumerate(columns):
             found = number(line[column]) if line[column].strip() else np.nan
             if found is None:
-                raise Refused(
-                    f"{file}, row {i} (counted from 0), column {header[column]} holds {line[column]!r}, which is no number"
-                )
+                where = f"{file}, row {i} (counted from 0), column {header[column]}"
+                raise Refused(f"{where} holds {line[column]!r}, which is no number")
             values[i, j] = found
     return values
 
