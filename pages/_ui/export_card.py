@@ -99,12 +99,10 @@ def _compare(card: dict[str, Any]) -> None:
     """The full network beside the smaller one, and whether it keeps the margin."""
     if not (lines := views.comparison_of(card)):
         return
-    margin = card["margin"]
-    text = f"{'Within' if margin['kept'] else 'Outside'} your margin of {100 * margin['value']:.2g} points"
-    color, icon = ("green", ":material/check:") if margin["kept"] else ("orange", ":material/warning:")
-    st.badge(text, icon=icon, color=color)
-    for line in lines:
-        st.markdown(f"{title(line)}.")
+    beside, (side, _, difference) = lines[0], lines[1].partition(": ")
+    color, icon = ("green", ":material/check:") if card["margin"]["kept"] else ("orange", ":material/warning:")
+    st.badge(title(side), icon=icon, color=color)
+    st.markdown(f"{title(beside)}. {title(difference)}.")
 
 
 def _show_files(files: dict[str, Any]) -> None:
@@ -113,14 +111,14 @@ def _show_files(files: dict[str, Any]) -> None:
     rows = [
         {
             "file": name,
-            "takes": _said(file),
             "rows": check.get("rows"),
             "difference": check.get("largest_difference"),
             "equal": None if "equal_classes" not in check else 100 * check["equal_classes"],
             "with": check.get("with", ""),
+            "takes": _said(file),
             "sha256": file["sha256"],
         }
-        for name, file in sorted(files.items())
+        for name, file in sorted(files.items(), key=lambda item: "check" not in item[1])
         for check in [file.get("check", {})]
     ]
     number = st.column_config.NumberColumn

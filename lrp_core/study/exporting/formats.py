@@ -50,7 +50,11 @@ FORMATS: dict[str, Format] = {
             "The weights for torch.load(..., weights_only=True) and load_state_dict.",
             "state_dict.pt",
         ),
-        Format("pt2", "A program that torch alone runs. Takes the kept inputs, standardised.", "network.pt2"),
+        Format(
+            "pt2",
+            "A program that torch alone runs. Takes the kept inputs, standardised where the data are.",
+            "network.pt2",
+        ),
         Format(
             "onnx",
             "For ONNX Runtime and others, in two files: one takes the kept inputs, one takes all. Both take raw "
