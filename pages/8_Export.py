@@ -26,6 +26,8 @@ with frame.refusals():
     )
     is_active = bool(run and run.is_active)
     is_there = (folder / "card.json").exists() and not is_active
+    if run and not is_active and run.state != "done":
+        runs.panel(ledger, run)
     if is_there:
         card = export.card()
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -41,8 +43,6 @@ with frame.refusals():
             )
             st.badge("Read back and measured again before it was offered", icon=":material/verified:", color="green")
         export_card.show(card)
-    elif run and not is_active and run.state != "done":
-        runs.panel(ledger, run)
     if not is_active:
         if is_there:
             st.subheader("Prepare it in other formats", anchor=False)

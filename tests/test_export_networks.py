@@ -299,6 +299,8 @@ def test_the_command_line_goes_on_with_an_export(tmp_path: Path, monkeypatch: py
     said = capsys.readouterr().out
     assert "outside your margin of 0 points" in said
     assert "state_dict.pt" in said
+    assert main(["export", *small, "--margin", "101", "--output", "more"]) == 2
+    assert "--margin is points of accuracy, from 0 to 100, and not 101" in capsys.readouterr().err
     assert main(["study", "--network", "small", "--jobs", "1"]) == 2
     assert "reads 100 of 784 inputs" in capsys.readouterr().err
 

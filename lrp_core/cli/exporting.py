@@ -30,6 +30,8 @@ def export(arguments: argparse.Namespace) -> Answer:
     else:
         if arguments.output is None:
             raise InputError("say where to write the export: --output FOLDER")
+        if not 0 <= arguments.margin <= 100:
+            raise InputError(f"--margin is points of accuracy, from 0 to 100, and not {arguments.margin:g}")
         data = asked_data(arguments)
         keep = keep_for(arguments.removed, data) if arguments.keep is None else arguments.keep
         study = replace(single_study(arguments, data), keeps=(keep,))

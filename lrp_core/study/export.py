@@ -134,6 +134,7 @@ def export_trial(
     Of a trial that keeps all inputs this is the full network itself, which goes on wherever a network is named.
     """
     check_formats(formats)
+    check_margin(margin)
     _check_target(Path(folder).expanduser(), overwrite)
     data, base, ranking = base_data(trial.base), trial.base, trial.ranking
     full = full_network_of(trial, ledger)

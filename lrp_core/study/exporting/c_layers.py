@@ -52,7 +52,7 @@ def steps_of_network(network: nn.Module, example: Tensor) -> list[Step]:
 
     Raises `UnsupportedLayer` that names the first layer which a C program does not hold, or where paths meet.
     """
-    twin = evaluated_copy(network.body if isinstance(network, PrunedNetwork) else network).float()
+    twin = evaluated_copy(network.body if isinstance(network, PrunedNetwork) else network).cpu().float()
     return _Reader(twin, trace(twin)).read(example.float())
 
 

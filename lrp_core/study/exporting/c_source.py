@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...data import Dataset
-from ...errors import InputError, StorageError
+from ...errors import InputError, StorageError, storage_errors
 from ...storage import write_atomic
 from . import c_text
 from .c_layers import Step, count_weights
@@ -114,7 +114,7 @@ def run_c(folder: Path, raw: Tensor, *, kept: bool = False) -> tuple[Tensor, str
     if compiler is None:
         raise InputError("there is no C compiler here: install one, gcc say, or choose another format")
     rows = "\n".join(" ".join(f"{value:.9g}" for value in row) for row in raw.flatten(1).tolist())
-    with tempfile.TemporaryDirectory() as place:
+    with storage_errors("compile C in", Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as place:
         program = str(Path(place) / "example")
         _run([compiler, *FLAGS, "example.c", "-o", program, "-lm"], folder)
         answer = _run([program, *(["kept"] if kept else [])], folder, rows)

@@ -77,6 +77,8 @@ def compare_with_full(network: nn.Module, full: nn.Module, data: Dataset, margin
         for split in (data.validation, data.test)
     )
     difference = validation[0] - validation[1]
+    if not math.isfinite(difference) or not math.isfinite(test[0] - test[1]):
+        raise InputError("R² cannot be compared where all rows of a split have the same number: leave full= out")
     measured = _measured(full, data)
     score = {"name": "accuracy", **measured["accuracy"]} if "accuracy" in measured else measured["score"]
     return {

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...cards import sha256_of, stand_for_shares
 from ...data import Dataset
-from ...errors import StorageError
+from ...errors import StorageError, storage_errors
 from ...storage import write_atomic
 from . import standalone_predict
 from .deployed import Deployed, Probe
@@ -87,7 +87,7 @@ def _least(package: str) -> str:
 
 def run_standalone(folder: Path, raw: Tensor) -> Tensor:
     """The outputs that `predict.py`, in a process of its own, gives for raw inputs, or a `StorageError` if it fails."""
-    with tempfile.TemporaryDirectory() as place:
+    with storage_errors("run predict.py in", Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as place:
         np.save(file := Path(place) / "rows.npy", raw.numpy())
         done = subprocess.run(
             [sys.executable, "-I", "-B", str(folder / "predict.py"), str(file), "--json"],
