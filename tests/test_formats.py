@@ -130,6 +130,11 @@ def test_the_check_is_on_up_to_1000_rows_of_the_validation_split(toy: Dataset) -
     probe = Probe.of(network("softmax full", toy), data)
     assert len(probe) == 1000
     assert torch.equal(probe.raw[-1], many.images[-1])
+    few = probe.fewer(7)
+    assert len(few) == 7
+    assert torch.equal(few.raw[[0, -1]], probe.raw[[0, -1]])
+    assert few.distance(few.logits) == 0
+    assert len(probe.fewer(5000)) == 1000
     nothing = Dataset("none", toy.classes, toy.train, toy.train.take(torch.arange(0)), toy.test)
     assert len(Probe.of(network("softmax full", toy), nothing)) == 60, "the test rows stand in"
     seen: list[int] = []

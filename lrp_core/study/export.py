@@ -107,7 +107,7 @@ def export(
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
-        card["files"] = make_files(Making(network, data, Probe.of(network, data), card["input"], scratch), formats)
+        card["files"] = make_files(Making(network, data, Probe.of(network, data), card, scratch), formats)
         with storage_errors("write", scratch / CARD):
             (scratch / CARD).write_text(json.dumps(card, indent=2, allow_nan=False) + "\n")
         check_export(scratch, data, network)

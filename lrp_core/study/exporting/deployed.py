@@ -95,6 +95,11 @@ class Probe:
     def __len__(self) -> int:
         return len(self.raw)
 
+    def fewer(self, n: int) -> Probe:
+        """At most `n` of the rows, spread over all of them."""
+        rows = torch.linspace(0, len(self) - 1, min(n, len(self))).round().long()
+        return Probe(self.raw[rows], self.kept[rows], self.encoded[rows], self.logits[rows], self.target)
+
     def distance(self, logits: Tensor) -> float:
         """The largest difference of a file's logits from the network's, relative to the largest of these."""
         if logits.shape != self.logits.shape or not bool(torch.isfinite(logits).all()):

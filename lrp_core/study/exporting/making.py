@@ -31,6 +31,9 @@ TOLERANCES = (1e-5, 2e-5, 5e-5, 1e-4)
 Sums of many numbers in float32 differ by more, in another order, for some networks. The card says which was taken.
 """
 
+C_MACS = 2_000_000_000
+"""Multiply-accumulates that a C file is checked with, at 100 rows or more."""
+
 LEAST_EQUAL, MOST_APART = 0.9, 0.1
 """With weights of one byte, so many rows must get the same class; numbers may differ by so much of the largest one."""
 
@@ -42,7 +45,7 @@ class Making:
     network: nn.Module
     data: Dataset
     probe: Probe
-    card_input: dict[str, Any]
+    card: dict[str, Any]
     folder: Path
 
     def weights(self) -> dict[str, Any]:
@@ -101,7 +104,7 @@ class Making:
     def _standalone(self) -> dict[str, Any]:
         folder = self._subfolder("standalone")
         deployed = Deployed(self.network, self.data, "full")
-        standalone.write_standalone(deployed, self.probe, self.data, self.card_input, folder)
+        standalone.write_standalone(deployed, self.probe, self.data, self.card["input"], folder)
         distance = self.probe.distance_of_answers(standalone.run_standalone(folder, self.probe.raw))
         name = FORMATS["standalone"].file
         check = self._check(name, distance, f"python {sys.version_info.major}.{sys.version_info.minor}")
@@ -112,17 +115,19 @@ class Making:
 
     def _c(self, *, is_int8: bool) -> dict[str, Any]:
         form = "c-int8" if is_int8 else "c"
-        folder, name, probe = self._subfolder(form), FORMATS[form].file, self.probe
-        kept = self.card_input["kept_pixels"]
+        folder, name = self._subfolder(form), FORMATS[form].file
+        # A plain loop takes its time: as many rows as it runs in seconds.
+        probe = self.probe.fewer(max(100, C_MACS // max(1, self.card["cost"]["macs"])))
+        kept = self.card["input"]["kept_pixels"]
         CNetwork(steps_of_network(self.network, probe.encoded), kept, self.data, is_int8).write(folder)
         answers, compiler = run_c(folder, probe.raw)
-        answers_of_kept, _ = run_c(folder, probe.kept, kept=True)
-        if not torch.equal(answers, answers_of_kept):
+        answers_of_kept, _ = run_c(folder, probe.kept[:10], kept=True)
+        if not torch.equal(answers[:10], answers_of_kept):
             raise StorageError(f"{name} answers otherwise when it is given the kept inputs alone: it is not offered")
-        distance = probe.distance_of_answers(answers)
-        check = (
-            self._check_int8(name, answers, distance, compiler) if is_int8 else self._check(name, distance, compiler)
-        )
+        if is_int8:
+            check = self._check_int8(name, probe, answers, compiler)
+        else:
+            check = self._check(name, probe.distance_of_answers(answers), compiler) | {"rows": len(probe)}
         return {**self._others(folder, form), name: self._entry(name, form, self._raw("full", probe.raw), check)}
 
     def _check(self, name: str, distance: float, runner: str) -> dict[str, Any]:
@@ -139,16 +144,17 @@ class Making:
             **wider,
         }
 
-    def _check_int8(self, name: str, answers: Tensor, distance: float, runner: str) -> dict[str, Any]:
+    def _check_int8(self, name: str, probe: Probe, answers: Tensor, runner: str) -> dict[str, Any]:
         """The same of rounded weights: how many rows keep their class, and how far answers are."""
-        equal = float((answers.argmax(1) == self.probe.logits.argmax(1)).double().mean())
+        equal = float((answers.argmax(1) == probe.logits.argmax(1)).double().mean())
+        distance = probe.distance_of_answers(answers)
         is_far = distance > MOST_APART if self.data.target else equal < LEAST_EQUAL
         if is_far or not math.isfinite(distance):
             said = f"differs by {distance:.1%} of the largest number" if self.data.target else (
                 f"gives {1 - equal:.1%} of the rows another class")  # fmt: skip
             raise StorageError(f"{name} {said}: weights of one byte are too coarse for this network, choose c")
         return {
-            "rows": len(self.probe),
+            "rows": len(probe),
             **({} if self.data.target else {"equal_classes": equal}),
             "largest_difference": distance,
             "tolerance": None,
