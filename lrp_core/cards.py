@@ -31,6 +31,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         if "target" in card:
             Target(**card["target"])
         scaler = scaler_of(card["input"]["normalisation"])
+        comparison_of(card)  # it reads all that it says
         if not (
             type(version) is int
             and version >= 1
@@ -99,7 +100,7 @@ def comparison_of(card: dict[str, Any]) -> tuple[str, ...]:
     return (
         f"the network on all inputs: test {score['name']} {score['value']:.2%} ({low:.2%} to {high:.2%}), "
         f"{card['full_network']['macs']:,} MACs, {card['full_network']['parameters']:,} parameters",
-        f"{side} your margin of {100 * margin['value']:.2g} points: on the validation split the smaller network is "
+        f"{side} your margin of {100 * margin['value']:g} points: on the validation split the smaller network is "
         f"{_points(margin['difference'])} (on the test split, {_points(margin['test_difference'])})",
     )
 

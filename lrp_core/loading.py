@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,16 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .cards import CARD, check_files, read_card, score_of
 from .cards import WEIGHTS as EXPORTED
 from .errors import InputError, StorageError, storage_errors
 from .models import ARCHITECTURES, HasShape, ModelSpec, build_model, count_outputs, register_model
-from .pruning import PrunedNetwork, load_network
+from .pruning import load_network
 from .registry import load_module
+from .state_dicts import load_state, read_state
 
 NETWORK, WEIGHTS = "LRP_NETWORK", "LRP_WEIGHTS"
 """Environment variables that hand a network of your own, and its weights, to other processes."""
@@ -66,7 +66,7 @@ class NetworkFrom:
             raise InputError(f"{self.place} was made for the data set {self.dataset}, not {spec.dataset}")
         network = self._built(spec)
         if self.state is not None:
-            _load_state(network, self.state, self.place)
+            load_state(network, self.state, self.place)
         if all(not parameter.is_meta for parameter in network.parameters()):
             n_classes = count_outputs(network, spec.shape)
             if n_classes != spec.n_classes:
@@ -230,17 +230,18 @@ def _exported(folder: Path, weights: str | None) -> NetworkFrom:
         raise InputError(f"{folder} is an export, which holds its own weights: leave --weights out")
     card = read_card(folder)
     check_files(folder, card)
+    if "structure" in card["network"]:
+        raise InputError(
+            f"{folder} holds a network that reads {len(card['input']['kept_pixels'])} of "
+            f"{math.prod(card['input']['shape'])} inputs by themselves, and a study starts from all of them: export "
+            "the full network with --removed 0 and name that one"
+        )
     if "class" in card["network"]:
         raise InputError(
             f"{folder} holds the weights of a {card['network']['class']}, which no file can build: name the function "
             f"that does, and {folder / EXPORTED} as its weights"
         )
     network = load_network(folder / EXPORTED)
-    if isinstance(network, PrunedNetwork):
-        raise InputError(
-            f"{folder} holds a network that reads {len(network.mask)} of {network.mask.n_inputs} inputs by themselves, "
-            "and a study starts from all of them: export the full network with --removed 0 and name that one"
-        )
     digest = card["files"][EXPORTED]["sha256"]
     return NetworkFrom(str(folder), network, None, True, digest, dataset=score_of(card)["dataset"])
 
@@ -265,58 +266,6 @@ def _program(path: Path) -> nn.Module:
         return evaluated(torch.export.load(path))
     except Exception as error:
         raise StorageError(f"{path} is damaged, or no program that torch.export.save wrote: {error}") from error
-
-
-def read_state(path: str | Path) -> dict[str, Tensor]:
-    """A state dict from a safetensors file, or one of `torch.save`, of which only tensors are ever unpickled.
-
-    It may lie in a checkpoint under "state_dict", "model" or "weights"; what wrappers put before names is taken off.
-    Raises `StorageError` for a file that holds none.
-    """
-    path = Path(path).expanduser()
-    with storage_errors("read", path):
-        path.open("rb").close()
-    try:
-        if path.suffix == ".safetensors":
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise StorageError(f"{path} is damaged, or no safetensors file: {error}") from error
-    except Exception as error:
-        raise StorageError(
-            f"{path} holds something else than tensors, or is damaged: save the network's state_dict() with "
-            f"safetensors or torch.save ({(str(error).splitlines() or [''])[0]})"
-        ) from error
-    for key in ("state_dict", "model_state_dict", "model", "weights"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise StorageError(
-            f"{path} holds no state dict: save the network's state_dict() with safetensors or torch.save"
-        )
-    state: dict[str, Tensor] = dict(content)
-    for prefix in ("_orig_mod.", "module."):
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
-
-
-def _load_state(network: nn.Module, state: Mapping[str, Tensor], place: str) -> None:
-    own = network.state_dict()
-    lacking, over = sorted(set(own) - set(state)), sorted(set(state) - set(own))
-    other = sorted(n for n in set(own) & set(state) if own[n].shape != state[n].shape)
-    if lacking or over or other:
-        parts = [f"it lacks {_few(lacking)}"] if lacking else []
-        parts += [f"it has {_few(over)} too"] if over else []
-        parts += [f"{n} is {tuple(state[n].shape)}, not {tuple(own[n].shape)}" for n in other[:1]]
-        raise InputError(f"the weights do not fit the network of {place}: {', '.join(parts)}")
-    if all(not value.is_meta for value in own.values()):
-        network.load_state_dict(dict(state))
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _digest(source: bytes, weights: str | None) -> str:

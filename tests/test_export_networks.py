@@ -74,6 +74,10 @@ def test_the_card_stands_beside_the_full_network(full: nn.Module, toy: Dataset, 
     assert margin["test_difference"] == scores["test"][0] - scores["test"][1]
     assert margin["kept"] == (margin["difference"] >= -0.02)
     assert load_export(tmp_path / "out")[1] == json.loads(json.dumps(card))
+    for spoiled in ({"margin": None}, {"margin": margin | {"value": "much"}}, {"full_network": {}}):
+        (tmp_path / "out" / "card.json").write_text(json.dumps(card | spoiled))
+        with pytest.raises(StorageError, match="no card of this project"):
+            load_export(tmp_path / "out")
 
 
 class Fixed(nn.Module):
@@ -272,6 +276,9 @@ def test_weights_of_a_module_of_your_own_are_named_with_their_function(toy: Data
     ) as caught:
         open_network(str(folder), toy)
     check_sentence(caught.value)
+    folder = export(prune_inputs(Residual().eval(), MASK), tmp_path / "less", data=toy).folder
+    with pytest.raises(InputError, match="reads 6 of 36 inputs"):
+        open_network(str(folder), toy)
 
 
 @pytest.mark.slow

@@ -74,12 +74,12 @@ def test_the_full_network_stands_beside(margin: float, side: str, small, tmp_pat
     assert not app.exception
     full = made.card["full_network"]["score"]["value"]
     assert f"test accuracy {full:.2%}" in texts(app)
-    assert f"{side} your margin of {100 * margin:.2g} points" in texts(app)
+    assert f"{side} your margin of {100 * margin:g} points" in texts(app)
     assert "No faster here." in texts(app)
     assert app.checkbox(key="format-state-dict").value, "what it was made in is ticked"
     text = export_card.readme(made.card)
     assert f"The network on all inputs: test accuracy {full:.2%}" in text
-    assert f"{side} your margin of {100 * margin:.2g} points: on the validation split" in text
+    assert f"{side} your margin of {100 * margin:g} points: on the validation split" in text
     assert "state_dict.pt" in text
     with zipfile.ZipFile(io.BytesIO(data.zipped(folder, text))) as archive:
         archive.extractall(tmp_path)
