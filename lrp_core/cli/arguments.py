@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..errors import InputError
-from . import commands, predicting, pruning, ranking, removal, speed
+from . import commands, exporting, predicting, pruning, ranking, removal, speed
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -47,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
         ),
         (
             "export",
-            commands.export,
+            exporting.export,
             "make a smaller network and write it to a folder",
             (_data_arguments, _model_arguments, _criterion_arguments, _export_arguments),
         ),
@@ -184,7 +184,8 @@ def _network_argument(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--network",
         metavar="PLACE",
-        help="a network of your own: FILE.py:FUNCTION, MODULE:FUNCTION, or a .pt2 file; its code is run",
+        help="a network of your own: FILE.py:FUNCTION, MODULE:FUNCTION, or a .pt2 file, whose code is run; or the "
+        "folder of an export of a network on all inputs",
     )
 
 
@@ -411,7 +412,15 @@ def _export_arguments(command: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["safetensors"],
         metavar="NAME",
-        help="files beside the weights that run without this project: pt2 (torch alone), onnx",
+        help="files beside the weights that run without this project: state-dict, pt2 (torch alone), onnx, standalone "
+        "(a script that predicts), c, c-int8",
+    )
+    command.add_argument(
+        "--margin",
+        type=float,
+        default=0.5,
+        metavar="POINTS",
+        help="accuracy that may be lost against the full network, as the card then says",
     )
     command.add_argument("--overwrite", action="store_true", help="replace an earlier export in FOLDER")
     command.add_argument("--resume", metavar="ID", help=argparse.SUPPRESS)

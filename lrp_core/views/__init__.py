@@ -9,6 +9,7 @@ from ..lazy import attach
 
 _HOMES = (
     dict.fromkeys(["OpenedStudy", "open_study", "score_of", "study_trials"], "study")
+    | dict.fromkeys(["comparison_of", "export_formats"], "study")
     | dict.fromkeys(
         ["picture_of_ranking", "ranking_bytes", "ranking_of_file", "agreement", "kept_apart", "kept_by"], "ranking"
     )
@@ -36,10 +37,12 @@ __all__ = [
     "can_resplit",
     "choice_of_data",
     "columns_of",
+    "comparison_of",
     "conv_table",
     "data_choices",
     "data_of_choice",
     "draft_study",
+    "export_formats",
     "kept_apart",
     "kept_by",
     "measured_timings",
@@ -91,6 +94,6 @@ if TYPE_CHECKING:
     )
     from .removal import Picture, Removal
     from .savings import UNSTEADY, conv_table, speed_table
-    from .study import OpenedStudy, open_study, score_of, study_trials
+    from .study import OpenedStudy, comparison_of, export_formats, open_study, score_of, study_trials
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

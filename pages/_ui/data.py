@@ -54,10 +54,10 @@ def warm_up() -> None:
 
 
 def zipped(folder: Path, readme: str) -> bytes:
-    """An export as one zip file: weights, card, and how to use them."""
+    """An export as one zip file: everything in its folder, and how to use it."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(folder.iterdir()):
-            archive.write(file, f"small-network/{file.name}")
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, f"small-network/{file.relative_to(folder).as_posix()}")
         archive.writestr("small-network/README.txt", readme)
     return buffer.getvalue()
