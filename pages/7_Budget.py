@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from lrp_core.study import launch
-from pages._ui import charts, charts_budget, frame, runs, state
+from pages._ui import charts, charts_budget, data, export_card, frame, runs, state
 from pages._ui.data import ask
 from pages._ui.fields import field
 from pages._ui.formats import change, count, percent, points, size, things, title
 
 if TYPE_CHECKING:
-    from lrp_core.study.budgets import Pruned
+    from lrp_core.study.budgets import BudgetPlan, Pruned
     from lrp_core.views.budgets import Place
 
 opened, _ = frame.open_page(
@@ -152,13 +152,50 @@ def table(found: Pruned) -> None:
         st.caption(f"Note: {note}.")
 
 
+def take_away(plan: BudgetPlan, found: Pruned) -> None:
+    """Export one of the trained networks."""
+    st.subheader("Take one with you", anchor=False)
+    shares = found.networks["share"].tolist()
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        share = field(
+            st.selectbox, "Network", shares, len(shares) - 1, key=f"budget-{plan.key}", width=220,
+            format_func=lambda one: f"{100 * one:g} % of the MACs",
+        )  # fmt: skip
+    export = budgets.export(plan, share)
+    asked = ledger.run(export.run)
+    is_active = bool(asked and asked.is_active)
+    is_there = (export.folder / "card.json").exists() and not is_active
+    if asked and not is_active and asked.state != "done":
+        runs.panel(ledger, asked)
+    if is_there:
+        card = export.card()
+        st.download_button(
+            "Download the network",
+            data=lambda: data.zipped(export.folder, export_card.readme(card)),
+            file_name=f"{study.dataset}-{study.architecture}-{100 * share:g}-percent.zip",
+            mime="application/zip",
+            type="primary",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+        with st.expander("Its card", icon=":material/description:"):
+            export_card.show(card)
+    if not is_active:
+        formats = export_card.choose_formats(list(card["files"]) if is_there else [])
+        label = "Prepare again" if is_there else "Prepare export"
+        if st.button(label, icon=":material/inventory_2:"):
+            launch.start_export(export.run, budgets.export(plan, share, formats).spec, ledger)
+            st.rerun()
+
+
 with frame.refusals():
     scope, criterion, seed = choose()
     if not opened.baseline_is_ready(seed):
         frame.not_yet(seed)
         st.stop()
     choice = {"scope": scope, "criterion": criterion, "seed": seed}
-    run_id, spec = budgets.run_of(ask(budgets, "plan", **choice))
+    plan = ask(budgets, "plan", **choice)
+    run_id, spec = budgets.run_of(plan)
     run = ledger.run(run_id)
     if run is not None and run.state != "done":
         if not run.is_active:  # what is active stands at the top of every page
@@ -176,3 +213,4 @@ with frame.refusals():
         st.stop()
     explore(found, seed)
     table(found)
+    take_away(plan, found)

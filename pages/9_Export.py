@@ -53,7 +53,11 @@ with frame.refusals():
                 "again: some seconds, in a process of its own."
             )
         formats = export_card.choose_formats(list(card["files"]) if is_there else [])
+        measure = st.checkbox(
+            "Measure how fast both networks are on this machine", key="measure-speed",
+            help="Some 20 seconds more. The card then has the times, in torch and ONNX Runtime.",
+        )  # fmt: skip
         label = "Prepare again" if is_there else "Prepare export"
         if st.button(label, type="secondary" if is_there else "primary", icon=":material/inventory_2:"):
-            launch.start_export(export.run, opened.export(**choice, formats=formats).spec, ledger)
+            launch.start_export(export.run, opened.export(**choice, formats=formats, measure=measure).spec, ledger)
             st.rerun()

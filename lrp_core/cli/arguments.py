@@ -408,6 +408,9 @@ def _export_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--mode", default="fine-tune", metavar="MODE", help="none (slice only), fine-tune or scratch")
     command.add_argument("--output", type=Path, metavar="FOLDER", help="folder to write; must not exist yet")
     command.add_argument(
+        "--measure", action="store_true", help="measure how fast both networks are here, for the card: some 20 seconds"
+    )
+    command.add_argument(
         "--formats",
         nargs="+",
         default=["safetensors"],

@@ -6,7 +6,8 @@ import argparse
 import os
 import shlex
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, StorageError
 from .shared import Answer, announced, asked_data, asked_words, keep_for, single_study
@@ -44,6 +45,7 @@ def export(arguments: argparse.Namespace) -> Answer:
             overwrite=arguments.overwrite,
             formats=arguments.formats,
             margin=arguments.margin / 100,
+            measure=arguments.measure,
         )
     lines = "".join(f"  {line}\n" for line in comparison_of(made.card))
     measured, cost = score_of(made.card), made.card["cost"]
@@ -70,20 +72,30 @@ def _own_network() -> str:
 def _export_recorded(run: Run, ledger: Ledger) -> Export:
     """The export that a page asked for."""
     from ..study import Study, trial_at
+    from ..study.budgets import BudgetPlan, export_budget
     from ..study.export import export_trial
+    from ..views.budgets import budget_export_folder
     from ..views.study import export_folder
 
     names = ("method", "keep", "mode", "seed")
-    if not {"study", *names} <= set(run.spec):
+    how: dict[str, Any] = {
+        "overwrite": True,
+        "formats": tuple(run.spec.get("formats", ("safetensors",))),
+        "measure": bool(run.spec.get("measure", False)),
+    }
+    if {"plan", "share"} <= set(run.spec):
+        plan, share = BudgetPlan.from_values(run.spec["plan"]), float(run.spec["share"])
+        make = partial(export_budget, plan, share, budget_export_folder(plan, share, ledger), ledger, **how)
+    elif {"study", *names} <= set(run.spec):
+        study = Study.from_values(run.spec["study"])
+        trial = trial_at(study, study.data(), **{name: run.spec[name] for name in names})
+        make = partial(export_trial, trial, export_folder(ledger, trial), ledger, **how)
+    else:
         raise StorageError("this export was asked for by another version of the program: prepare it again")
-    choice = {name: run.spec[name] for name in names}
-    study = Study.from_values(run.spec["study"])
-    trial = trial_at(study, study.data(), **choice)
-    formats = tuple(run.spec.get("formats", ("safetensors",)))
     with ledger.running(run.id, "export", run.name, run.spec, total=1) as mine:
         if not mine:
             raise StorageError("this export is being made by another process")
         ledger.report(run.id, "training, writing and reading back", 0)
-        made = export_trial(trial, export_folder(ledger, trial), ledger, overwrite=True, formats=formats)
+        made = make()
         ledger.report(run.id, "done", 1)
     return made

@@ -36,6 +36,10 @@ def prune_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--output", metavar="FOLDER", help="write the network of the smallest budget there, as export does"
     )
+    command.add_argument(
+        "--formats", nargs="+", default=["safetensors"], metavar="NAME", help="what to write there, as in export"
+    )
+    command.add_argument("--measure", action="store_true", help="have the card say how fast both networks are here")
     command.add_argument("--overwrite", action="store_true", help="replace an earlier export in FOLDER")
     command.add_argument("--resume", metavar="ID", help=argparse.SUPPRESS)
 
@@ -77,7 +81,15 @@ def prune(arguments: argparse.Namespace) -> Answer:
     if arguments.output is not None:
         from ..study.budgets import export_budget
 
-        made = export_budget(plan, min(plan.budgets), arguments.output, ledger, overwrite=arguments.overwrite)
+        made = export_budget(
+            plan,
+            min(plan.budgets),
+            arguments.output,
+            ledger,
+            overwrite=arguments.overwrite,
+            formats=arguments.formats,
+            measure=arguments.measure,
+        )
         values |= {"folder": str(made.folder), "files": made.files}
         text += f"\nwritten to {made.folder}: {', '.join(made.files)}"
         if words:

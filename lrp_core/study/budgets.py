@@ -27,8 +27,9 @@ from ..storage import write_atomic
 from ..training import Recipe, evaluate, fit, one_thread
 from .describe import Study
 from .describe import plan as plan_trials
-from .export import Export, export
+from .export import Export, export, measured_speed
 from .ledger import Ledger
+from .results import MARGIN
 from .stages import base_data, base_network, training_split
 from .trials import Base, key_of
 
@@ -313,9 +314,15 @@ def export_budget(
     *,
     overwrite: bool = False,
     formats: Collection[str] = ("safetensors",),
+    margin: float = MARGIN,
+    measure: bool = False,
 ) -> Export:
-    """Export the network of a budget, beside the full one. Raises `StorageError` if it is not trained yet."""
-    base = plan.base
+    """Export the network of a budget, beside the full one that was trained for as long; `measure` as `export_trial`.
+
+    Raises `StorageError` if it is not trained yet.
+    """
+    base, data = plan.base, base_data(plan.base)
+    network, full = (budget_network(plan, one, ledger) for one in (share, FULL))
     provenance = {
         "mode": "budget",
         "budget": {"macs": share},
@@ -329,9 +336,12 @@ def export_budget(
         "retraining": asdict(plan.recipe()),
     }
     return export(
-        budget_network(plan, share, ledger),
+        network,
         folder,
-        data=base_data(base),
+        data=data,
+        full=full,
+        margin=margin,
+        speed=measured_speed(network, full, data) if measure else None,
         provenance=provenance,
         overwrite=overwrite,
         formats=formats,

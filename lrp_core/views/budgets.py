@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from ..models import build_model
 from ..shrinking import CONTROLS, SCOPES, smallest_share
 from ..study.budgets import BUDGETS, BudgetPlan, Pruned, folder_of, plan_budgets, read_budgets
 from ..study.ledger import Ledger
-from .part import Part
+from .part import Part, PlannedExport
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,14 @@ class Budgets(Part):
         """The id of the run that makes a path, and what its process reads: for `launch.start_budgets`."""
         return f"budgets-{plan.key}", plan.values()
 
+    def export(
+        self, plan: BudgetPlan, share: float, formats: Sequence[str] = ("safetensors",), *, measure: bool = False
+    ) -> PlannedExport:
+        """The export of the network of a budget in some formats, for `launch.start_export`."""
+        spec = {"plan": plan.values(), "share": share, "formats": list(formats), "measure": measure}
+        folder = budget_export_folder(plan, share, Ledger(self.folder))
+        return PlannedExport(f"export-{plan.key}-{share:g}", spec, folder)
+
     def found(self, *, scope: str, criterion: str, seed: int) -> Pruned | None:
         """What there is of a path so far; None before its first network is trained."""
         plan = self.plan(scope=scope, criterion=criterion, seed=seed)
@@ -80,6 +90,11 @@ class Budgets(Part):
         macs, parameters, size, inputs = (int(row[name]) for name in ("macs", "parameters", "bytes", "inputs"))
         kept = found.kept[number].reshape(self.data.shape)
         return Place(macs, parameters, size, inputs, expected_score(found, macs), widths, kept)
+
+
+def budget_export_folder(plan: BudgetPlan, share: float, ledger: Ledger) -> Path:
+    """Where the export of a budget that a page asked for lies once it is made."""
+    return ledger.folder / "exports" / f"{plan.key}-{share:g}"
 
 
 def expected_score(found: Pruned, macs: int) -> float:

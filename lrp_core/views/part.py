@@ -12,6 +12,7 @@ from joblib import Memory
 from ..data import Dataset
 from ..storage import cache_dir
 from ..study import Study, Trial, trial_at
+from ..study.export import read_card
 
 Report = Callable[[float, str], None]
 """Told how far the work is, from 0 to 1, and with what; it may raise `Cancelled`."""
@@ -41,6 +42,19 @@ class Part:
     def trial(self, method: str, keep: int, mode: str, seed: int) -> Trial:
         """The study's trial at any keep, on its grid or off it."""
         return trial_at(self.study, self.data, method=method, keep=keep, mode=mode, seed=seed)
+
+
+@dataclass(frozen=True)
+class PlannedExport:
+    """An export that can be asked for: the id of its run, what its process reads, and the folder that it writes."""
+
+    run: str
+    spec: dict[str, Any]
+    folder: Path
+
+    def card(self) -> dict[str, Any]:
+        """The card of the export once it is made. Raises `StorageError` if it cannot be read."""
+        return read_card(self.folder)
 
 
 def kept_on_disk(function: Callable[..., Any]) -> Any:

@@ -17,13 +17,13 @@ from ..evaluation import Cost, Interval, McNemar, Scatter, measure_cost
 from ..models import build_from_spec, needed_spec
 from ..ranking import keep_for_share
 from ..study import Study, Trial, plan, results
-from ..study.export import FORMATS, read_card, score_of
+from ..study.export import FORMATS, score_of
 from ..study.exporting.formats import Format
 from ..study.ledger import Ledger
 from ..study.results import Headline, Recommendation
 from .budgets import Budgets
 from .images import Images
-from .part import Part
+from .part import Part, PlannedExport
 from .ranking import Rankings
 from .removal import Removals
 from .savings import Savings, smaller_network
@@ -61,19 +61,6 @@ class Threshold:
     def removed(self) -> float:
         """Share of the inputs, or groups, removed."""
         return 1 - self.keep / self.n_groups
-
-
-@dataclass(frozen=True)
-class PlannedExport:
-    """An export that can be asked for: the id of its run, what its process reads, and the folder that it writes."""
-
-    run: str
-    spec: dict[str, Any]
-    folder: Path
-
-    def card(self) -> dict[str, Any]:
-        """The card of the export once it is made. Raises `StorageError` if it cannot be read."""
-        return read_card(self.folder)
 
 
 @dataclass(frozen=True)
@@ -238,12 +225,19 @@ class OpenedStudy(Part):
         return bool(self.ledger.recorded([trial.key]))
 
     def export(
-        self, *, method: str, keep: int, mode: str, seed: int, formats: Sequence[str] = ("safetensors",)
+        self,
+        *,
+        method: str,
+        keep: int,
+        mode: str,
+        seed: int,
+        formats: Sequence[str] = ("safetensors",),
+        measure: bool = False,
     ) -> PlannedExport:
         """The export of one network in some formats, for `launch.start_export`."""
         choice: dict[str, Any] = {"method": method, "keep": keep, "mode": mode, "seed": seed}
         trial = self.trial(**choice)
-        spec = {"study": self.study.values(), **choice, "formats": list(formats)}
+        spec = {"study": self.study.values(), **choice, "formats": list(formats), "measure": measure}
         return PlannedExport(f"export-{trial.key}", spec, export_folder(self.ledger, trial))
 
 
