@@ -55,6 +55,16 @@ class Labels:
         self.join(rows, first)
         return self.of(first[:, 0])
 
+    def vary(self, labels: Tensor, axis: int) -> bool:
+        """Whether different labels lie along `axis`, beside those of zeros."""
+        now = self.of(labels)
+        least = now.masked_fill(now == NOTHING, len(self._parent)).amin(axis)
+        return bool((least < now.amax(axis)).any())
+
+    def differ_along(self, labels: Tensor, axis: int) -> bool:
+        """Whether `axis`, of those behind the first, is the only one along which labels differ."""
+        return not any(self.vary(labels, other) for other in range(1, labels.ndim) if other != axis)
+
     def pooled(self, pool: Callable[[Tensor], Tensor], labels: Tensor, *, largest: bool) -> Tensor:
         """Labels behind a pooling: places that are pooled are joined, as channels where they are.
 

@@ -252,12 +252,14 @@ class _Walk:
         """What is left after units went, trained a little."""
         removed = torch.zeros(self.coupling.n_units, dtype=torch.bool)
         removed[gone] = True
-        means = None
-        if self.options.fill_mean:
-            sample = self.split.take(self._draw(number))
-            means = means_read(state.network, state.coupling, sample, state.encode)
-        state = state.without(removed, means)
+        state = state.without(removed, self._means(state, number))
         return state.trained(self._fitted(state, self.options.recipe, self._seed(number)))
+
+    def _means(self, state: State, number: int) -> dict[str, Tensor] | None:
+        """What units leave behind, if they leave anything."""
+        if not self.options.fill_mean:
+            return None
+        return means_read(state.network, state.coupling, self.split.take(self._draw(number)), state.encode)
 
     def _fitted(self, state: State, recipe: Recipe, seed: int) -> nn.Module:
         if recipe.epochs == 0:
@@ -286,6 +288,8 @@ class _Walk:
             example = smaller.encode(self.split.take(torch.arange(1)).images)
             return forward_milliseconds(smaller.network, example)
 
+        if takes(0) <= budget.value:
+            return [], True
         time = takes(len(gone))
         if time > budget.value and is_last:
             raise InputError(
@@ -315,7 +319,9 @@ class _Walk:
         state = start.without(path.removed(rung.removed))
         network = copy.deepcopy(state.network)
         network.load_state_dict(rung.weights)
-        state = state.trained(network).without(path.removed(removed) & ~path.removed(rung.removed))
+        state, more = state.trained(network), path.removed(removed) & ~path.removed(rung.removed)
+        if bool(more.any()):
+            state = state.without(more, self._means(state, path.rungs.index(rung) + 1))
         return state.trained(self._fitted(state, recipe, self.seed)).small()
 
 
