@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..errors import InputError
-from . import commands, predicting, ranking, removal
+from . import commands, predicting, pruning, ranking, removal
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -50,6 +50,12 @@ def make_parser() -> argparse.ArgumentParser:
             commands.export,
             "make a smaller network and write it to a folder",
             (_data_arguments, _model_arguments, _criterion_arguments, _export_arguments),
+        ),
+        (
+            "prune",
+            pruning.prune,
+            "make inputs and hidden units fit a budget of MACs, and measure what is left",
+            (_data_arguments, _model_arguments, pruning.prune_arguments),
         ),
         ("predict", predicting.predict, "classify images with an exported network", (_predict_arguments,)),
         ("info", commands.info, "versions, cache, runs, and every name that can be used", ()),

@@ -70,11 +70,14 @@ class Pruning:
     network: nn.Module
     path: Path
     notes: tuple[str, ...]
-    _finish: Callable[[int], nn.Module] = field(repr=False)
+    _finish: Callable[[int, Recipe | None], nn.Module] = field(repr=False)
 
-    def at(self, budget: Budget) -> nn.Module:
-        """The network at another counted budget on the same path, trained as `network` was. Raises `InputError`."""
-        return self._finish(self.path.removed_at(budget))
+    def at(self, budget: Budget, *, recipe: Recipe | None = None) -> nn.Module:
+        """The network at another counted budget on the same path, trained as `network` was or by a `recipe`.
+
+        Raises `InputError` for a budget that the path does not reach.
+        """
+        return self._finish(self.path.removed_at(budget), recipe)
 
 
 def prune(
@@ -90,6 +93,7 @@ def prune(
     recipe: Recipe | None = None,
     teacher: Teacher | None = None,
     through: Sequence[Budget] = (),
+    path: Path | None = None,
     seed: int = 0,
     on_rung: Callable[[Rung, int, int], None] | None = None,
 ) -> Pruning:
@@ -100,7 +104,8 @@ def prune(
     (`options.recipe`), at its end by `recipe` (8 epochs by default); epochs of 0 train nothing. `data.train` is trained
     and scored on, `data.validation` only measured; the test split is never read. `teacher` has answers for the training
     rows, to be learned throughout. The path stops at each of the budgets in `through`, too: choose them
-    beforehand for the networks that `Pruning.at` will be asked for. `network` is not changed; the same seed, versions
+    beforehand for the networks that `Pruning.at` will be asked for. A `path` that is there already is not made again
+    (`load_path`). `network` is not changed; the same seed, versions
     and thread count give the same result. `on_rung(rung, done, total)` reports progress, and stops by raising.
 
     A smaller network that reads fewer inputs is a `PrunedNetwork`, any other one is of the class of `network`. Raises
@@ -133,14 +138,29 @@ def prune(
         teacher=teacher,
         seed=seed,
     )
-    path = walk.down(budget, through, on_rung)
+    path = path or walk.down(budget, through, on_rung)
     last = recipe or Recipe(epochs=8, weight_decay=0.1)
     number = len(path.order) if not budget.is_counted else path.removed_at(budget)
 
-    def finish(removed: int) -> nn.Module:
-        return walk.finish(path, removed, last)
+    def finish(removed: int, other: Recipe | None = None) -> nn.Module:
+        return walk.finish(path, removed, other or last)
 
     return Pruning(finish(number), path, tuple(walk.notes), finish)
+
+
+def smallest_share(
+    network: nn.Module, data: Dataset | Split, *, scope: str = "both", floor: float = 0.05, unit: str = "macs"
+) -> float:
+    """The smallest share of a counted unit that a network can be pruned to, with every layer at its floor.
+
+    Raises `InputError` and `UnsupportedLayer` as `prune` does.
+    """
+    check_choice("scope", scope, SCOPES)
+    split = data.train if isinstance(data, Dataset) else data
+    shape = shape_taken(network, split.shape)
+    walk = _Walk.open(network, split, shape, data.grouping if isinstance(data, Dataset) else None, scope)
+    meter = Meter(network, walk.coupling, shape)
+    return least_cost(walk.families, floors(walk.families, floor), meter, unit) / meter.cost(unit)
 
 
 @dataclass(frozen=True, eq=False)

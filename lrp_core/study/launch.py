@@ -24,6 +24,11 @@ def start_export(run: str, spec: dict[str, Any], ledger: Ledger) -> bool:
     return _start(run, "export", "export", spec, ["export", "--resume", run], ledger)
 
 
+def start_budgets(run: str, spec: dict[str, Any], ledger: Ledger) -> bool:
+    """Prune a network to the budgets of a plan in a process of its own; False if one is at it already."""
+    return _start(run, "budgets", "budgets", spec, ["prune", "--resume", run], ledger)
+
+
 def log_path(ledger: Ledger, run: str) -> Path:
     """Where a process that was started here writes what it says."""
     return ledger.folder / "logs" / f"{run}.log"

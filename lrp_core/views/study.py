@@ -20,6 +20,7 @@ from ..study import Study, Trial, plan, results
 from ..study.export import read_card, score_of
 from ..study.ledger import Ledger
 from ..study.results import Headline, Recommendation
+from .budgets import Budgets
 from .images import Images
 from .part import Part
 from .ranking import Rankings
@@ -97,6 +98,11 @@ class OpenedStudy(Part):
     def images(self) -> Images:
         """Its images, and what its networks see in them."""
         return Images(self.study, self.folder)
+
+    @property
+    def budgets(self) -> Budgets:
+        """What its networks become under a budget of MACs, inputs and hidden units together."""
+        return Budgets(self.study, self.folder)
 
     @property
     def are_images(self) -> bool:

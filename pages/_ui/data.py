@@ -16,7 +16,7 @@ from typing import Any
 
 import streamlit as st
 
-_PARTS = ("study.OpenedStudy", "ranking.Rankings", "removal.Removals", "images.Images")
+_PARTS = ("study.OpenedStudy", "ranking.Rankings", "removal.Removals", "images.Images", "budgets.Budgets")
 
 
 @st.cache_data(

@@ -75,7 +75,7 @@ def _paint(title: str, subtitle: str) -> tuple[Ledger, list[Run], list[Run]]:
         elif not known and not given.words():
             _start_quick_study(ledger)
         known = _with_given(known, ledger) or ledger.runs("study")
-        active = [run for run in (*known, *ledger.runs("export")) if run.is_active]
+        active = [run for run in (*known, *ledger.runs("export"), *ledger.runs("budgets")) if run.is_active]
     except LrpError as error:
         refuse(error)
         st.stop()

@@ -18,6 +18,7 @@ ENTRIES = {
     "Ranking": ("sort", "The order of the inputs: how sure it is, and how much two of them agree."),
     "Feature removal": ("backspace", "Take the least and the most relevant pixels of an image away: does it matter?"),
     "Pruning": ("content_cut", "Move the threshold and see which inputs go, and how good a network that leaves."),
+    "Budget": ("compress", "Inputs and hidden units go together until the network costs what you say."),
     "Savings": ("savings", "What the smaller network costs, layer by layer, beside the full one."),
     "Export": ("download", "Take the smaller network with you, with a card that says what it is."),
 }

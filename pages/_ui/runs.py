@@ -27,6 +27,10 @@ BADGES = {
 }
 
 
+KINDS = {"export": "Export", "budgets": "Path to the budgets"}
+"""What runs that are no studies are called."""
+
+
 def badge(run: Run) -> None:
     """One line on how the run stands."""
     text, icon, color = BADGES[run.state]
@@ -104,7 +108,7 @@ def _numbers(run: Run) -> None:
 
 
 def _active(ledger: Ledger, run: Run, detailed: bool) -> None:
-    what = f"Study “{run.name}”" if run.kind == "study" else "Export"
+    what = f"Study “{run.name}”" if run.kind == "study" else KINDS.get(run.kind, run.kind)
     stage = "starting its process" if run.state == "starting" else run.stage
     unit = "networks" if run.kind == "study" else "steps"
     count = f"{run.done} of {run.total} {unit} · " if run.total else ""
@@ -125,7 +129,7 @@ def _active(ledger: Ledger, run: Run, detailed: bool) -> None:
 
 
 def _stopped(ledger: Ledger, run: Run) -> None:
-    what = f"The study “{run.name}”" if run.kind == "study" else "The export"
+    what = f"The study “{run.name}”" if run.kind == "study" else f"The {KINDS.get(run.kind, run.kind).lower()}"
     kept = f" {run.done} of {run.total} networks are finished and kept." if run.kind == "study" and run.total else ""
     if run.state == "failed":
         st.error(f"{what} failed: {run.message or 'no message'}.{kept}", icon=":material/error:")
@@ -144,6 +148,8 @@ def _resume(ledger: Ledger, run: Run, label: str) -> None:
         try:
             if run.kind == "export":
                 launch.start_export(run.id, run.spec, ledger)
+            elif run.kind == "budgets":
+                launch.start_budgets(run.id, run.spec, ledger)
             else:
                 launch.start_study(views.open_study(run.id, ledger).study, ledger, name=run.name)
         except LrpError as error:
