@@ -28,7 +28,8 @@ class State:
     """`network` with the units of `coupling` that are left, where `removed` are gone of those of the `full` one.
 
     A network that starts with dense layers on every path takes the kept inputs alone ([n, k], `sliced`); any other one
-    takes full inputs, in which removed ones are 0.
+    takes full inputs, in which removed ones are 0. So does one that is no sequence if layers of it are to shrink: what
+    slices it gives them other names.
     """
 
     full: nn.Module
@@ -42,7 +43,8 @@ class State:
     @classmethod
     def start(cls, network: nn.Module, coupling: Coupling, shape: tuple[int, ...]) -> State:
         """Nothing removed yet."""
-        sliced = loses_columns(network, shape)
+        is_plain = slice_dense(network, PixelMask.full(shape), 0.0) is not None
+        sliced = is_plain if coupling.layers else loses_columns(network, shape)
         body = _on(network, PixelMask.full(shape)) if sliced else copy.deepcopy(network)
         removed = torch.zeros(coupling.n_units, dtype=torch.bool)
         return cls(network, coupling, shape, body, coupling, removed, sliced)

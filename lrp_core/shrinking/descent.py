@@ -16,7 +16,7 @@ from ..data import Dataset, Grouping, Split
 from ..errors import InputError, LrpError, check_choice
 from ..evaluation import measure_cost
 from ..lrp import STARTS, Composite
-from ..pruning import PixelMask, couple_checked, prune_inputs
+from ..pruning import PixelMask, PrunedNetwork, couple_checked, prune_inputs
 from ..pruning.coupling import Coupling, Family
 from ..pruning.shrinking import check_shrinkable
 from ..pruning.state import State, shape_taken
@@ -304,9 +304,10 @@ class _Walk:
         def takes(number: int) -> float:
             removed = torch.zeros(self.coupling.n_units, dtype=torch.bool)
             removed[gone[:number]] = True
-            smaller = state.without(removed)
-            example = smaller.encode(self.split.take(torch.arange(1)).images)
-            return forward_milliseconds(smaller.network, example)
+            smaller, example = state.without(removed).small(), self.split.take(torch.arange(1)).images
+            if isinstance(smaller, PrunedNetwork):
+                example = smaller.encode(example.view(1, *self.shape))
+            return forward_milliseconds(smaller, example)
 
         if takes(0) <= budget.value:
             return [], True
