@@ -78,6 +78,8 @@ def resize(network: nn.Module, widths: Widths) -> nn.Module:
         wanted = n_columns if columns is None else columns
         if not 0 < rows <= len(layer.rows) or (n_columns is not None and not 0 < (wanted or 0) <= n_columns):
             raise InputError(f"layer {name!r} cannot have {rows} outputs and {columns} inputs")
+        if layer.follows and rows * (n_columns or 0) != len(layer.rows) * (wanted or 0):
+            raise InputError(f"layer {name!r} has outputs of its own for each input: {rows} of {wanted} are not even")
         rest = None if wanted is None else _evenly(layer, len(_columns(layer)), wanted)
         cut(module, layer, _evenly(layer, len(layer.rows), rows), rest, made)
     if widths:
