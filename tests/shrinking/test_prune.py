@@ -16,6 +16,7 @@ from lrp_core.evaluation import measure_cost
 from lrp_core.models import build_model
 from lrp_core.pruning import PrunedNetwork, load_network, save_network, widths_of
 from lrp_core.shrinking import COUNTED, Budget, Descent, Pruning, prune
+from lrp_core.study.export import export, load_export
 from lrp_core.training import Recipe, Teacher, evaluate, fit
 
 from ..support import check_sentence, frozen, unchanged
@@ -418,3 +419,15 @@ def test_smaller_networks_are_saved_and_loaded(name: str, scope: str, tmp_path: 
     x = data.train.images[:4]
     x = small.encode(x) if isinstance(small, PrunedNetwork) else x
     assert torch.equal(again(x), small(x))
+
+
+@pytest.mark.parametrize("scope", ["both", "hidden"])
+@pytest.mark.parametrize("name", ["mlp", "residual"])
+def test_smaller_networks_are_exported(name: str, scope: str, tmp_path: Any) -> None:
+    make, shape = NETWORKS[name]
+    data = dataset(shape)
+    small = pruned(make(), data, Budget(macs=0.5), scope=scope).network
+    export(small, tmp_path / "out", data=data)
+    found, card = load_export(tmp_path / "out", None if name == "mlp" else make())
+    assert unchanged(found, frozen(small))
+    assert card["cost"]["macs"] == cost_of(small, shape).macs
