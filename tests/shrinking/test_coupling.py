@@ -327,3 +327,23 @@ def test_inputs_of_another_shape_are_refused() -> None:
         with pytest.raises(InputError) as caught:
             couple(built(name)[0], shape)
         check_sentence(caught.value)
+
+
+def test_many_inputs_are_told_apart_behind_an_average() -> None:
+    """Neighbours among tens of thousands: what rounds must not take one for the other."""
+    n = 40_000
+    network = nn.Sequential(nn.Unflatten(1, (1, n)), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(n // 2, 2)).eval()
+    coupling = couple(network, (n,))
+    assert coupling.layer("3").columns.tolist() == coupling.inputs[::2].tolist() == coupling.inputs[1::2].tolist()
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [nn.AvgPool2d(3, 2, 1), nn.AvgPool2d(2, ceil_mode=True), nn.AdaptiveAvgPool2d(3), nn.MaxPool2d(3, 2, 1)],
+    ids=str,
+)
+def test_pooled_channels_stay_apart(pool: nn.Module) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 5, 2), pool, nn.Conv2d(5, 2, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    coupling = couple(network.double().eval(), (1, 8, 8))
+    assert coupling.layer("2").columns.tolist() == coupling.layer("0").rows.tolist() == [1, 2, 3, 4, 5]
