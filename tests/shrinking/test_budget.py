@@ -39,7 +39,7 @@ def test_the_full_network_costs_what_is_measured_and_units_save_what_they_say(na
 
 
 @pytest.mark.parametrize("name", MEASURED)
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_budgets_are_kept_and_missed_by_less_than_any_unit_that_went(name: str, data: st.DataObject) -> None:
     network, shape, coupling = MEASURED[name]

@@ -329,12 +329,13 @@ def test_inputs_of_another_shape_are_refused() -> None:
         check_sentence(caught.value)
 
 
-def test_many_inputs_are_told_apart_behind_an_average() -> None:
-    """Neighbours among tens of thousands: what rounds must not take one for the other."""
+def test_neighbours_among_tens_of_thousands_are_told_apart() -> None:
+    """Behind an average: what rounds must not take one for the other."""
     n = 40_000
-    network = nn.Sequential(nn.Unflatten(1, (1, n)), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(n // 2, 2)).eval()
-    coupling = couple(network, (n,))
-    assert coupling.layer("3").columns.tolist() == coupling.inputs[::2].tolist() == coupling.inputs[1::2].tolist()
+    parts = [nn.Linear(n, 8), nn.Unflatten(1, (1, 8)), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(4, 2)]
+    coupling = couple(nn.Sequential(*parts).eval(), (n,))
+    assert coupling.fixed == {"0": "its outputs can only go all at once"}  # they lie in one channel
+    assert {*coupling.layer("0").rows.tolist(), *coupling.layer("4").columns.tolist()} == {STAYS}
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def close(a: Tensor, b: Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_it_computes_what_the_full_network_does_on_zeros_and_costs_what_is_predicted(
     name: str, data: st.DataObject
@@ -50,7 +50,7 @@ def test_it_computes_what_the_full_network_does_on_zeros_and_costs_what_is_predi
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(data=st.data())
 def test_in_two_steps_as_in_one(name: str, data: st.DataObject) -> None:
     network, _, coupling = COUPLED[name]

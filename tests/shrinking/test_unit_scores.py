@@ -106,7 +106,7 @@ def test_taylor_is_relevance_weighted_by_what_the_network_is_unsure_of(name: str
 
 
 @pytest.mark.parametrize("criterion", unit_criteria())
-@pytest.mark.parametrize("name", ["dense", "grouped"])
+@pytest.mark.parametrize("name", ["grouped"])
 def test_every_criterion_scores_every_unit_and_changes_nothing(name: str, criterion: str) -> None:
     network, shape = built(name)
     before, coupling = frozen(network), couple(network, shape)
