@@ -41,7 +41,7 @@ SCOPES: dict[str, str] = {
 class Descent:
     """How a network goes down to a budget.
 
-    Each rung costs `factor` times the one before. At each, units are scored on `explained` training rows, drawn anew,
+    Each rung costs `factor` times the one before. At each, units are scored on `explained` training rows, drawn again,
     the least go, and the network trains by `recipe`. `floor` is the share of every layer's width that stays in any
     case. With `per_cost` a score counts for each unit of cost saved; with `fill_mean` a hidden unit that goes leaves
     its mean behind, which helps where nothing is trained.
