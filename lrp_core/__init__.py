@@ -52,7 +52,9 @@ _HOMES = {
     "settling": "ranking",
     "Removal": "evaluation",
     "attribute_images": "evaluation",
+    "conv_savings": "evaluation",
     "measure_cost": "evaluation",
+    "measure_speed": "evaluation",
     "perturbation_curves": "evaluation",
     "remove_features": "evaluation",
     "Budget": "shrinking",
@@ -102,6 +104,7 @@ __all__ = [
     "build_model",
     "build_pruned",
     "compare",
+    "conv_savings",
     "curve",
     "eliminate",
     "evaluate",
@@ -111,6 +114,7 @@ __all__ = [
     "load_dataset",
     "load_export",
     "measure_cost",
+    "measure_speed",
     "open_network",
     "perturbation_curves",
     "preset",
@@ -135,7 +139,15 @@ __all__ = [
 if TYPE_CHECKING:
     from .data import Dataset, InputGroup, Split, Target, load_dataset, read_data, register_dataset
     from .errors import LrpError
-    from .evaluation import Removal, attribute_images, measure_cost, perturbation_curves, remove_features
+    from .evaluation import (
+        Removal,
+        attribute_images,
+        conv_savings,
+        measure_cost,
+        measure_speed,
+        perturbation_curves,
+        remove_features,
+    )
     from .loading import open_network
     from .lrp import At, Composite, Explainer, attribute, register
     from .models import Network, build_model, register_model

@@ -1,4 +1,4 @@
-"""Networks of your own, from where you say they are: `net.py:build`, `package.module:build`, or a `.pt2` program.
+"""Networks of your own, from where you say they are: `net.py:build`, `module:build`, a `.pt2` program, or an export.
 
 Code is run only because a person named it: on the command line, in Python, or in `LRP_NETWORK` and `LRP_WEIGHTS`,
 through which the processes that a command starts know it too.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from .cards import CARD, check_files, read_card, score_of
+from .cards import WEIGHTS as EXPORTED
 from .errors import InputError, StorageError, storage_errors
 from .models import ARCHITECTURES, HasShape, ModelSpec, build_model, count_outputs, register_model
+from .pruning import load_network
 from .registry import load_module
+from .state_dicts import load_state, read_state
 
 NETWORK, WEIGHTS = "LRP_NETWORK", "LRP_WEIGHTS"
 """Environment variables that hand a network of your own, and its weights, to other processes."""
@@ -44,6 +47,8 @@ class NetworkFrom:
     trained: bool = False
     fingerprint: str = ""
     weights: str | None = None
+    dataset: str | None = None
+    """The data set that an export was made for."""
 
     @property
     def is_trained(self) -> bool:
@@ -57,9 +62,11 @@ class NetworkFrom:
 
     def __call__(self, spec: ModelSpec) -> nn.Module:
         """The network for a spec's shape and number of classes. Raises `InputError` for one that does not fit it."""
+        if self.dataset is not None and spec.dataset not in (None, self.dataset):
+            raise InputError(f"{self.place} was made for the data set {self.dataset}, not {spec.dataset}")
         network = self._built(spec)
         if self.state is not None:
-            _load_state(network, self.state, self.place)
+            load_state(network, self.state, self.place)
         if all(not parameter.is_meta for parameter in network.parameters()):
             n_classes = count_outputs(network, spec.shape)
             if n_classes != spec.n_classes:
@@ -106,9 +113,10 @@ def open_network(
 ) -> nn.Module:
     """The network that a person names, for `data`.
 
-    `place` is `FILE.py:FUNCTION`, `MODULE:FUNCTION`, or a `.pt2` file that `torch.export.save` wrote. The function
-    gives a `torch.nn.Module`; it is called with what its parameters ask for, of `ASKED`. `weights` is a file of its
-    state dict, by safetensors or `torch.save`; nothing else is ever unpickled.
+    `place` is `FILE.py:FUNCTION`, `MODULE:FUNCTION`, a `.pt2` file that `torch.export.save` wrote, or the folder of an
+    export of a network on all inputs. The function gives a `torch.nn.Module`; it is called with what its parameters
+    ask for, of `ASKED`. `weights` is a file of its state dict, by safetensors or `torch.save`; nothing else is ever
+    unpickled.
 
     A `.py` and a `.pt2` file run the code in them: name only what you trust. Raises `InputError` for a place, a
     network or weights that do not fit, `StorageError` for a file that cannot be read.
@@ -118,8 +126,13 @@ def open_network(
 
 def use_network(place: str, weights: str | Path | None = None) -> str:
     """Make a network of your own known by a name, in this process, and give the name; `open_network` says the rest."""
-    builder = _builder(_absolute(str(place)), None if weights is None else str(Path(weights).expanduser().resolve()))
-    name = Path(place).name.removesuffix(".pt2").replace(".py:", ":").replace(",", " ")
+    where = _absolute(str(place))
+    builder = _builder(where, None if weights is None else str(Path(weights).expanduser().resolve()))
+    if Path(where).is_dir():  # its name could be that of one of the project's networks
+        name = f"export:{Path(where).name}"
+    else:
+        name = Path(place).name.removesuffix(".pt2").replace(".py:", ":")
+    name = name.replace(",", " ")
     register_model(name, builder)
     return name
 
@@ -172,10 +185,13 @@ def _absolute(place: str) -> str:
     file, colon, function = place.rpartition(":")
     if colon and file.endswith(".py"):
         return f"{Path(file).expanduser().resolve()}:{function}"
-    return str(Path(place).expanduser().resolve()) if place.endswith(".pt2") else place
+    path = Path(place).expanduser()
+    return str(path.resolve()) if place.endswith(".pt2") or path.is_dir() else place
 
 
 def _builder(place: str, weights: str | None) -> NetworkFrom:
+    if Path(place).is_dir():
+        return _exported(Path(place), weights)
     state = None if weights is None else read_state(weights)
     if place.endswith(".pt2"):
         path = Path(place)
@@ -184,7 +200,10 @@ def _builder(place: str, weights: str | None) -> NetworkFrom:
         raise InputError(_WAYS_OUT[Path(place).suffix].format(place=place))
     file, colon, name = place.rpartition(":")
     if not colon or not name.isidentifier():
-        raise InputError(f"{place!r} names no function: say FILE.py:FUNCTION, MODULE:FUNCTION, or a .pt2 file")
+        raise InputError(
+            f"{place!r} names no function: say FILE.py:FUNCTION, MODULE:FUNCTION, a .pt2 file, or the folder of an "
+            "export"
+        )
     try:
         module = load_module(file)
     except Exception as error:
@@ -201,6 +220,30 @@ def _builder(place: str, weights: str | None) -> NetworkFrom:
     code = getattr(module, "__file__", None)
     source = Path(code).read_bytes() if code else b""
     return NetworkFrom(place, function, state, False, _digest(source, weights), weights)
+
+
+def _exported(folder: Path, weights: str | None) -> NetworkFrom:
+    """The network on all inputs in the folder of an export."""
+    if not (folder / CARD).is_file():
+        raise InputError(f"{folder} is a folder without {CARD}: name the folder of an export, or FILE.py:FUNCTION")
+    if weights is not None:
+        raise InputError(f"{folder} is an export, which holds its own weights: leave --weights out")
+    card = read_card(folder)
+    check_files(folder, card)
+    if "structure" in card["network"]:
+        raise InputError(
+            f"{folder} holds a network that reads {len(card['input']['kept_pixels'])} of "
+            f"{math.prod(card['input']['shape'])} inputs by themselves, and a study starts from all of them: export "
+            "the full network with --removed 0 and name that one"
+        )
+    if "class" in card["network"]:
+        raise InputError(
+            f"{folder} holds the weights of a {card['network']['class']}, which no file can build: name the function "
+            f"that does, and {folder / EXPORTED} as its weights"
+        )
+    network = load_network(folder / EXPORTED)
+    digest = card["files"][EXPORTED]["sha256"]
+    return NetworkFrom(str(folder), network, None, True, digest, dataset=score_of(card)["dataset"])
 
 
 _BARE = "{place} holds weights alone: name the function that builds the network, and this file as its weights"
@@ -223,58 +266,6 @@ def _program(path: Path) -> nn.Module:
         return evaluated(torch.export.load(path))
     except Exception as error:
         raise StorageError(f"{path} is damaged, or no program that torch.export.save wrote: {error}") from error
-
-
-def read_state(path: str | Path) -> dict[str, Tensor]:
-    """A state dict from a safetensors file, or one of `torch.save`, of which only tensors are ever unpickled.
-
-    It may lie in a checkpoint under "state_dict", "model" or "weights"; what wrappers put before names is taken off.
-    Raises `StorageError` for a file that holds none.
-    """
-    path = Path(path).expanduser()
-    with storage_errors("read", path):
-        path.open("rb").close()
-    try:
-        if path.suffix == ".safetensors":
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise StorageError(f"{path} is damaged, or no safetensors file: {error}") from error
-    except Exception as error:
-        raise StorageError(
-            f"{path} holds something else than tensors, or is damaged: save the network's state_dict() with "
-            f"safetensors or torch.save ({(str(error).splitlines() or [''])[0]})"
-        ) from error
-    for key in ("state_dict", "model_state_dict", "model", "weights"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise StorageError(
-            f"{path} holds no state dict: save the network's state_dict() with safetensors or torch.save"
-        )
-    state: dict[str, Tensor] = dict(content)
-    for prefix in ("_orig_mod.", "module."):
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
-
-
-def _load_state(network: nn.Module, state: Mapping[str, Tensor], place: str) -> None:
-    own = network.state_dict()
-    lacking, over = sorted(set(own) - set(state)), sorted(set(state) - set(own))
-    other = sorted(n for n in set(own) & set(state) if own[n].shape != state[n].shape)
-    if lacking or over or other:
-        parts = [f"it lacks {_few(lacking)}"] if lacking else []
-        parts += [f"it has {_few(over)} too"] if over else []
-        parts += [f"{n} is {tuple(state[n].shape)}, not {tuple(own[n].shape)}" for n in other[:1]]
-        raise InputError(f"the weights do not fit the network of {place}: {', '.join(parts)}")
-    if all(not value.is_meta for value in own.values()):
-        network.load_state_dict(dict(state))
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _digest(source: bytes, weights: str | None) -> str:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages._ui import charts, charts_methods, frame, state, tables
+from pages._ui import charts, charts_methods, frame, measured, state, tables
 from pages._ui.formats import count, saved, size
 
 opened, run = frame.open_page(
@@ -77,3 +77,6 @@ with frame.refusals():
     st.subheader("Layer by layer", anchor=False)
     st.caption(f"The smaller network at {removed} % removed beside the full one; layers without weights left out.")
     tables.layers(small, full, image)
+    measured.beside_the_full_one(opened, method=method, mode=mode, keep=keep, seed=seed)
+    if opened.savings.convolves:
+        measured.ways_of_convolutions(opened, method=method, keep=keep, seed=seed)

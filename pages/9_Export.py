@@ -4,11 +4,11 @@ import streamlit as st
 
 from lrp_core.study import launch
 from pages._ui import data, export_card, frame, runs, state
-from pages._ui.formats import percent, size, things
+from pages._ui.formats import percent, things
 
 opened, _ = frame.open_page(
     "Export",
-    "Take the smaller network with you: weights, and a card that says what they are and how good.",
+    "Take the smaller network with you, in files that others can run, and a card that says what they are and how good.",
 )
 study, ledger = opened.study, opened.ledger
 
@@ -16,17 +16,20 @@ with frame.refusals():
     n_groups = opened.n_groups
     method, mode, seed, removed = state.choose(opened)
     keep = opened.keep_for(removed)
-    export = opened.export(method=method, keep=keep, mode=mode, seed=seed)
+    choice = {"method": method, "keep": keep, "mode": mode, "seed": seed}
+    export = opened.export(**choice)
     folder, run = export.folder, ledger.run(export.run)
     st.markdown(
         f"Network **{study.architecture}** on **{study.dataset}**, reading **{keep}** of "
         f"{things(n_groups, opened.words[0])} ({percent(keep / n_groups, 0)}), ranked by **{method}**, smaller network "
         f"**{mode}**, seed **{seed}**."
     )
-    is_there = (folder / "card.json").exists() and not (run and run.is_active)
+    is_active = bool(run and run.is_active)
+    is_there = (folder / "card.json").exists() and not is_active
+    if run and not is_active and run.state != "done":
+        runs.panel(ledger, run)
     if is_there:
         card = export.card()
-        weights = (folder / "weights.safetensors").stat().st_size
         with st.container(horizontal=True, vertical_alignment="center"):
             st.download_button(
                 "Download the network",
@@ -36,17 +39,21 @@ with frame.refusals():
                 type="primary",
                 icon=":material/download:",
                 on_click="ignore",
-                help=f"A zip file with weights.safetensors ({size(weights)}), card.json and README.txt.",
+                help=f"A zip file with {', '.join(sorted(card['files']))}, card.json and README.txt.",
             )
             st.badge("Read back and measured again before it was offered", icon=":material/verified:", color="green")
         export_card.show(card)
-    elif run and not run.is_active and run.state != "done":
-        runs.panel(ledger, run)
-    elif not (run and run.is_active):
-        st.caption(
-            "Preparing trains this one network if the study has not, writes weights and card, reads both back and "
-            f"measures its {opened.score} again: a few seconds, in a process of its own."
-        )
-        if st.button("Prepare export", type="primary", icon=":material/inventory_2:"):
-            launch.start_export(export.run, export.spec, ledger)
+    if not is_active:
+        if is_there:
+            st.subheader("Prepare it in other formats", anchor=False)
+        else:
+            st.caption(
+                "Preparing trains this one network, and the full one beside it, if the study has not. Every file is "
+                f"written, read back and run on validation {opened.words[1]}, and the {opened.score} is measured "
+                "again: some seconds, in a process of its own."
+            )
+        formats = export_card.choose_formats(list(card["files"]) if is_there else [])
+        label = "Prepare again" if is_there else "Prepare export"
+        if st.button(label, type="secondary" if is_there else "primary", icon=":material/inventory_2:"):
+            launch.start_export(export.run, opened.export(**choice, formats=formats).spec, ledger)
             st.rerun()

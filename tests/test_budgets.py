@@ -56,17 +56,21 @@ def test_what_a_plan_gives(plan, data):
     ledger = Ledger()
     found = run_budgets(plan, ledger, tell_nobody)
     full = measure_cost(budget_network(plan, budgets.FULL, ledger), data.shape)
-    assert found.full["macs"] == full.macs and found.full["inputs"] == data.n_inputs
+    assert found.full["macs"] == full.macs
+    assert found.full["inputs"] == data.n_inputs
     assert found.networks["share"].tolist() == [0.3, 0.1]
     for row in found.networks.to_dict("records"):
         network = budget_network(plan, row["share"], ledger)
         cost = measure_cost(network)
         kept = len(network.mask) if isinstance(network, PrunedNetwork) else data.n_inputs
-        assert row["inputs"] == kept and network(torch.rand(2, *([kept] if kept < 36 else data.shape))).shape == (2, 3)
+        assert row["inputs"] == kept
+        assert network(torch.rand(2, *([kept] if kept < 36 else data.shape))).shape == (2, 3)
         assert (row["macs"], row["parameters"], row["bytes"]) == (cost.macs, cost.parameters, cost.bytes)
         assert 0.9 * row["share"] * full.macs < cost.macs <= row["share"] * full.macs
-        assert 0 <= row["score"] <= 1 and 0 <= row["test_score"] <= 1
-    assert found.rungs["macs"].is_monotonic_decreasing and (found.kept.sum(1) == found.rungs["inputs"]).all()
+        assert 0 <= row["score"] <= 1
+        assert 0 <= row["test_score"] <= 1
+    assert found.rungs["macs"].is_monotonic_decreasing
+    assert (found.kept.sum(1) == found.rungs["inputs"]).all()
     assert found.rungs.iloc[-1]["width fc1"] < 300
     assert found.at(0.3) < found.at(0.1) == len(found.rungs) - 1
 
@@ -81,7 +85,7 @@ def test_work_that_was_stopped_goes_on(plan, step, monkeypatch):
     if step < 3:
         assert read_budgets(plan, ledger) is None, "without a network at a budget there is nothing to show"
     found = run_budgets(plan, ledger, tell_nobody)
-    assert all(file.stat().st_mtime_ns == written for file, written in files.items()), "what was there is not made again"
+    assert all(file.stat().st_mtime_ns == written for file, written in files.items()), "made once"
     assert len(found.networks) == 2
 
 
@@ -90,7 +94,8 @@ def test_the_same_plan_gives_the_same_networks_and_costs_no_time_again(plan, mon
     found = run_budgets(plan, ledger, tell_nobody)
     monkeypatch.setattr(budgets, "fit", lambda *a, **k: pytest.fail("nothing is trained again"))
     again = run_budgets(plan, ledger, tell_nobody)
-    assert again.networks.equals(found.networks) and again.rungs.equals(found.rungs)
+    assert again.networks.equals(found.networks)
+    assert again.rungs.equals(found.rungs)
 
 
 def test_a_damaged_path_is_made_again_and_damaged_results_are_refused(plan):
@@ -141,7 +146,8 @@ def test_plans_that_cannot_be(plan, changes, says):
 
 def test_few_rows_are_gone_through_more_often(study):
     plan = plan_budgets(study, 0)
-    assert plan.rung_epochs == 20 and plan.epochs == 160
+    assert plan.rung_epochs == 20
+    assert plan.epochs == 160
 
 
 def test_expected_scores_lie_between_measured_ones(plan):
@@ -159,15 +165,18 @@ def test_expected_scores_lie_between_measured_ones(plan):
 def test_an_opened_study_offers_what_its_network_reaches(study, own_cache):
     opened = open_study(study, Ledger())
     plan = opened.budgets.plan(scope="both", criterion="lrp-0", seed=0)
-    assert 0.1 in plan.budgets and min(plan.budgets) == 0.02
+    assert 0.1 in plan.budgets
+    assert min(plan.budgets) == 0.02
     assert opened.budgets.found(scope="both", criterion="lrp-0", seed=0) is None
     inputs = opened.budgets.plan(scope="inputs", criterion="lrp-0", seed=0)
     assert 0.02 not in inputs.budgets, "inputs alone leave the hidden layers as they are"
     short = replace(plan, rung_epochs=1, epochs=1)
     found = run_budgets(short, Ledger(), tell_nobody)
     place = opened.budgets.place(found, len(found.rungs) - 1)
-    assert place.kept.shape == study.data().shape and place.kept.sum() == place.inputs
-    assert place.widths["left"].le(place.widths["full"]).all() and place.macs <= 0.02 * found.full["macs"]
+    assert place.kept.shape == study.data().shape
+    assert place.kept.sum() == place.inputs
+    assert place.widths["left"].le(place.widths["full"]).all()
+    assert place.macs <= 0.02 * found.full["macs"]
 
 
 @pytest.fixture
@@ -189,7 +198,8 @@ def test_the_command_prunes_exports_and_predicts(table, own_cache, tmp_path, cap
     folder = tmp_path / "small"
     assert main(["prune", *words, "--budgets", "30", "10", *SHORT, "--output", str(folder), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert [row["share"] for row in said["networks"]] == [0.3, 0.1] and said["folder"] == str(folder)
+    assert [row["share"] for row in said["networks"]] == [0.3, 0.1]
+    assert said["folder"] == str(folder)
     network, card = load_export(folder)
     assert measure_cost(network).macs == card["cost"]["macs"] == said["networks"][1]["macs"]
     assert card["provenance"]["budget"] == {"macs": 0.1}
@@ -197,7 +207,8 @@ def test_the_command_prunes_exports_and_predicts(table, own_cache, tmp_path, cap
     capsys.readouterr()
     assert main(["prune", *words, "--budgets", "30", "10", *SHORT]) == 0
     text = capsys.readouterr().out
-    assert "full" in text and "points on validation" in text
+    assert "full" in text
+    assert "points on validation" in text
 
 
 @pytest.mark.parametrize(
@@ -214,5 +225,6 @@ def test_the_command_refuses_in_one_sentence(table, own_cache, capsys, more, say
     assert main(["prune", "--data", str(table), "--label", "kind", *SHORT, *more]) == 2
     captured = capsys.readouterr()
     said = captured.err.strip().splitlines()[-1]
-    assert says in said and not captured.out
+    assert says in said
+    assert not captured.out
     assert is_one_sentence(said.removeprefix("prune: "))

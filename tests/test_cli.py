@@ -60,11 +60,13 @@ def test_help_needs_no_numerics_and_names_every_command() -> None:
         "except SystemExit: assert 'torch' not in sys.modules"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    for command in ("train", "rank", "compare", "study", "remove", "export", "predict", "info"):
+    for command in ("train", "rank", "compare", "study", "remove", "export", "predict", "speed", "info"):
         assert f"    {command} " in said
 
 
-@pytest.mark.parametrize("command", ["train", "rank", "compare", "study", "remove", "export", "predict", "info"])
+@pytest.mark.parametrize(
+    "command", ["train", "rank", "compare", "study", "remove", "export", "predict", "speed", "info"]
+)
 def test_every_option_has_a_help_text(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

@@ -122,7 +122,7 @@ def test_the_readme_is_short():
 
 MAIN = (
     *("attribute", "Explainer", "rank", "eliminate", "prune_inputs", "fit", "evaluate", "measure_cost", "run"),
-    *("export", "read_data"),
+    *("export", "read_data", "conv_savings"),
 )
 
 

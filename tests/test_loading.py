@@ -17,10 +17,11 @@ from torch import nn
 
 from lrp_core import loading
 from lrp_core.errors import InputError, StorageError
-from lrp_core.loading import open_network, read_state, use_network
+from lrp_core.loading import open_network, use_network
 from lrp_core.lrp import attribute
 from lrp_core.models import ARCHITECTURES, ModelSpec
 from lrp_core.pruning import PixelMask, prune_inputs
+from lrp_core.state_dicts import read_state
 
 from .support import ROOT, check_sentence
 

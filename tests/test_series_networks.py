@@ -25,7 +25,7 @@ from lrp_core.models import ModelSpec, Network, build_model, register_model
 from lrp_core.pruning import PixelMask, PrunedNetwork, build_pruned, load_network, prune_inputs, save_network
 from lrp_core.ranking import Elimination
 from lrp_core.study import plan
-from lrp_core.study.formats import FORMATS, write_format
+from lrp_core.study.export import export
 
 from .support import SERIES_NETWORKS, frozen, is_one_sentence, livened, stir, unchanged
 
@@ -384,17 +384,18 @@ def test_round_trips_are_bitwise_equal(architecture, form, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("architecture", SERIES_NETWORKS)
 @pytest.mark.parametrize("form", ["full", "sliced", "fresh"])
-def test_files_that_run_without_the_project(architecture, form, name, tmp_path: Path):
+def test_files_that_run_without_the_project(architecture, form, data, tmp_path: Path):
     """Writing one runs it on batches of two sizes, and refuses what answers otherwise."""
-    network: nn.Module = stir(build_model(architecture, shape=SHAPE, n_classes=3), 1).eval()
+    network: nn.Module = stir(build_model(architecture, data), 1).eval()
     mask = PixelMask.from_indices(range(25, 40), SHAPE)
     if form != "full":
         network = prune_inputs(network, mask) if form == "sliced" else build_pruned(network.spec, mask)
-    example = torch.randn(5, *(SHAPE if form == "full" else (len(mask),)))
-    assert write_format(name, network, example, tmp_path).is_file()
+    formats = ("state-dict", "pt2", "onnx", "standalone", *(("c", "c-int8") if architecture == "cnn-1d" else ()))
+    card = export(network, tmp_path / "out", data=data, formats=formats).card
+    checked = {file["format"] for file in card["files"].values() if "check" in file}
+    assert checked == {"safetensors", *formats}
 
 
 # In a study

@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         take_network(arguments)
         answer = handler(arguments)
     except (Cancelled, KeyboardInterrupt):
-        print(f"{arguments.command}: stopped; what was done is kept, and the same command goes on", file=sys.stderr)
+        kept = "" if arguments.command == "speed" else "; what was done is kept, and the same command goes on"
+        print(f"{arguments.command}: stopped{kept}", file=sys.stderr)
         return 130
     except LrpError as error:
         print(f"{arguments.command}: {one_line(error)}", file=sys.stderr)

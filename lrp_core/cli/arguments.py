@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..errors import InputError
-from . import commands, predicting, pruning, ranking, removal
+from . import commands, exporting, predicting, pruning, ranking, removal, speed
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -47,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
         ),
         (
             "export",
-            commands.export,
+            exporting.export,
             "make a smaller network and write it to a folder",
             (_data_arguments, _model_arguments, _criterion_arguments, _export_arguments),
         ),
@@ -58,6 +58,12 @@ def make_parser() -> argparse.ArgumentParser:
             (_data_arguments, _model_arguments, pruning.prune_arguments),
         ),
         ("predict", predicting.predict, "classify images with an exported network", (_predict_arguments,)),
+        (
+            "speed",
+            speed.speed,
+            "measure an exported network beside the full one, on this machine",
+            (_speed_arguments,),
+        ),
         ("info", commands.info, "versions, cache, runs, and every name that can be used", ()),
     ):
         command = subparsers.add_parser(
@@ -178,7 +184,8 @@ def _network_argument(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--network",
         metavar="PLACE",
-        help="a network of your own: FILE.py:FUNCTION, MODULE:FUNCTION, or a .pt2 file; its code is run",
+        help="a network of your own: FILE.py:FUNCTION, MODULE:FUNCTION, or a .pt2 file, whose code is run; or the "
+        "folder of an export of a network on all inputs",
     )
 
 
@@ -405,7 +412,15 @@ def _export_arguments(command: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["safetensors"],
         metavar="NAME",
-        help="files beside the weights that run without this project: pt2 (torch alone), onnx",
+        help="files beside the weights that run without this project: state-dict, pt2 (torch alone), onnx, standalone "
+        "(a script that predicts), c, c-int8",
+    )
+    command.add_argument(
+        "--margin",
+        type=float,
+        default=0.5,
+        metavar="POINTS",
+        help="accuracy that may be lost against the full network, as the card then says",
     )
     command.add_argument("--overwrite", action="store_true", help="replace an earlier export in FOLDER")
     command.add_argument("--resume", metavar="ID", help=argparse.SUPPRESS)
@@ -427,3 +442,13 @@ def _predict_arguments(command: argparse.ArgumentParser) -> None:
     _own_data_arguments(command, which)
     command.add_argument("--limit", type=int, default=10_000, metavar="N", help="how many of them")
     _source_arguments(command)
+
+
+def _speed_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("export", type=Path, metavar="FOLDER", help="an exported network")
+    _network_argument(command)
+    command.add_argument(
+        "--int8", action="store_true", help="measure both with int8 weights as well (dynamic quantisation)"
+    )
+    command.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the processor")
+    command.add_argument("--seconds", type=float, default=20.0, metavar="N", help="about how long to measure")

@@ -5,32 +5,29 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..errors import InputError, StorageError
+from ..errors import StorageError
 from .shared import (
     Answer,
+    announced,
     asked_data,
     asked_recipe,
     asked_root,
-    asked_words,
     check_suffix,
+    keep_for,
     progress_bar,
-    single_study,
     stopped_by_sigterm,
 )
 
 if TYPE_CHECKING:
-    from ..data import Dataset
     from ..study import Study
-    from ..study.export import Export
-    from ..study.ledger import Ledger, Run
+    from ..study.ledger import Ledger
 
 
 def train(arguments: argparse.Namespace) -> Answer:
@@ -108,10 +105,10 @@ def study(arguments: argparse.Namespace) -> Answer:
 
     ledger = Ledger()
     if arguments.resume:
-        with _announced(ledger, arguments.resume, "study") as run:
+        with announced(ledger, arguments.resume, "study") as run:
             return _run_study(Study.from_values(run.spec), ledger, run.name, arguments)
     data = asked_data(arguments)
-    keeps = tuple(_keep(percent, data) for percent in arguments.removed or ())
+    keeps = tuple(keep_for(percent, data) for percent in arguments.removed or ())
     chosen = preset(
         arguments.preset,
         data,
@@ -220,66 +217,6 @@ def _curve_text(tables: dict[str, pd.DataFrame]) -> str:
     )
 
 
-def export(arguments: argparse.Namespace) -> Answer:
-    from ..ranking import Method
-    from ..study import trial_at
-    from ..study.export import export_trial, score_of
-    from ..study.ledger import Ledger
-
-    ledger = Ledger()
-    if arguments.resume:
-        with _announced(ledger, arguments.resume, "export") as run:
-            made = _export_recorded(run, ledger)
-    else:
-        if arguments.output is None:
-            raise InputError("say where to write the export: --output FOLDER")
-        data = asked_data(arguments)
-        keep = _keep(arguments.removed, data) if arguments.keep is None else arguments.keep
-        study = replace(single_study(arguments, data), keeps=(keep,))
-        method = Method(arguments.criterion, arguments.strategy).name
-        trial = trial_at(study, data, method=method, keep=keep, mode=arguments.mode, seed=arguments.seed)
-        made = export_trial(trial, arguments.output, ledger, overwrite=arguments.overwrite, formats=arguments.formats)
-    measured, cost = score_of(made.card), made.card["cost"]
-    words = f"--dataset {measured['dataset']}" if arguments.resume else asked_words(arguments)
-    low, high = measured["interval_95"]
-    text = (
-        f"{made.folder}: {', '.join(f'{name} ({size:,} bytes)' for name, size in made.files.items())}\n"
-        f"  {len(made.card['input']['kept_pixels'])} inputs, {cost['macs']:,} MACs, {cost['parameters']:,} parameters\n"
-        f"  test {measured['name']} {measured['value']:.2%} ({low:.2%} to {high:.2%}), read back and measured again\n"
-        f"  try it: python -m lrp_core predict {shlex.quote(str(made.folder))} {words} --limit 10{_own_network()}"
-    )
-    return Answer({"folder": str(made.folder), "files": made.files, "card": made.card}, text)
-
-
-def _own_network() -> str:
-    """The argument that names the network of your own, if there is one."""
-    from ..loading import NETWORK
-
-    place = os.environ.get(NETWORK)
-    return f" --network {shlex.quote(place)}" if place else ""
-
-
-def _export_recorded(run: Run, ledger: Ledger) -> Export:
-    """The export that a page asked for."""
-    from ..study import Study, trial_at
-    from ..study.export import export_trial
-    from ..views.study import export_folder
-
-    names = ("method", "keep", "mode", "seed")
-    if not {"study", *names} <= set(run.spec):
-        raise StorageError("this export was asked for by another version of the program: prepare it again")
-    choice = {name: run.spec[name] for name in names}
-    study = Study.from_values(run.spec["study"])
-    trial = trial_at(study, study.data(), **choice)
-    with ledger.running(run.id, "export", run.name, run.spec, total=1) as mine:
-        if not mine:
-            raise StorageError("this export is being made by another process")
-        ledger.report(run.id, "training, writing and reading back", 0)
-        made = export_trial(trial, export_folder(ledger, trial), ledger, overwrite=True)
-        ledger.report(run.id, "done", 1)
-    return made
-
-
 def info(arguments: argparse.Namespace) -> Answer:
     from importlib.metadata import version
 
@@ -332,30 +269,6 @@ def info(arguments: argparse.Namespace) -> Answer:
 
 
 # What the commands share
-
-
-def _keep(percent: float, data: Dataset) -> int:
-    """How many inputs, or groups, stay when `percent` of them are removed."""
-    from ..ranking import keep_for_share
-
-    if not 0 <= percent < 100:
-        raise InputError(f"--removed must be at least 0 and below 100 per cent, not {percent:g}")
-    return keep_for_share(percent / 100, data.n_groups)
-
-
-@contextmanager
-def _announced(ledger: Ledger, run: str, kind: str) -> Iterator[Run]:
-    """A run that is in the ledger; if it is refused before it begins, the ledger says why."""
-    entry = ledger.run(run)
-    if entry is None or entry.kind != kind:
-        known = ", ".join(r.id for r in ledger.runs(kind)[:5]) or "none yet"
-        raise InputError(f"there is no {kind} {run!r} to go on with; known ones: {known}")
-    try:
-        yield entry
-    except Exception as error:
-        if (now := ledger.run(run)) and now.state == "starting":
-            ledger.fail(run, str(error))
-        raise
 
 
 def _tuple(values: Sequence[Any] | None) -> tuple[Any, ...] | None:

@@ -164,17 +164,13 @@ def _asked(arguments: argparse.Namespace) -> Asked:
 
 def _wanted(card: dict[str, Any]) -> Wanted:
     """What the card of an export says of the inputs that its network takes."""
+    from ..cards import stand_for_shares
     from ..data import InputGroup
     from ..data.files.rows import Wanted
 
     taken, shape = card["input"], tuple(card["input"]["shape"])
     n, normalisation = math.prod(shape), card["input"]["normalisation"]
-    mean, scale = normalisation.get("mean", [0.0] * n), normalisation["scale"]
-    of_bytes = "range" in normalisation
-    # Bytes that were standardised, too: their shares had such a mean, and a deviation of at most a half.
-    as_bytes = "mean" not in normalisation or all(
-        0 <= m <= 1 and (s <= 0.5 or s == 1) for m, s in zip(mean, scale, strict=True)
-    )
+    mean = normalisation.get("mean", [0.0] * n)
     return Wanted(
         shape,
         tuple(taken["names"]) if "names" in taken else None,
@@ -185,6 +181,6 @@ def _wanted(card: dict[str, Any]) -> Wanted:
         frozenset(taken["kept_pixels"]),
         mean if len(mean) == n else [value for value in mean for _ in range(n // len(mean))],
         {int(position): value for position, value in taken.get("imputed", {}).items()},
-        in_shares=of_bytes or (len(shape) == 3 and as_bytes),
-        only_shares=of_bytes,
+        in_shares=stand_for_shares(normalisation, shape),
+        only_shares="range" in normalisation,
     )

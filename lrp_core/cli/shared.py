@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..data import Dataset
     from ..study import Study
+    from ..study.ledger import Ledger, Run
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,7 @@ def take_network(arguments: argparse.Namespace) -> None:
     from ..models import ARCHITECTURES
 
     arguments.model, arguments.weights = name_for_others(network, weights), None
-    if (
-        arguments.command != "predict"
-        and arguments.epochs is None
-        and getattr(ARCHITECTURES[arguments.model], "is_trained", False)
-    ):
+    if asked.get("epochs", 0) is None and getattr(ARCHITECTURES[arguments.model], "is_trained", False):
         arguments.epochs = 0
 
 
@@ -176,3 +173,27 @@ def stopped_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def keep_for(percent: float, data: Dataset) -> int:
+    """How many inputs, or groups, stay when `percent` of them are removed."""
+    from ..ranking import keep_for_share
+
+    if not 0 <= percent < 100:
+        raise InputError(f"--removed must be at least 0 and below 100 per cent, not {percent:g}")
+    return keep_for_share(percent / 100, data.n_groups)
+
+
+@contextmanager
+def announced(ledger: Ledger, run: str, kind: str) -> Iterator[Run]:
+    """A run that is in the ledger; if it is refused before it begins, the ledger says why."""
+    entry = ledger.run(run)
+    if entry is None or entry.kind != kind:
+        known = ", ".join(r.id for r in ledger.runs(kind)[:5]) or "none yet"
+        raise InputError(f"there is no {kind} {run!r} to go on with; known ones: {known}")
+    try:
+        yield entry
+    except Exception as error:
+        if (now := ledger.run(run)) and now.state == "starting":
+            ledger.fail(run, str(error))
+        raise

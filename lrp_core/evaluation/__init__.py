@@ -1,12 +1,15 @@
 """What a network is worth, what it costs, and what it needs: statistics, counted compute, and removal of inputs."""
 
 from .attributions import DATA_SET, attribute_images, removal_criteria
+from .conv_savings import ConvSaving, conv_savings
 from .cost import Cost, LayerCost, measure_cost
 from .curves import ORDERS, Curve, Curves, perturbation_curves
 from .fills import FILLS, Fill, PixelStatistics, impute, make_fill
+from .measuring import measure_speed
 from .orders import RANKINGS, SCOPES, RemovalOrder, find_candidates, removal_order
 from .removal import VARIANTS, Removal, RemovalResult, RemovedFeatures, make_removed, remove_features
 from .retraining import Retrain, mask_leak, roar
+from .speed import Footprint, Speed, Timing
 from .statistics import (
     Interval,
     McNemar,
@@ -21,6 +24,7 @@ from .statistics import (
     unpack,
     wilson_interval,
 )
+from .timing import forward_milliseconds
 
 __all__ = [
     "DATA_SET",
@@ -29,10 +33,12 @@ __all__ = [
     "RANKINGS",
     "SCOPES",
     "VARIANTS",
+    "ConvSaving",
     "Cost",
     "Curve",
     "Curves",
     "Fill",
+    "Footprint",
     "Interval",
     "LayerCost",
     "McNemar",
@@ -43,9 +49,13 @@ __all__ = [
     "RemovedFeatures",
     "Retrain",
     "Scatter",
+    "Speed",
+    "Timing",
     "attribute_images",
+    "conv_savings",
     "crossed_interval",
     "find_candidates",
+    "forward_milliseconds",
     "impute",
     "make_fill",
     "make_removed",
@@ -53,6 +63,7 @@ __all__ = [
     "mcnemar",
     "mean_interval",
     "measure_cost",
+    "measure_speed",
     "pack",
     "perturbation_curves",
     "r2_interval",

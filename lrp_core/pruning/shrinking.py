@@ -272,7 +272,7 @@ def _names(coupling: Coupling, removed: Tensor) -> list[str]:
 
 
 def _without_stuck(coupling: Coupling, stuck: Tensor) -> Coupling:
-    """The coupling in which stuck units are none, the others are counted again in their order."""
+    """The coupling in which stuck units are none, the others numbered in their order."""
     if not bool(stuck.any()):
         return coupling
     number = torch.full((coupling.n_units + 1,), STAYS)

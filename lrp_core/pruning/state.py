@@ -19,7 +19,6 @@ from .coupling import Coupling
 from .crop import slice_dense
 from .mask import PixelMask
 from .network import PrunedNetwork, loses_columns, prune_inputs
-from .sequences import is_sequence
 from .shrinking import shrink, widths_of, widths_without
 
 
@@ -28,7 +27,7 @@ class State:
     """`network` with the units of `coupling` that are left, where `removed` are gone of those of the `full` one.
 
     A network that starts with dense layers on every path takes the kept inputs alone ([n, k], `sliced`); any other one
-    takes full inputs, in which removed ones are 0. So does one that is no sequence if layers of it are to shrink: what
+    takes full inputs, in which removed ones are 0. So does one that is no plain sequence if its layers are to shrink (`whole_modules`): what
     slices it gives them other names.
     """
 
@@ -41,10 +40,10 @@ class State:
     sliced: bool
 
     @classmethod
-    def start(cls, network: nn.Module, coupling: Coupling, shape: tuple[int, ...]) -> State:
-        """Nothing removed yet."""
+    def start(cls, network: nn.Module, coupling: Coupling, shape: tuple[int, ...], *, whole_modules: bool) -> State:
+        """Nothing removed yet. With `whole_modules`, only sequences are cut, so that a module stays of its class."""
         is_plain = slice_dense(network, PixelMask.full(shape), 0.0) is not None
-        sliced = is_plain if coupling.layers else loses_columns(network, shape)
+        sliced = is_plain if whole_modules else loses_columns(network, shape)
         body = _on(network, PixelMask.full(shape)) if sliced else copy.deepcopy(network)
         removed = torch.zeros(coupling.n_units, dtype=torch.bool)
         return cls(network, coupling, shape, body, coupling, removed, sliced)
@@ -110,9 +109,7 @@ class State:
             small.widths = widths
             return small.eval()
         like = prune_inputs(self.full, mask)
-        body = self.network
-        if is_sequence(body):
-            body = nn.Sequential(OrderedDict(body.named_children()))
+        body = nn.Sequential(OrderedDict(self.network.named_children()))
         small = PrunedNetwork(body, mask, 0.0, "sliced", spec_of(self.full), like.layers, like.made_from, widths)
         return small.eval()
 

@@ -108,7 +108,7 @@ def eliminate(
     options = options or Elimination()
     random = torch.Generator().manual_seed(seed)
     grouping = grouping or Grouping.single(math.prod(shape))
-    state = State.start(network, Coupling(len(grouping), grouping.of, ()), taken)
+    state = State.start(network, Coupling(len(grouping), grouping.of, ()), taken, whole_modules=False)
     left = torch.arange(len(grouping))
     removed: list[Tensor] = []
     while True:

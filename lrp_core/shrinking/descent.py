@@ -14,20 +14,20 @@ from torch import Tensor, nn
 
 from ..data import Dataset, Grouping, Split
 from ..errors import InputError, LrpError, check_choice
-from ..evaluation import measure_cost
+from ..evaluation import forward_milliseconds, measure_cost
 from ..lrp import STARTS, Composite
+from ..models import spec_of
 from ..pruning import PixelMask, PrunedNetwork, couple_checked, prune_inputs
 from ..pruning.coupling import Coupling, Family
 from ..pruning.shrinking import check_shrinkable
 from ..pruning.state import State, shape_taken
 from ..ranking.statistics import STATISTICS
 from ..seeds import generator
-from ..training import Recipe, Teacher, evaluate, fit
+from ..training import Recipe, Teacher, evaluate, fit, recipe_for
 from .budget import COUNTED, Budget, Meter
 from .path import Path, Rung, ladder
 from .removal import choose, floors, least_cost
 from .scores import check_criterion, means_read, score_units
-from .timing import forward_milliseconds
 
 SCOPES: dict[str, str] = {
     "both": "inputs and hidden units",
@@ -41,7 +41,7 @@ SCOPES: dict[str, str] = {
 class Descent:
     """How a network goes down to a budget.
 
-    Each rung costs `factor` times the one before. At each, units are scored on `explained` training rows, drawn again,
+    Each rung costs `factor` times the one before. At each, units are scored on `explained` training rows, drawn for it,
     the least go, and the network trains by `recipe`. `floor` is the share of every layer's width that stays in any
     case. With `per_cost` a score counts for each unit of cost saved; with `fill_mean` a hidden unit that goes leaves
     its mean behind, which helps where nothing is trained.
@@ -99,14 +99,14 @@ def prune(
 ) -> Pruning:
     """The smaller network that keeps to a `budget`, and its path: one order of inputs, hidden units and filters.
 
-    `scope` says what may go: "inputs", "hidden" units and filters, or "both". Units go by their score (`score_units`)
-    for each MAC, parameter or byte that they save. On the way the network trains a little after each step
-    (`options.recipe`), at its end by `recipe` (8 epochs by default); epochs of 0 train nothing. `data.train` is trained
-    and scored on, `data.validation` only measured; the test split is never read. `teacher` has answers for the training
-    rows, to be learned throughout. The path stops at each of the budgets in `through`, too: choose them
-    beforehand for the networks that `Pruning.at` will be asked for. A `path` that is there already is not made again
-    (`load_path`). `network` is not changed; the same seed, versions
-    and thread count give the same result. `on_rung(rung, done, total)` reports progress, and stops by raising.
+    `scope` says what may go: "inputs", "hidden" units and filters, or "both". Units go by their score
+    (`score_units`) for each MAC, parameter or byte that they save. On the way the network trains a little after
+    each step (`options.recipe`), at its end by `recipe` (default: its architecture's, for 8 epochs); 0 epochs train
+    nothing. `data.train` is trained and scored on, `data.validation` only measured; the test split is never read.
+    `teacher` has answers for the training rows, to be learned throughout. The path stops at each of the budgets in
+    `through`, too: choose them beforehand for the networks that `Pruning.at` will be asked for. A `path` that is
+    there already is not made again (`load_path`). `network` is not changed; the same seed, versions and thread
+    count give the same result. `on_rung(rung, done, total)` reports progress, and stops by raising.
 
     A smaller network that reads fewer inputs is a `PrunedNetwork`, any other one is of the class of `network`. Raises
     `InputError` for a budget that cannot be met, with the smallest that can, and for unknown names;
@@ -139,7 +139,8 @@ def prune(
         seed=seed,
     )
     path = path or walk.down(budget, through, on_rung)
-    last = recipe or Recipe(epochs=8, weight_decay=0.1)
+    spec = spec_of(network)
+    last = recipe or recipe_for(spec.architecture if spec else "", epochs=8)
     number = len(path.order) if not budget.is_counted else path.removed_at(budget)
 
     def finish(removed: int, other: Recipe | None = None) -> nn.Module:
@@ -220,7 +221,7 @@ class _Walk:
                 f"{least:,} are left, {least / full:.2%} of the full network's"
             )
         steps = ladder(full, limits, self.options.factor)
-        state = State.start(self.network, self.coupling, self.shape)
+        state = State.start(self.network, self.coupling, self.shape, whole_modules=True)
         order: list[int] = []
         costs = {name: [meter.cost(name)] for name in COUNTED}
         rungs = [self._rung(state, meter, 0)]
@@ -336,7 +337,7 @@ class _Walk:
     def finish(self, path: Path, removed: int, recipe: Recipe) -> nn.Module:
         """The network of a path after so many removals, from the rung above, trained to the end."""
         rung = path.rung_above(removed)
-        start = State.start(self.network, self.coupling, self.shape)
+        start = State.start(self.network, self.coupling, self.shape, whole_modules=True)
         state = start.without(path.removed(rung.removed))
         network = copy.deepcopy(state.network)
         network.load_state_dict(rung.weights)

@@ -75,12 +75,15 @@ def score_units(
         return _weights(network, coupling, 1 if criterion == "weight-l1" else 2)
     if criterion == "random":
         return torch.rand(coupling.n_units, generator=generator(seed, "random units"), dtype=torch.float64)
-    statistics = RelevanceStatistics.empty(n_classes_of(network, split), coupling.n_units, statistic)
+    by_class = statistic.startswith("max-")  # other means are over all rows, and need no sums for each class
+    n_classes = n_classes_of(network, split) if by_class else 1
+    statistics = RelevanceStatistics.empty(n_classes, coupling.n_units, statistic)
     measure = _taylor(network, coupling) if criterion == "taylor" else _relevance(network, coupling, criterion, start)
     for first in range(0, len(split), BATCH):
         part = split.take(torch.arange(first, min(first + BATCH, len(split))))
         inputs = encode(part.images) if encode else part.images
-        statistics.update(measure(inputs, part), classes_of(part))
+        classes = classes_of(part)
+        statistics.update(measure(inputs, part), classes if by_class else torch.zeros_like(classes))
     return statistics.mean(statistic)
 
 

@@ -279,7 +279,7 @@ def read_budgets(plan: BudgetPlan, ledger: Ledger) -> Pruned | None:
     shape = shape_taken(full, data.shape)
     coupling = couple_checked(full, shape, groups=data.grouping.of)
     path = load_path(file, coupling)
-    state = State.start(full, coupling, shape)
+    state = State.start(full, coupling, shape, whole_modules=True)
     kept = np.stack([_kept(state, path, rung.removed) for rung in path.rungs])
     rungs = pd.DataFrame(
         [

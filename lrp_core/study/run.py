@@ -25,7 +25,7 @@ from ..pruning import PrunedNetwork, build_pruned, load_network, prune_inputs, s
 from ..training import Evaluation, NumberEvaluation, evaluate, fit, one_thread
 from .describe import Study, plan
 from .ledger import Ledger
-from .results import INPUT_COST
+from .results import INPUT_COST, baseline_mode
 from .stages import base_data, base_network, prepare_base, prepare_ranking, ranking_of, training_split, trim_cache
 from .trials import Base, RankingSpec, Trial, key_of
 from .workers import check_backend, claimed, open_pool
@@ -213,6 +213,15 @@ def trial_network(trial: Trial, ledger: Ledger) -> nn.Module:
     save_network(network, path)
     ledger.record_trial(trial.key, trial.row(), result)
     return network
+
+
+def full_network_of(trial: Trial, ledger: Ledger) -> nn.Module:
+    """The network on all inputs that a trial is compared with: of its seed, and fine-tuned where the trial is."""
+    if baseline_mode(trial.mode) == "none":
+        full: nn.Module = base_network(trial.base)
+        return full
+    n_groups = base_data(trial.base).n_groups
+    return trial_network(Trial(trial.base, n_groups, trial.mode, retrain=trial.retrain), ledger)
 
 
 def _stage_key(stage: Base | RankingSpec) -> str:

@@ -9,11 +9,13 @@ from ..lazy import attach
 
 _HOMES = (
     dict.fromkeys(["OpenedStudy", "open_study", "score_of", "study_trials"], "study")
+    | dict.fromkeys(["comparison_of", "export_formats"], "study")
     | dict.fromkeys(
         ["picture_of_ranking", "ranking_bytes", "ranking_of_file", "agreement", "kept_apart", "kept_by"], "ranking"
     )
     | dict.fromkeys(["MAX_FILE_BYTES", "ENOUGH"], "ranking")
     | dict.fromkeys(["Picture", "Removal"], "removal")
+    | dict.fromkeys(["UNSTEADY", "conv_table", "speed_table"], "savings")
     | dict.fromkeys(["draft_study", "preset_study", "write_shares", "read_shares", "read_seeds", "name_study"], "draft")
     | dict.fromkeys(
         ["outlook", "measured_timings", "offers", "can_resplit", "choice_of_data", "data_choices", "data_of_choice"],
@@ -26,6 +28,7 @@ __all__ = [
     "ENOUGH",
     "MAX_FILE_BYTES",
     "MAX_UPLOAD",
+    "UNSTEADY",
     "UPLOADS",
     "OpenedStudy",
     "Picture",
@@ -34,9 +37,12 @@ __all__ = [
     "can_resplit",
     "choice_of_data",
     "columns_of",
+    "comparison_of",
+    "conv_table",
     "data_choices",
     "data_of_choice",
     "draft_study",
+    "export_formats",
     "kept_apart",
     "kept_by",
     "measured_timings",
@@ -54,6 +60,7 @@ __all__ = [
     "read_shares",
     "read_upload",
     "score_of",
+    "speed_table",
     "study_trials",
     "write_shares",
 ]
@@ -86,6 +93,7 @@ if TYPE_CHECKING:
         ranking_of_file,
     )
     from .removal import Picture, Removal
-    from .study import OpenedStudy, open_study, score_of, study_trials
+    from .savings import UNSTEADY, conv_table, speed_table
+    from .study import OpenedStudy, comparison_of, export_formats, open_study, score_of, study_trials
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

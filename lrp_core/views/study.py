@@ -11,13 +11,14 @@ from typing import Any
 
 import pandas as pd
 
+from ..cards import comparison_of
 from ..errors import InputError
 from ..evaluation import Cost, Interval, McNemar, Scatter, measure_cost
-from ..models import ModelSpec, build_from_spec
-from ..pruning import build_pruned
+from ..models import build_from_spec, needed_spec
 from ..ranking import keep_for_share
 from ..study import Study, Trial, plan, results
-from ..study.export import read_card, score_of
+from ..study.export import FORMATS, read_card, score_of
+from ..study.exporting.formats import Format
 from ..study.ledger import Ledger
 from ..study.results import Headline, Recommendation
 from .budgets import Budgets
@@ -25,8 +26,18 @@ from .images import Images
 from .part import Part
 from .ranking import Rankings
 from .removal import Removals
+from .savings import Savings, smaller_network
 
-__all__ = ["OpenedStudy", "PlannedExport", "Threshold", "open_study", "score_of", "study_trials"]
+__all__ = [
+    "OpenedStudy",
+    "PlannedExport",
+    "Threshold",
+    "comparison_of",
+    "export_formats",
+    "open_study",
+    "score_of",
+    "study_trials",
+]
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,11 @@ class OpenedStudy(Part):
     def removals(self) -> Removals:
         """What its networks say of images that features were removed from."""
         return Removals(self.study, self.folder)
+
+    @property
+    def savings(self) -> Savings:
+        """What its smaller networks save on this machine."""
+        return Savings(self.study, self.folder)
 
     @property
     def images(self) -> Images:
@@ -221,12 +237,19 @@ class OpenedStudy(Part):
         trial = plan(self.study, self.data)[self.study.seeds.index(seed)]
         return bool(self.ledger.recorded([trial.key]))
 
-    def export(self, *, method: str, keep: int, mode: str, seed: int) -> PlannedExport:
-        """The export of one network, for `launch.start_export`."""
+    def export(
+        self, *, method: str, keep: int, mode: str, seed: int, formats: Sequence[str] = ("safetensors",)
+    ) -> PlannedExport:
+        """The export of one network in some formats, for `launch.start_export`."""
         choice: dict[str, Any] = {"method": method, "keep": keep, "mode": mode, "seed": seed}
         trial = self.trial(**choice)
-        spec = {"study": self.study.values(), **choice}
+        spec = {"study": self.study.values(), **choice, "formats": list(formats)}
         return PlannedExport(f"export-{trial.key}", spec, export_folder(self.ledger, trial))
+
+
+def export_formats() -> tuple[Format, ...]:
+    """What an export can be written as, the weights first, which always are; `lacks` says what is missing here."""
+    return tuple(FORMATS.values())
 
 
 def open_study(study: Study | str, ledger: Ledger) -> OpenedStudy:
@@ -277,7 +300,5 @@ def _curve(opened: OpenedStudy, part: str) -> pd.DataFrame:
 
 @lru_cache(maxsize=512)
 def _costs(rankings: Rankings, method: str, mode: str, keep: int, seed: int) -> tuple[Cost, Cost]:
-    mask, data = rankings.of(method, keep, seed).mask(keep), rankings.data
-    spec = ModelSpec(rankings.study.architecture, data.shape, data.n_outputs, data.name)
-    small = build_pruned(spec, mask, structure="fresh" if mode == "scratch" else "sliced")
-    return measure_cost(small), measure_cost(build_from_spec(spec))
+    small = smaller_network(rankings, method, mode, keep, seed)
+    return measure_cost(small), measure_cost(build_from_spec(needed_spec(small.spec)))

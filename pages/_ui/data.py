@@ -16,7 +16,16 @@ from typing import Any
 
 import streamlit as st
 
-_PARTS = ("study.OpenedStudy", "ranking.Rankings", "removal.Removals", "images.Images", "budgets.Budgets")
+_PARTS = (
+    *(
+        "study.OpenedStudy",
+        "ranking.Rankings",
+        "removal.Removals",
+        "images.Images",
+        "budgets.Budgets",
+        "savings.Savings",
+    ),
+)
 
 
 @st.cache_data(
@@ -45,10 +54,10 @@ def warm_up() -> None:
 
 
 def zipped(folder: Path, readme: str) -> bytes:
-    """An export as one zip file: weights, card, and how to use them."""
+    """An export as one zip file: everything in its folder, and how to use it."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(folder.iterdir()):
-            archive.write(file, f"small-network/{file.name}")
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, f"small-network/{file.relative_to(folder).as_posix()}")
         archive.writestr("small-network/README.txt", readme)
     return buffer.getvalue()

@@ -113,6 +113,64 @@ def layers(small: object, full: object, image: str = "image") -> None:
     )
 
 
+def speed(table: pd.DataFrame) -> None:
+    """What was measured on this machine, one row a timing."""
+    number = st.column_config.NumberColumn
+    text = st.column_config.TextColumn
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_order=["network", "runtime", "precision", "batch", "milliseconds", "low", "high", "per_second", "ratio",
+                      "ratio_low", "ratio_high"],
+        column_config={
+            "network": text("Network", help="picking: given full inputs, with picking the kept ones", pinned=True),
+            "runtime": text("Runtime", help="torch: eager, in inference mode"),
+            "precision": text("Numbers", help="int8: weights of dense layers as bytes"),
+            "batch": _count("Batch", "Inputs in one call"),
+            "milliseconds": number("Milliseconds", format="%.4g", help="Of one batch, median over rounds"),
+            "low": number("from", format="%.4g", help="Lower quartile over rounds, in milliseconds"),
+            "high": number("to", format="%.4g", help="Upper quartile over rounds, in milliseconds"),
+            "per_second": number("Inputs a second", format="localized", step=1),
+            "ratio": number("Times as fast", format="%.2f",
+                            help="As the full network in float32 in the same runtime, by the medians"),
+            "ratio_low": number("at least", format="%.2f", help="In the round where it is slowest beside that"),
+            "ratio_high": number("at most", format="%.2f", help="In the round where it is fastest beside that"),
+        },
+        placeholder="–",
+        key="speed",
+        alt="Milliseconds of one batch and times as fast as the full network, for each network, runtime and batch size",
+    )  # fmt: skip
+
+
+def conv_ways(table: pd.DataFrame) -> None:
+    """What each way of using a mask in a network that convolves costs."""
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    timed = {
+        name: number(f"ms, batch {int(name.removeprefix('ms_')):,}", format="%.4g",
+                     help="Of one batch, median over rounds, from full inputs on")
+        for name in table
+        if name.startswith("ms_")
+    }  # fmt: skip
+    st.dataframe(
+        table.assign(share=100 * table["share"]),
+        hide_index=True,
+        column_order=["way", "macs", "share", "parameters", "input_bytes", *timed, "says", "why_not"],
+        column_config={
+            "way": text("Way", pinned=True),
+            "macs": _count("MACs", "Multiply-accumulates for one input"),
+            "share": _percent("of the full network's", "Share of the full network's multiply-accumulates"),
+            "parameters": _count("Parameters", "Weights and biases"),
+            "input_bytes": _count("Input (bytes)", "One input as float32"),
+            **timed,
+            "says": text("What it is", width="large"),
+            "why_not": text("Why not", help="What keeps this way closed"),
+        },
+        placeholder="–",
+        key="conv-ways",
+        alt="Cost of each way of using the mask in a network that convolves",
+    )
+
+
 def _pairs(small: object, full: object) -> list[tuple]:
     """Layers of both networks by name; what the smaller one lacks is not shown."""
     before = {layer.name: layer for layer in full.layers}

@@ -21,7 +21,7 @@ from .conftest import SMALL, Stage
 
 pytestmark = pytest.mark.slow
 
-NAMES = ("Overview", "Study", "Relevance", "Ranking", "Feature removal", "Pruning", "Savings", "Export")
+NAMES = ("Overview", "Study", "Relevance", "Ranking", "Feature removal", "Pruning", "Budget", "Savings", "Export")
 
 
 def metrics(app) -> dict[str, str]:
