@@ -27,8 +27,8 @@ class State:
     """`network` with the units of `coupling` that are left, where `removed` are gone of those of the `full` one.
 
     A network that starts with dense layers on every path takes the kept inputs alone ([n, k], `sliced`); any other one
-    takes full inputs, in which removed ones are 0. So does one that is no plain sequence if its layers are to shrink (`whole_modules`): what
-    slices it gives them other names.
+    takes full inputs, in which removed ones are 0. So does one that is no plain sequence if its layers are to shrink
+    (`whole_modules`): what slices it gives them other names.
     """
 
     full: nn.Module
