@@ -13,11 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
-from lrp_core.errors import StorageError
+from lrp_core.errors import InputError, StorageError
 from lrp_core.models import Network, build_model
-from lrp_core.pruning import PixelMask, PrunedNetwork, build_pruned, prune_inputs
+from lrp_core.pruning import PixelMask, PrunedNetwork, build_pruned, couple, prune_inputs, shrink, widths_of
 from lrp_core.pruning.files import checksum, describe, load_network, save_network, to_bytes
 
 from .support import IMAGE_NETWORKS, check_sentence, frozen, is_one_sentence, python, stir, unchanged
@@ -333,6 +333,157 @@ def test_hostile_indices(tmp_path, indices, unchecked):
 )
 def test_tensors_that_do_not_fit(tmp_path, tensors, unchecked):
     refused(forge(tmp_path / "net", GOOD, tensors))
+
+
+# Networks that have lost hidden units
+
+
+def narrow(network: nn.Module, shape: tuple[int, ...] = SHAPE) -> nn.Module:
+    """The network without every second unit of each layer."""
+    coupling = couple(network, shape)
+    removed = torch.zeros(coupling.n_units, dtype=torch.bool)
+    for family in coupling.families:
+        if not family.inputs:
+            removed[family.units[1::2]] = True
+    return shrink(network, coupling, removed).eval()
+
+
+class Own(nn.Module):
+    """A module that no file can build, with groups and a residual sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)
+        self.pairs, self.deep = nn.Conv2d(4, 4, 3, padding=1, groups=2), nn.Conv2d(4, 4, 1, groups=4)
+        self.out = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.stem(x)).relu()
+        return self.out((x + self.deep(self.pairs(x).relu())).mean((2, 3)))
+
+
+def sequence() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(36, 6), nn.PReLU(6), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3)
+    ).eval()
+
+
+def grouped() -> nn.Sequential:
+    parts = [nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 8, 3, groups=2), nn.ReLU(), nn.Conv2d(8, 8, 1, groups=8)]
+    return nn.Sequential(*parts, nn.Flatten(), nn.Linear(32, 3)).eval()
+
+
+BUILT_IN = ("mlp-300-100", "lenet-5", "cnn-32-64")
+NARROW = {"sequence": sequence, "grouped": grouped, "own": lambda: stir(Own(), 3).eval()} | {
+    name: lambda name=name: stir(build_model(name, shape=SHAPE, n_classes=3, seed=2), 1).eval() for name in BUILT_IN
+}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", NARROW)
+def test_networks_without_some_units_come_back(name, masked, tmp_path):
+    full = NARROW[name]()
+    network = narrow(full)
+    if masked:
+        network = prune_inputs(network, MASK, fill=0.25).eval()
+    assert widths_of(network) == widths_of(narrow(full)) != {}
+    save_network(network, tmp_path / "net")
+    before = frozen(full)
+    found = load_network(tmp_path / "net", full if name == "own" else None)
+    assert unchanged(found, frozen(network))
+    assert unchanged(full, before)
+    assert type(found) is type(network)
+    assert describe(found) == describe(network)
+    assert widths_of(found) == widths_of(network)
+    x = torch.rand(4, *((len(MASK),) if masked else SHAPE), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(found(x), network(x))
+    assert to_bytes(found) == to_bytes(network)
+    if name == "own":
+        with pytest.raises(InputError, match="network=") as caught:
+            load_network(tmp_path / "net")
+        check_sentence(caught.value)
+    else:
+        assert unchanged(load_network(tmp_path / "net", full), frozen(network))
+
+
+def test_full_networks_say_nothing_of_widths():
+    assert "widths" not in describe(sequence())
+
+
+WIDE = 2**40
+
+
+@pytest.mark.parametrize(
+    "widths",
+    [
+        None,
+        [],
+        "2",
+        {},
+        {"2": [3]},
+        {"2": [2, 4, 1]},
+        {"2": 4},
+        {"2": None},
+        {"2": ["4", 2]},
+        {"2": "42"},
+        {"2": [4.0, 2]},
+        {"2": [4, 2.0]},
+        {"2": [True, 2]},
+        {"2": [None, 2]},
+        {"2": [math.nan, 2]},
+        {"2": [-4, 2]},
+        {"2": [4, -2]},
+        {"2": [0, 2]},
+        {"2": [4, 0]},
+        {"2": [WIDE, 2]},
+        {"2": [4, WIDE]},
+        {"2": [10**300, 2]},
+        {"2": [9, 2]},
+        {"2": [3, 2]},
+        {"2": [4, 3]},
+        {"2": [4, 4]},
+        {"2": [4, None]},
+        {"2": [2, 2]},
+        {"4": [3, 4]},
+        {"4": [4, 8]},
+        {"6": [2, 16]},
+        {"1": [2, 2]},
+        {"7": [2, 2]},
+        {"": [2, 2]},
+        {"forward": [2, 2]},
+    ],
+    ids=lambda widths: str(widths)[:40],
+)
+def test_hostile_widths(tmp_path, widths, unchecked):
+    """They are laid over those of a network that is whole, which is given, as a file of a class of your own needs."""
+    network = narrow(grouped())
+    good = {"class": "Sequential", "widths": describe(network)["widths"]}
+    tensors = load(to_bytes(network))
+    assert unchanged(load_network(forge(tmp_path / "good", good, tensors), grouped()), frozen(network))
+    changed = good["widths"] | widths if isinstance(widths, dict) and widths else widths
+    path = forge(tmp_path / "net", good | {"widths": changed}, tensors)
+    with pytest.raises(StorageError) as caught:
+        load_network(path, grouped())
+    check_sentence(caught.value)
+
+
+@pytest.mark.parametrize(
+    "sizes", [[WIDE, None], [10**300, None], [0, None], [-1, None], [301, None], ["3", None], [3.5, 1]]
+)
+def test_hostile_widths_of_a_built_in_network(tmp_path, sizes, unchecked):
+    network = narrow(NARROW["mlp-300-100"]())
+    good, tensors = describe(network), load(to_bytes(network))
+    assert unchanged(load_network(forge(tmp_path / "good", good, tensors)), frozen(network))
+    refused(forge(tmp_path / "net", good | {"widths": good["widths"] | {"fc1": sizes}}, tensors))
+
+
+def test_a_network_that_is_given_has_to_be_the_full_one(tmp_path):
+    network = narrow(Own().eval())
+    save_network(network, tmp_path / "net")
+    for given_one in (sequence(), Own().eval().stem):
+        with pytest.raises(StorageError) as caught:
+            load_network(tmp_path / "net", given_one)
+        check_sentence(caught.value)
 
 
 LOAD = """

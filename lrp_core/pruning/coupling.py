@@ -16,7 +16,9 @@ from torch.nn.utils import parametrize
 
 from ..errors import InputError
 from ..lrp.affine import Affine, Convolution, Dense, Scale
+from ..lrp.attention import Product, Softmax
 from ..lrp.gates import Gate, GatedHalves, Quotient
+from ..lrp.normalisation import Normalisation
 from ..lrp.operations import (
     Activation,
     Average,
@@ -25,6 +27,7 @@ from ..lrp.operations import (
     Identity,
     MaxPool,
     Multiple,
+    Operation,
     Rearrangement,
     Rectifier,
     Sum,
@@ -39,6 +42,16 @@ from .sequences import runs_as
 DENSE = (nn.Linear,)
 CONVOLVING = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 SCALING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.PReLU)
+MIXING: dict[type[Operation], str] = {
+    Normalisation: "divides each channel by what it computes of all of them",
+    Quotient: "divides by it, or it by others",
+    Multiple: "multiplies it by numbers that are no layer's weights",
+    Sum: "adds numbers to it that are no layer's weights",
+    Product: "multiplies it with other values of the network",
+    Softmax: "divides each channel by the sum over all of them",
+}
+"""What operations do with what they read, as a reason for why that has to stay."""
+
 STAYS = -1
 """In the place of a unit: what cannot be removed."""
 
@@ -186,7 +199,18 @@ class _Walk:
                 ) from error
             values.append(z)
             labels.append(self.step(step, [labels[source + 1] for source in step.sources], read, z))
+        self._settle()
         self.labels.fix(labels[-1])
+
+    def _settle(self) -> None:
+        """Fix what could only go as a whole, and say of all that stays why."""
+        inputs, stays = self.labels.of(self.inputs), torch.tensor([FIXED])
+        for layer in self.layers.values():
+            rows = torch.unique(self.labels.of(layer.rows))
+            if len(layer.rows) > 1 and len(rows) == 1 and not bool(torch.isin(rows, torch.cat([inputs, stays])).any()):
+                self._fix("its outputs can only go all at once", rows)
+        for name in self._giving(stays):
+            self.fixed.setdefault(name, "its outputs go together with others that have to stay")
 
     def step(self, step: Step, read: list[Tensor], values: list[Tensor], z: Tensor) -> Tensor:
         """The labels of a step's output, [2, ...] like `z`."""
@@ -198,10 +222,7 @@ class _Walk:
             case Multiple(constant=constant) if torch.as_tensor(constant).numel() == 1:
                 return read[0]
             case Rearrangement(function=function):
-                moved = function(read[0].double()).round().long()
-                if moved.ndim == read[0].ndim > 2 and moved.shape[1] != read[0].shape[1]:
-                    self.labels.along(moved, 1)  # channels made of others, as by a pixel shuffle, go as a whole
-                return moved
+                return self._moved(read[0], function(read[0].double()).round().long())
             case MaxPool(function=largest):
                 return self.labels.pooled(lambda a: largest(a)[0], read[0], largest=True)
             case Average(function=mean):
@@ -218,21 +239,52 @@ class _Walk:
                 operation = step.operation
                 constants = tuple(None if c is None else torch.full_like(c, FIXED) for c in operation.constants)
                 return replace(operation, constants=constants).run(*(r.double() for r in read))[0].round().long()
-        self._fix(step.name, f"{type(step.operation).__name__.lower()} mixes what it reads", *read)
+        does = [says for kind, says in MIXING.items() if isinstance(step.operation, kind)] or ["mixes its channels"]
+        self._fix(f"its outputs are read by {step.name!r}, which {does[0]}", *read)
         return torch.full(z.shape, FIXED)
 
-    def _joined(self, read: list[Tensor]) -> Tensor:
-        """Values that are computed place by place: where one is, the others are."""
-        first, *others = broadcast(*read)
-        for other in others:
-            self.labels.join(first, other)
-        joined: Tensor = torch.stack([first, *others]).amax(0)  # beside nothing stands something
-        return joined
+    def _moved(self, read: Tensor, moved: Tensor) -> Tensor:
+        """Labels, moved as their values; what is made of several channels, as by a pixel shuffle, goes whole."""
+        is_turned = any(self.labels.differ_along(moved, axis) for axis in range(1, moved.ndim))
+        if moved.ndim == read.ndim > 2 and self.labels.differ_along(read, 1) and not is_turned:
+            self.labels.along(moved, 1)
+        return moved
 
-    def _fix(self, name: str, why: str, *labels: Tensor) -> None:
-        self.fixed.setdefault(name.partition("@")[0], why)
+    def _joined(self, read: list[Tensor]) -> Tensor:
+        """Values that are computed place by place: where one is, the others are.
+
+        One value that meets several units, as a map that all channels are multiplied by, stays.
+        """
+        wide = broadcast(*read)
+        joined: list[Tensor] = []
+        for narrow, labels in zip(read, wide, strict=True):
+            lone = [1] * (labels.ndim - narrow.ndim) + list(narrow.shape)
+            axes = [a for a, size in enumerate(lone) if size < labels.shape[a]]
+            if any(self.labels.vary(other, axis) for other in wide if other is not labels for axis in axes):
+                self._fix("its outputs are added to several others, or multiplied with them", narrow)
+            else:
+                joined.append(labels)
+        for other in joined[1:]:
+            self.labels.join(joined[0], other)
+        return torch.stack(joined).amax(0)  # beside nothing stands something
+
+    def _fix(self, why: str, *labels: Tensor) -> None:
+        """These cannot be removed; the layers that give them keep their width for a reason."""
         for some in labels:
+            for name in self._giving(some):
+                self.fixed.setdefault(name, why)
             self.labels.fix(some)
+
+    def _giving(self, labels: Tensor) -> list[str]:
+        """The layers with weights that have any of these labels among their outputs."""
+        some = torch.unique(self.labels.of(labels))
+        return [
+            name
+            for name, layer in self.layers.items()
+            if layer.columns is not None
+            and len(layer.rows) > 1
+            and bool(torch.isin(self.labels.of(layer.rows), some[some != NOTHING]).any())
+        ]
 
     def _is_prelu(self, step: Step) -> bool:
         module = self.modules.get(step.name.partition("@")[0])
@@ -256,20 +308,28 @@ class _Walk:
         axis = -1 if isinstance(operation, Dense) else 1
         columns = self.labels.along(read, axis)
         if module is None:
-            self._fix(step.name, "its weights are not those of a layer of torch.nn", columns)
+            self._keep(step.name, columns)
             return torch.full(z.shape, FIXED)
-        rows = self._rows(step.name, operation, columns)
+        rows = self._rows(operation, columns)
         self._note(step.name, module, operation, rows, columns, value, z)
         shape = [1] * z.ndim
         shape[axis] = len(rows)
         return self.labels.of(rows).view(shape).expand(z.shape)
 
-    def _rows(self, name: str, operation: Dense | Convolution, columns: Tensor) -> Tensor:
+    def _keep(self, name: str, reads: Tensor) -> None:
+        """A step whose weights nobody can cut, and what it reads."""
+        self.fixed.setdefault(name.partition("@")[0], "its weights are not those of a layer of torch.nn")
+        self._fix(f"its outputs are read by {name!r}, whose weights are not those of a layer of torch.nn", reads)
+
+    def _rows(self, operation: Dense | Convolution, columns: Tensor) -> Tensor:
         """Labels of a layer's outputs, tied to its inputs where groups tie them."""
         rows = self.labels.fresh(operation.outputs)
         groups = operation.groups if isinstance(operation, Convolution) else 1
         if groups > 1:
             of_inputs, of_outputs = columns.view(groups, -1), rows.view(groups, -1)
+            if bool((columns == NOTHING).any()):  # as behind channels of zeros, which cannot go with the others
+                self._fix("its outputs are read by a grouped convolution beside zeros", columns)
+                self.labels.fix(rows)
             if of_inputs.shape[1] == 1:  # each input is a group of its own
                 self.labels.join(of_outputs, of_inputs)
             else:
@@ -282,7 +342,7 @@ class _Walk:
         channels = self.labels.along(read, 1)
         module = self._module(step, SCALING)
         if module is None:
-            self._fix(step.name, "its weights are not those of a layer of torch.nn", channels)
+            self._keep(step.name, channels)
             return torch.full(read.shape, FIXED)
         name = step.name.partition("@")[0]
         if name in self.layers:
@@ -341,10 +401,14 @@ class _Walk:
             other = self.of_weights.setdefault(id(parameter), name)
             if other == name:
                 continue
-            self.layers[name] = replace(self.layers[name], pair_parameters=0, row_parameters=0)
             ours, theirs = self.layers[name], self.layers[other]
+            if parameter.ndim > 1:
+                ours = replace(ours, pair_parameters=0)
+            else:
+                ours = replace(ours, row_parameters=ours.row_parameters - parameter.numel() // len(ours.rows))
+            self.layers[name] = ours
             if len(ours.rows) != len(theirs.rows) or (ours.columns is None) != (theirs.columns is None):
-                self._fix(name, f"it shares its weights with {other!r}", ours.rows, theirs.rows)
+                self._fix(f"it shares its weights with {other!r}", ours.rows, theirs.rows)
                 continue
             self.labels.join(ours.rows, theirs.rows)
             if ours.columns is not None and theirs.columns is not None:

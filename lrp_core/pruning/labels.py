@@ -55,6 +55,16 @@ class Labels:
         self.join(rows, first)
         return self.of(first[:, 0])
 
+    def vary(self, labels: Tensor, axis: int) -> bool:
+        """Whether different labels lie along `axis`, beside those of zeros."""
+        now = self.of(labels)
+        least = now.masked_fill(now == NOTHING, len(self._parent)).amin(axis)
+        return bool((least < now.amax(axis)).any())
+
+    def differ_along(self, labels: Tensor, axis: int) -> bool:
+        """Whether `axis`, of those behind the first, is the only one along which labels differ."""
+        return not any(self.vary(labels, other) for other in range(1, labels.ndim) if other != axis)
+
     def pooled(self, pool: Callable[[Tensor], Tensor], labels: Tensor, *, largest: bool) -> Tensor:
         """Labels behind a pooling: places that are pooled are joined, as channels where they are.
 
@@ -94,6 +104,14 @@ def _alike(pool: Callable[[Tensor], Tensor], labels: Tensor, *, largest: bool) -
         most, least = pool(exact), -pool(-exact.masked_fill(~something, torch.inf))
         return most.long() if torch.equal(most, least.masked_fill(most == NOTHING, NOTHING)) else None
     share = pool(something.double())
-    mean, square = pool(exact) / share, pool(exact.square()) / share
-    spread = (square - mean.square()).abs() > 1e-9 * (1 + square.abs())
-    return None if bool(spread.any()) else mean.nan_to_num(NOTHING).round().long()
+    known, place = torch.unique(labels, return_inverse=True)
+    order, mean = known, share
+    for seed in range(2):  # in two random orders no labels lie so close by that rounding hides the difference
+        order = torch.randperm(len(known), generator=torch.Generator().manual_seed(seed))
+        numbers = ((order[place].double() + 1) / len(known)).masked_fill(~something, 0)
+        mean, square = pool(numbers) / share, pool(numbers.square()) / share
+        if bool((square - mean.square() > 1e-12).any()):
+            return None
+    behind = torch.full((len(known) + 1,), NOTHING)
+    behind[order + 1] = known
+    return behind[(mean * len(known)).nan_to_num(0).round().long()]

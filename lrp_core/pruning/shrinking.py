@@ -30,20 +30,23 @@ def shrink(
     """`network` without its `removed` units, bool [n_units] of its `coupling`: a copy, in the mode that it is in.
 
     It computes what `network` does where what reads a removed unit reads 0 instead, up to rounding. With `means`, by
-    the name of each layer what it reads on average [inputs], a removed unit counts as its mean: exact, but for
-    convolutions that set zeros around what they read. Raises `InputError` if an input is to go: that is what
-    `prune_inputs` is for.
+    the name of each layer what it reads on average [inputs], a removed unit counts as its mean in dense layers and
+    convolutions that have a bias, but not in grouped or transposed ones; zeros that a convolution sets around what it
+    reads count as the mean, too. Raises `InputError` if an input is to go, which `prune_inputs` is for, or all outputs
+    of a layer.
     """
     if bool(removed[coupling.is_input].any()):
         raise InputError("inputs go by a mask (prune_inputs), and hidden units by their number here")
     twin = copy.deepcopy(network)
-    made: dict[int, nn.Parameter] = {}
+    made: dict[Tensor, nn.Parameter] = {}
     gone = torch.cat([removed, torch.zeros(1, dtype=torch.bool)])
     for layer in coupling.layers:
         rows = (~gone[layer.rows]).nonzero().flatten()
         columns = None if layer.columns is None else (~gone[layer.columns]).nonzero().flatten()
         if len(rows) == len(layer.rows) and (columns is None or len(columns) == len(_columns(layer))):
             continue
+        if not len(rows) or (columns is not None and not len(columns)):
+            raise InputError(f"layer {layer.name!r} would have no outputs or inputs left: keep one at least")
         module = twin.get_submodule(layer.name)
         if means is not None and columns is not None and not layer.follows:
             _absorb(module, layer, gone, means.get(layer.name))
@@ -64,7 +67,7 @@ def resize(network: nn.Module, widths: Widths) -> nn.Module:
     Raises `InputError` for a layer that it does not have, or that is not wider.
     """
     twin = copy.deepcopy(network)
-    made: dict[int, nn.Parameter] = {}
+    made: dict[Tensor, nn.Parameter] = {}
     modules = dict(twin.named_modules(remove_duplicate=False))
     for name, (rows, columns) in widths.items():
         module = modules.get(name)
@@ -75,6 +78,8 @@ def resize(network: nn.Module, widths: Widths) -> nn.Module:
         wanted = n_columns if columns is None else columns
         if not 0 < rows <= len(layer.rows) or (n_columns is not None and not 0 < (wanted or 0) <= n_columns):
             raise InputError(f"layer {name!r} cannot have {rows} outputs and {columns} inputs")
+        if layer.follows and rows * (n_columns or 0) != len(layer.rows) * (wanted or 0):
+            raise InputError(f"layer {name!r} has outputs of its own for each input: {rows} of {wanted} are not even")
         rest = None if wanted is None else _evenly(layer, len(_columns(layer)), wanted)
         cut(module, layer, _evenly(layer, len(layer.rows), rows), rest, made)
     if widths:
@@ -109,18 +114,18 @@ def _plain(name: str, module: Any) -> Coupled:
     return Coupled(name, torch.arange(n), None)
 
 
-def cut(module: Any, layer: Coupled, rows: Tensor, columns: Tensor | None, made: dict[int, nn.Parameter]) -> None:
+def cut(module: Any, layer: Coupled, rows: Tensor, columns: Tensor | None, made: dict[Tensor, nn.Parameter]) -> None:
     """Leave a layer these of its outputs [rows] and inputs [columns], in place; `made` knows parameters cut before."""
 
     def taken(parameter: Any, *axes: Tensor | None) -> Any:
         if parameter is None:
             return None
-        if id(parameter) not in made:
+        if parameter not in made:
             small = parameter.detach()
             for axis, kept in enumerate(axes):
                 small = small if kept is None else small.index_select(axis, kept.to(small.device))
-            made[id(parameter)] = nn.Parameter(small.contiguous(), requires_grad=parameter.requires_grad)
-        return made[id(parameter)]
+            made[parameter] = nn.Parameter(small.contiguous(), requires_grad=parameter.requires_grad)
+        return made[parameter]
 
     if isinstance(module, nn.PReLU):
         module.weight, module.num_parameters = taken(module.weight, rows), len(rows)
@@ -160,12 +165,12 @@ def _axes(layer: Coupled, rows: Tensor, columns: Tensor) -> tuple[Tensor | None,
 def _absorb(module: Any, layer: Coupled, gone: Tensor, mean: Tensor | None) -> None:
     """Add to a layer's bias what the removed units give on average."""
     lost = gone[_columns(layer)].nonzero().flatten()
-    if mean is None or not len(lost) or layer.groups > 1 or layer.is_transposed:
+    if mean is None or module.bias is None or not len(lost) or layer.groups > 1 or layer.is_transposed:
         return  # what a place gets of a transposed kernel differs from place to place
     weight = module.weight.detach().double()
     shift = (weight.flatten(2).sum(2) if weight.ndim > 2 else weight)[:, lost] @ mean.double()[lost].to(weight.device)
-    bias = shift if module.bias is None else module.bias.detach().double() + shift
-    module.bias = nn.Parameter(bias.to(module.weight.dtype), requires_grad=module.weight.requires_grad)
+    bias = module.bias.detach().double() + shift
+    module.bias = nn.Parameter(bias.to(module.bias.dtype), requires_grad=module.bias.requires_grad)
 
 
 def _columns(layer: Coupled) -> Tensor:
@@ -175,13 +180,13 @@ def _columns(layer: Coupled) -> Tensor:
 
 def widths_without(coupling: Coupling, removed: Tensor) -> Widths:
     """How wide layers are that shrink when units are removed, bool [n_units]; the network's inputs do not count."""
-    gone = torch.cat([removed, torch.zeros(1, dtype=torch.bool)])
     is_input = torch.cat([coupling.is_input, torch.zeros(1, dtype=torch.bool)])
+    gone = torch.cat([removed, torch.zeros(1, dtype=torch.bool)]) & ~is_input
     widths: Widths = {}
     for layer in coupling.layers:
         rows = int((~gone[layer.rows]).sum())
         columns = None if layer.columns is None else int((~gone[layer.columns]).sum())
-        if layer.columns is not None and bool(is_input[layer.columns].any()):
+        if layer.columns is not None and bool(is_input[layer.columns].all()):
             columns = None
         if rows < len(layer.rows) or (columns is not None and columns < len(_columns(layer))):
             widths[layer.name] = (rows, columns)
@@ -212,24 +217,30 @@ def silenced(network: nn.Module, coupling: Coupling, removed: Tensor) -> nn.Modu
 
 
 def couple_checked(network: nn.Module, shape: tuple[int, ...], *, groups: Tensor | None = None) -> Coupling:
-    """`couple`, and one unit of each family taken out of hidden layers to see that the network then runs and agrees.
+    """`couple`, and units of each family taken out of hidden layers to see that the network then runs and agrees.
 
-    Layers of families for which it does not are fixed, and say why.
+    Layers of families for which it does not are fixed, and say why; all of them, if only removals together fail.
     """
     coupling = couple(network, shape, groups=groups)
     stuck = torch.zeros(coupling.n_units, dtype=torch.bool)
     fixed = dict(coupling.fixed)
     x = _probe(network, shape)
-    for family in coupling.families:
-        if family.inputs or len(family.units) < 2:
-            continue
+    free = [family.units for family in coupling.families if not family.inputs and len(family.units) > 1]
+    alone = [(units, tried) for units in free for tried in (units[:1], _but_the_middle(units))]
+    for units, tried in (*alone, (torch.cat(free), None)) if free else ():
         removed = torch.zeros(coupling.n_units, dtype=torch.bool)
-        removed[family.units[0]] = True
-        why = _refusal(network, coupling, removed, x)
+        removed[torch.cat([_but_the_middle(some) for some in free]) if tried is None else tried] = True
+        removed &= ~stuck
+        why = _refusal(network, coupling, removed, x) if bool(removed.any()) else ""
         if why:
-            stuck[family.units] = True
+            stuck[units] = True
             fixed |= dict.fromkeys(_names(coupling, removed), why)
     return _without_stuck(replace(coupling, fixed=fixed), stuck)
+
+
+def _but_the_middle(units: Tensor) -> Tensor:
+    """All units but one, so that what counts from either end is noticed."""
+    return torch.cat([units[: len(units) // 2], units[len(units) // 2 + 1 :]])
 
 
 def _probe(network: nn.Module, shape: tuple[int, ...]) -> Tensor:

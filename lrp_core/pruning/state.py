@@ -19,7 +19,6 @@ from .coupling import Coupling
 from .crop import slice_dense
 from .mask import PixelMask
 from .network import PrunedNetwork, loses_columns, prune_inputs
-from .sequences import is_sequence
 from .shrinking import shrink, widths_of, widths_without
 
 
@@ -28,7 +27,8 @@ class State:
     """`network` with the units of `coupling` that are left, where `removed` are gone of those of the `full` one.
 
     A network that starts with dense layers on every path takes the kept inputs alone ([n, k], `sliced`); any other one
-    takes full inputs, in which removed ones are 0.
+    takes full inputs, in which removed ones are 0. So does one that is no plain sequence if its layers are to shrink
+    (`whole_modules`): what slices it gives them other names.
     """
 
     full: nn.Module
@@ -42,7 +42,8 @@ class State:
     @classmethod
     def start(cls, network: nn.Module, coupling: Coupling, shape: tuple[int, ...], *, whole_modules: bool) -> State:
         """Nothing removed yet. With `whole_modules`, only sequences are cut, so that a module stays of its class."""
-        sliced = loses_columns(network, shape) and (is_sequence(network) or not whole_modules)
+        is_plain = slice_dense(network, PixelMask.full(shape), 0.0) is not None
+        sliced = is_plain if whole_modules else loses_columns(network, shape)
         body = _on(network, PixelMask.full(shape)) if sliced else copy.deepcopy(network)
         removed = torch.zeros(coupling.n_units, dtype=torch.bool)
         return cls(network, coupling, shape, body, coupling, removed, sliced)

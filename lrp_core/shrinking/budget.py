@@ -41,8 +41,9 @@ class Budget:
             raise InputError(
                 f"a budget has one of macs, parameters, bytes and milliseconds, not {' and '.join(given) or 'none'}"
             )
-        if not (isinstance(self.value, int | float) and 0 < self.value < math.inf):
-            raise InputError(f"a budget in {given[0]} is a positive number, not {self.value}")
+        value = getattr(self, given[0])
+        if not (isinstance(value, int | float) and 0 < value < math.inf):
+            raise InputError(f"a budget in {given[0]} is a positive number, not {value!r}")
 
     @classmethod
     def of(cls, unit: str, value: float) -> Budget:

@@ -17,7 +17,7 @@ from ..errors import InputError, LrpError, check_choice
 from ..evaluation import forward_milliseconds, measure_cost
 from ..lrp import STARTS, Composite
 from ..models import spec_of
-from ..pruning import PixelMask, couple_checked, prune_inputs
+from ..pruning import PixelMask, PrunedNetwork, couple_checked, prune_inputs
 from ..pruning.coupling import Coupling, Family
 from ..pruning.shrinking import check_shrinkable
 from ..pruning.state import State, shape_taken
@@ -273,12 +273,14 @@ class _Walk:
         """What is left after units went, trained a little."""
         removed = torch.zeros(self.coupling.n_units, dtype=torch.bool)
         removed[gone] = True
-        means = None
-        if self.options.fill_mean:
-            sample = self.split.take(self._draw(number))
-            means = means_read(state.network, state.coupling, sample, state.encode)
-        state = state.without(removed, means)
+        state = state.without(removed, self._means(state, number))
         return state.trained(self._fitted(state, self.options.recipe, self._seed(number)))
+
+    def _means(self, state: State, number: int) -> dict[str, Tensor] | None:
+        """What units leave behind, if they leave anything."""
+        if not self.options.fill_mean:
+            return None
+        return means_read(state.network, state.coupling, self.split.take(self._draw(number)), state.encode)
 
     def _fitted(self, state: State, recipe: Recipe, seed: int) -> nn.Module:
         if recipe.epochs == 0:
@@ -303,10 +305,13 @@ class _Walk:
         def takes(number: int) -> float:
             removed = torch.zeros(self.coupling.n_units, dtype=torch.bool)
             removed[gone[:number]] = True
-            smaller = state.without(removed)
-            example = smaller.encode(self.split.take(torch.arange(1)).images)
-            return forward_milliseconds(smaller.network, example)
+            smaller, example = state.without(removed).small(), self.split.take(torch.arange(1)).images
+            if isinstance(smaller, PrunedNetwork):
+                example = smaller.encode(example.view(1, *self.shape))
+            return forward_milliseconds(smaller, example)
 
+        if takes(0) <= budget.value:
+            return [], True
         time = takes(len(gone))
         if time > budget.value and is_last:
             raise InputError(
@@ -336,7 +341,9 @@ class _Walk:
         state = start.without(path.removed(rung.removed))
         network = copy.deepcopy(state.network)
         network.load_state_dict(rung.weights)
-        state = state.trained(network).without(path.removed(removed) & ~path.removed(rung.removed))
+        state, more = state.trained(network), path.removed(removed) & ~path.removed(rung.removed)
+        if bool(more.any()):
+            state = state.without(more, self._means(state, path.rungs.index(rung) + 1))
         return state.trained(self._fitted(state, recipe, self.seed)).small()
 
 

@@ -121,7 +121,8 @@ def _taylor(network: nn.Module, coupling: Coupling) -> Measure:
         def note(layer: Coupled) -> Callable[..., Any]:
             def hook(_module: nn.Module, arguments: Any) -> Any:
                 value = arguments[0]
-                value = value if value.requires_grad else value.detach().requires_grad_()
+                # of its own for each reader, so that the gradient is that by what this one reads
+                value = value.view_as(value) if value.requires_grad else value.detach().requires_grad_()
                 read.append((layer, value))
                 return (value, *arguments[1:])
 
@@ -166,11 +167,13 @@ def _weights(network: nn.Module, coupling: Coupling, power: int) -> Tensor:
         module: Any = network.get_submodule(layer.name)
         if layer.columns is None:
             continue
-        sizes = module.weight.detach().double().abs() ** power
-        out_axis, in_axis = (1, 0) if layer.is_transposed else (0, 1)
-        for units, axis, total in ((layer.rows, out_axis, given), (layer.columns, in_axis, read)):
-            sums = sizes.movedim(axis, 0).flatten(1).sum(1)
-            total.index_add_(0, units % len(given), sums.repeat(len(units) // len(sums)))
+        sizes = (module.weight.detach().double().abs() ** power).flatten(2 if layer.is_convolution else 1)
+        sizes = sizes.sum(2) if layer.is_convolution else sizes
+        groups = len(layer.columns) if layer.follows else layer.groups
+        ends = sizes.sum(1), sizes.view(groups, -1, sizes.shape[1]).sum(1).flatten()  # the second axis is one group's
+        of_rows, of_columns = reversed(ends) if layer.is_transposed else ends
+        given.index_add_(0, layer.rows % len(given), of_rows)
+        read.index_add_(0, layer.columns % len(given), of_columns)
     scores = torch.where(coupling.is_input, read[:-1], given[:-1])
     return scores ** (1 / power)
 

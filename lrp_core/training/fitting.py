@@ -68,7 +68,7 @@ def fit(
         network = network.to(memory_format=torch.channels_last)
     inputs = encoded(split, encode).to(target)
     labels = split.labels.to(target)
-    answers = None if teacher is None else teacher.for_rows(len(labels)).to(target)
+    answers = None if teacher is None else teacher.for_rows(split).to(target)
     held = _held_out(data, validation, recipe, encode, target)
     starts = _batches(network, len(labels), recipe.batch_size)
     n_batches = len(starts)
