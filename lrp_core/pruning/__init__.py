@@ -1,10 +1,11 @@
 """What is kept of a network, inputs and hidden units, the smaller network that has only that, and files of it."""
 
-from .coupling import Coupling, couple
+from .coupling import couple
 from .files import load_network, save_network
 from .mask import PixelMask
 from .network import STRUCTURES, PrunedNetwork, Structure, build_pruned, loses_columns, prune_inputs
 from .shrinking import couple_checked, resize, shrink, widths_of
+from .units import Coupling
 
 __all__ = [
     "STRUCTURES",

@@ -8,7 +8,7 @@ are, too. All that bears one label goes or stays as one: a *unit*.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,7 @@ from ..lrp.reading.tracer import NeedsExample
 from ..lrp.steps import Step
 from .labels import FIXED, NOTHING, Labels, broadcast
 from .sequences import runs_as
+from .units import STAYS, Coupled, Coupling
 
 DENSE = (nn.Linear,)
 CONVOLVING = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -51,103 +52,6 @@ MIXING: dict[type[Operation], str] = {
     Softmax: "divides each channel by the sum over all of them",
 }
 """What operations do with what they read, as a reason for why that has to stay."""
-
-STAYS = -1
-"""In the place of a unit: what cannot be removed."""
-
-
-@dataclass(frozen=True, eq=False)
-class Coupled:
-    """A layer's part in the units: the unit of each of its outputs, `rows`, and of each of its inputs, `columns`.
-
-    `STAYS` is that of none. `pair_macs` are multiply-accumulates for one input, `pair_numbers` weights, of one output
-    with one input; `row_numbers` is what else is stored for each output. `pair_parameters` and `row_parameters` are
-    those of them that are parameters and counted nowhere else. A layer that scales (a batch-norm) has no columns. One
-    that `follows` has as many groups as inputs: its outputs are its inputs', so that it reads none by itself.
-    """
-
-    name: str
-    rows: Tensor
-    columns: Tensor | None
-    pair_macs: int = 0
-    pair_parameters: int = 0
-    pair_numbers: int = 0
-    row_parameters: int = 0
-    row_numbers: int = 0
-    groups: int = 1
-    follows: bool = False
-    is_convolution: bool = False
-    is_transposed: bool = False
-
-    def pairs(self, rows: int, columns: int) -> int:
-        """How many outputs are joined with how many inputs by weights, at these widths."""
-        return rows if self.follows else rows * columns // self.groups
-
-    def only(self, stays: Tensor) -> Coupled:
-        """What is left of it where of the units only those stay for which `stays` [n_units] is true."""
-        kept = torch.cat([stays, torch.ones(1, dtype=torch.bool)])
-        columns = None if self.columns is None else self.columns[kept[self.columns]]
-        return replace(self, rows=self.rows[kept[self.rows]], columns=columns)
-
-
-@dataclass(frozen=True, eq=False)
-class Family:
-    """Units [n] that stand at as many places of the same layers: removing any of them saves the same.
-
-    `changes` are the layer's number, and how many of its outputs and inputs a unit takes along; `inputs` is how many of
-    the network's inputs a unit is.
-    """
-
-    units: Tensor
-    changes: tuple[tuple[int, int, int], ...]
-    inputs: int
-
-
-@dataclass(frozen=True, eq=False)
-class Coupling:
-    """The units of a network: `inputs` [n_inputs] says which unit each input is, `layers` which their weights are.
-
-    `fixed` says of layers that keep their width why.
-    """
-
-    n_units: int
-    inputs: Tensor
-    layers: tuple[Coupled, ...]
-    fixed: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def is_input(self) -> Tensor:
-        """For each unit whether it stands for inputs, bool [n_units]."""
-        reading = torch.zeros(self.n_units + 1, dtype=torch.bool)
-        reading[self.inputs] = True
-        return reading[:-1]
-
-    @property
-    def families(self) -> tuple[Family, ...]:
-        """All units, by what they take along, in the order in which they are met."""
-        places: list[dict[int, list[int]]] = [{} for _ in range(self.n_units)]
-        for number, layer in enumerate(self.layers):
-            for role, units in enumerate((layer.rows, layer.columns)):
-                if units is not None:
-                    for unit, count in enumerate(_counts(units, self.n_units)):
-                        if count:
-                            places[unit].setdefault(number, [0, 0])[role] = count
-        found: dict[tuple[object, ...], list[int]] = {}
-        for unit, inputs in enumerate(_counts(self.inputs, self.n_units)):
-            changes = tuple((number, *both) for number, both in places[unit].items())
-            if changes or inputs:
-                found.setdefault((inputs, changes), []).append(unit)
-        return tuple(Family(torch.tensor(units), key[1], key[0]) for key, units in found.items())  # type: ignore[arg-type]
-
-    def only(self, stays: Tensor) -> Coupling:
-        """The same units in the network of which those are gone that do not stay; `stays` is bool [n_units]."""
-        kept = torch.cat([stays, torch.ones(1, dtype=torch.bool)])
-        return replace(
-            self, inputs=self.inputs[kept[self.inputs]], layers=tuple(layer.only(stays) for layer in self.layers)
-        )
-
-    def layer(self, name: str) -> Coupled:
-        return next(layer for layer in self.layers if layer.name == name)
 
 
 def couple(network: nn.Module, shape: Sequence[int], *, groups: Tensor | None = None) -> Coupling:
@@ -429,11 +333,6 @@ class _Walk:
             assert rows is not None
             layers.append(replace(layer, rows=rows, columns=columns))
         return Coupling(len(met), units[0], tuple(layers), dict(self.fixed))
-
-
-def _counts(units: Tensor, n_units: int) -> list[int]:
-    counts: list[int] = torch.bincount(units[units >= 0], minlength=n_units).tolist()
-    return counts
 
 
 def _numbered(labels: Tensor, number: Tensor) -> Tensor:

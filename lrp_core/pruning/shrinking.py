@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, UnsupportedLayer
-from .coupling import CONVOLVING, DENSE, SCALING, STAYS, Coupled, Coupling, couple
+from .coupling import CONVOLVING, DENSE, SCALING, couple
+from .units import STAYS, Coupled, Coupling
 
 Widths = dict[str, tuple[int, int | None]]
 """For the name of each layer that has shrunk its outputs and inputs; None for a layer without inputs of its own, and

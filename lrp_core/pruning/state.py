@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..models import count_outputs, spec_of
 from ..training import Encode, selects_pixels
-from .coupling import Coupling
 from .crop import slice_dense
 from .mask import PixelMask
 from .network import PrunedNetwork, loses_columns, prune_inputs
 from .shrinking import shrink, widths_of, widths_without
+from .units import Coupling
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ..data import Grouping, Split
 from ..errors import InputError, check_choice
 from ..lrp import STARTS, Composite
-from ..pruning.coupling import Coupling
 from ..pruning.state import State, shape_taken
+from ..pruning.units import Coupling
 from ..training import Recipe, fit
 from .criteria import Criterion, explaining_criterion
 from .ranking import Ranking

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..errors import InputError, check_choice
 from ..evaluation import Cost, measure_cost
-from ..pruning.coupling import Coupled, Coupling, Family
+from ..pruning.units import Coupled, Coupling, Family
 
 COUNTED = ("macs", "parameters", "bytes")
 """What is counted at any widths; milliseconds are measured."""

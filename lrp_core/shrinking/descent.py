@@ -18,9 +18,9 @@ from ..evaluation import forward_milliseconds, measure_cost
 from ..lrp import STARTS, Composite
 from ..models import spec_of
 from ..pruning import PixelMask, PrunedNetwork, couple_checked, prune_inputs
-from ..pruning.coupling import Coupling, Family
 from ..pruning.shrinking import check_shrinkable
 from ..pruning.state import State, shape_taken
+from ..pruning.units import Coupling, Family
 from ..ranking.statistics import STATISTICS
 from ..seeds import generator
 from ..training import Recipe, Teacher, evaluate, fit, recipe_for

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import StorageError, storage_errors
-from ..pruning.coupling import Coupling
+from ..pruning.units import Coupling
 from ..storage import write_atomic
 from .budget import COUNTED
 from .path import Path, Rung

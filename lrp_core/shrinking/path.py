@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..pruning.coupling import Coupling
+from ..pruning.units import Coupling
 from .budget import Budget
 
 

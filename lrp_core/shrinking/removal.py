@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..pruning.coupling import Family
+from ..pruning.units import Family
 from .budget import Meter
 
 

@@ -13,7 +13,7 @@ from ..data import Split
 from ..errors import InputError, check_choice
 from ..lrp import COMPOSITES, Composite, Explainer
 from ..lrp.composites import find_composite
-from ..pruning.coupling import Coupled, Coupling
+from ..pruning.units import Coupled, Coupling
 from ..ranking.relevance import classes_of, n_classes_of
 from ..ranking.statistics import STATISTICS, RelevanceStatistics
 from ..seeds import generator

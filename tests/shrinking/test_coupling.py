@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from lrp_core.errors import InputError, UnsupportedLayer
 from lrp_core.pruning import Coupling, couple, couple_checked, shrink
-from lrp_core.pruning.coupling import STAYS
+from lrp_core.pruning.units import STAYS
 
 from ..support import check_sentence, frozen, unchanged
 from .networks import NETWORKS, built, chosen, reading_zeros, rows
