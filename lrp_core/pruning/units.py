@@ -1,4 +1,4 @@
-"""Units: what can only go as a whole, inputs and hidden ones, and which outputs and inputs of layers each of them is."""
+"""Units: what can only go as a whole, inputs and hidden ones, and which outputs and inputs of layers each is."""
 
 from __future__ import annotations
 
