@@ -501,6 +501,7 @@ IMAGES, LABELS = pack(pictures()[0]), pack(Y.astype(np.uint8))
             "360,000 inp",
         ),
     ],
+    ids=lambda value: value if isinstance(value, str) else "file",  # of bytes, names would hold the time of packing
 )
 def test_broken_idx_files(
     images: bytes, labels: bytes | None, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
