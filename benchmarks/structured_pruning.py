@@ -2,7 +2,7 @@
 
 python -m benchmarks.structured_pruning [--architecture mlp-300-100] [--budgets 0.15 0.1 0.05 0.02]
     [--contenders lrp-0 taylor weight-l2 ...] [--seeds 0 1 2 3 4] [--train-images N]
-    [--jobs 1] [--json]
+    [--distil] [--jobs 1] [--json]
 
 Beside the registered networks there are resnet-16-32-64 and patches-64, a small transformer.
 
@@ -92,7 +92,13 @@ BUDGETS = {"mlp-300-100": (0.15, 0.1, 0.05, 0.02)}
 
 @one_thread()
 def run_seed(
-    architecture: str, budgets: Sequence[float], contenders: Sequence[str], seed: int, images: int | None = None
+    architecture: str,
+    budgets: Sequence[float],
+    contenders: Sequence[str],
+    seed: int,
+    images: int | None = None,
+    *,
+    distil: bool = False,
 ) -> list[dict[str, Any]]:
     """Every contender at every budget, for one seed, on all training images or so many of them."""
     small_networks.register()
@@ -103,6 +109,8 @@ def run_seed(
         build_model(architecture, data, seed=seed), data, recipe=recipe_of(architecture), seed=seed, device="cpu"
     )
     bench = _Bench(architecture, data, plan, tuple(sorted(budgets, reverse=True)), network, seed)
+    if distil:
+        bench = replace(bench, teacher=Teacher.of(network, data.train))
     rows = [bench.row("full", 1.0, network, 0.0)]
     print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     for name in contenders:
@@ -121,6 +129,7 @@ class _Bench:
     budgets: tuple[float, ...]
     network: Network
     seed: int
+    teacher: Teacher | None = None
 
     def row(self, name: str, budget: float, network: nn.Module, seconds: float) -> dict[str, Any]:
         """What is noted of a network."""
@@ -163,7 +172,7 @@ class _Bench:
             criterion=criterion,
             options=self.plan.descent(**options),
             recipe=self.plan.final(self.architecture),
-            teacher=teacher,
+            teacher=teacher or self.teacher,
             seed=self.seed,
         )
         return [(budget, pruning.at(lc.Budget(macs=budget))) for budget in self.budgets[:-1]] + [
@@ -177,13 +186,13 @@ class _Bench:
 
     def _full(self) -> list[tuple[float, nn.Module]]:
         recipe = replace(recipe_of(self.architecture), epochs=self._epochs(self.budgets[-1]))
-        return [(1.0, fit(self.network, self.data, recipe=recipe, seed=self.seed, device="cpu"))]
+        return [(1.0, fit(self.network, self.data, recipe=recipe, seed=self.seed, device="cpu", teacher=self.teacher))]
 
     def _from_fresh(self, network: nn.Module, budget: float, encode: Any = None) -> nn.Module:
         """A network trained for as many epochs as the full one and its path together."""
         recipe = recipe_of(self.architecture)
         recipe = replace(recipe, epochs=recipe.epochs + self._epochs(budget))
-        return fit(network, self.data, recipe=recipe, seed=self.seed, device="cpu", encode=encode)
+        return fit(network, self.data, recipe=recipe, seed=self.seed, device="cpu", teacher=self.teacher, encode=encode)
 
     def _fresh(self) -> list[tuple[float, nn.Module]]:
         networks = []
@@ -232,11 +241,16 @@ class _Bench:
                 pruner.step()
             network.zero_grad()
             rung = self.plan.descent().recipe
-            network = fit(network, self.data, recipe=rung, seed=self.seed, device="cpu")
+            network = fit(network, self.data, recipe=rung, seed=self.seed, device="cpu", teacher=self.teacher)
             for budget in self.budgets:
                 if abs(limit - budget * full) < 1:
                     final = self.plan.final(self.architecture)
-                    found.append((budget, fit(network, self.data, recipe=final, seed=self.seed, device="cpu")))
+                    found.append(
+                        (
+                            budget,
+                            fit(network, self.data, recipe=final, seed=self.seed, device="cpu", teacher=self.teacher),
+                        )
+                    )
         return found
 
 
@@ -321,12 +335,20 @@ def main() -> None:
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=CONTENDERS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--train-images", type=int, help="train on so many images (default: all)")
+    parser.add_argument("--distil", action="store_true", help="have every contender learn the full network's answers")
     parser.add_argument("--jobs", type=int, default=1, help="seeds that run at once, on one thread each")
     parser.add_argument("--json", action="store_true", help="print all rows as JSON")
     arguments = parser.parse_args()
     budgets = arguments.budgets or BUDGETS.get(arguments.architecture, (0.5, 0.2))
     found = Parallel(n_jobs=arguments.jobs)(
-        delayed(run_seed)(arguments.architecture, budgets, arguments.contenders, seed, arguments.train_images)
+        delayed(run_seed)(
+            arguments.architecture,
+            budgets,
+            arguments.contenders,
+            seed,
+            arguments.train_images,
+            distil=arguments.distil,
+        )
         for seed in arguments.seeds
     )
     rows = pd.DataFrame([row for part in found for row in part])

@@ -26,6 +26,7 @@ SHOTS = (
     ("feature-removal", "Feature_removal?image=4", "light"),
     ("pruning", "Pruning?removed=70", "light"),
     ("pruning-dark", "Pruning?removed=70", "dark"),
+    ("budget", "Budget", "light"),
     ("savings", "Savings?removed=70", "light"),
     ("export", "Export?removed=70", "light"),
 )
@@ -51,8 +52,13 @@ def main(cache: Path) -> None:
             if settling.count():
                 page.get_by_text("Two rankings from that many images").wait_for(timeout=120_000)
                 _settle(page)
+            finding = page.get_by_role("button", name="Find the path")
+            if finding.count():
+                finding.click()
+                page.get_by_text("Trained networks").wait_for(timeout=300_000)
+                _settle(page)
             prepare = page.get_by_role("button", name="Prepare export")
-            if prepare.count():
+            if prepare.count() and name == "export":
                 prepare.click()
                 page.get_by_role("button", name="Download the network").wait_for(timeout=120_000)
             height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")

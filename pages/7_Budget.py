@@ -25,6 +25,10 @@ study, ledger, budgets = opened.study, opened.ledger, opened.budgets
 pixels, images, image = opened.words
 
 
+MOST_NAMES = 30
+"""Of inputs that are no picture, this many are named."""
+
+
 def choose() -> tuple[str, str, int]:
     """What may go, by what, and of which network."""
     with st.container(border=True, horizontal=True, vertical_alignment="bottom"):
@@ -94,6 +98,9 @@ def explore(found: Pruned, seed: int) -> None:
                 charts.mask(kept, opened.images.mean(seed), 260), config=charts.CONFIG, key="budget-mask",
                 alt=f"The mean image, in colour where one of the {place.inputs} inputs stays, else dimmed",
             )  # fmt: skip
+        else:
+            more = len(place.names) - MOST_NAMES
+            st.markdown(", ".join(place.names[:MOST_NAMES]) + (f" and {more:,} more" if more > 0 else ""))
         st.dataframe(
             place.widths.assign(share=100 * place.widths["left"] / place.widths["full"]),
             hide_index=True,

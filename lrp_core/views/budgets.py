@@ -23,8 +23,9 @@ from .part import Part, PlannedExport
 class Place:
     """What one position of the slider means: the network on the way, and what a trained one there lets expect.
 
-    `widths` has a row for each layer: its outputs in the full network and here; `kept` [n_inputs] says which inputs are
-    read, in the shape of one input. `score` is that on validation rows, between the trained networks on both sides.
+    `widths` has a row for each layer: its outputs in the full network and here; `kept` says which inputs are read, in
+    the shape of one input, and `names` what they, or their groups, are called. `score` is that on validation rows,
+    between the trained networks on both sides.
     """
 
     macs: int
@@ -34,6 +35,7 @@ class Place:
     score: float
     widths: pd.DataFrame
     kept: np.ndarray
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,9 @@ class Budgets(Part):
         )
         macs, parameters, size, inputs = (int(row[name]) for name in ("macs", "parameters", "bytes", "inputs"))
         kept = found.kept[number].reshape(self.data.shape)
-        return Place(macs, parameters, size, inputs, expected_score(found, macs), widths, kept)
+        groups = self.data.grouping.groups_of(found.kept[number].nonzero()[0].tolist())
+        called = tuple(self.data.group_names[i] for i in groups.tolist())
+        return Place(macs, parameters, size, inputs, expected_score(found, macs), widths, kept, called)
 
 
 def budget_export_folder(plan: BudgetPlan, share: float, ledger: Ledger) -> Path:
