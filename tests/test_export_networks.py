@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from joblib.externals.loky import get_reusable_executor
 from torch import nn
 
 import lrp_core as lc
@@ -207,6 +208,7 @@ def test_an_export_of_a_full_network_is_opened(folder: Path, full: nn.Module, to
 @pytest.mark.slow
 def test_a_study_goes_on_with_it(folder: Path, full: nn.Module, toy: Dataset, own_cache: Path, tmp_path: Path) -> None:
     """In other processes too: its baseline is the network of the export as it is."""
+    get_reusable_executor().shutdown(wait=True)  # processes of an earlier test have its cache
     study = lc.preset(
         "quick", toy, architecture=use_network(str(folder)), keeps=(9,), modes=("none", "fine-tune"), seeds=(0,),
         epochs=0, rank_images=60,

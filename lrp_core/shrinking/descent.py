@@ -26,7 +26,7 @@ from ..seeds import generator
 from ..training import Recipe, Teacher, evaluate, fit, recipe_for
 from .budget import COUNTED, Budget, Meter
 from .path import Path, Rung, ladder
-from .removal import choose, floors, least_cost
+from .removal import Floor, choose, least_cost
 from .scores import check_criterion, means_read, score_units
 
 SCOPES: dict[str, str] = {
@@ -161,7 +161,7 @@ def smallest_share(
     shape = shape_taken(network, split.shape)
     walk = _Walk.open(network, split, shape, data.grouping if isinstance(data, Dataset) else None, scope)
     meter = Meter(network, walk.coupling, shape)
-    return least_cost(walk.families, floors(walk.families, floor), meter, unit) / meter.cost(unit)
+    return least_cost(walk.families, Floor.of(walk.families, floor), meter, unit) / meter.cost(unit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +202,7 @@ class _Walk:
             free = []
         if scope != "inputs":
             free += [f for f in families if not f.inputs]
-        if not any(len(f.units) > 1 for f in free):
+        if not Floor.of(free, 0.0).leaves_room(free):
             check_shrinkable(network, coupling)
         return cls(network, split, shape, coupling, tuple(free), notes)
 
@@ -213,7 +213,7 @@ class _Walk:
         unit = budget.unit if budget.is_counted else "macs"
         meter = Meter(self.network, self.coupling, self.shape)
         full = meter.cost(unit)
-        least = least_cost(self.families, self._floors, meter, unit)
+        least = least_cost(self.families, self._floor, meter, unit)
         limits = [one.limit(full) for one in (*through, budget)] if budget.is_counted else [float(least)]
         if min(limits) < least:
             raise InputError(
@@ -248,14 +248,14 @@ class _Walk:
         return {unit: family for family in self.families for unit in family.units.tolist()}
 
     @cached_property
-    def _floors(self) -> list[int]:
-        return floors(self.families, self.options.floor)
+    def _floor(self) -> Floor:
+        return Floor.of(self.families, self.options.floor)
 
     def _next(self, state: State, meter: Meter, unit: str, limit: float, number: int) -> list[int]:
         """The units that go next."""
         scores = self._scores(state, number)
         per_cost = self.options.per_cost
-        return choose(self.families, self._floors, scores, state.present, meter, unit, limit, per_cost=per_cost)
+        return choose(self.families, self._floor, scores, state.present, meter, unit, limit, per_cost=per_cost)
 
     def _scores(self, state: State, number: int) -> Tensor:
         sample = self.split.take(self._draw(number))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,22 +13,47 @@ from ..pruning.units import Family
 from .budget import Meter
 
 
-def floors(families: Sequence[Family], floor: float) -> list[int]:
-    """How many units every family keeps at least: this share of them, and one."""
-    return [max(1, math.ceil(floor * len(family.units))) for family in families]
+@dataclass(frozen=True)
+class Floor:
+    """How many units stay in any case: `least` of each pool, and `pool` says which each family is in.
+
+    Inputs are one pool, and so are units of the same layers, however many places of these each takes.
+    """
+
+    pool: tuple[int, ...]
+    least: tuple[int, ...]
+
+    @classmethod
+    def of(cls, families: Sequence[Family], share: float) -> Floor:
+        """This share of every pool stays, and one unit."""
+        keys = [() if family.inputs else tuple(n for n, rows, _ in family.changes if rows) for family in families]
+        known = list(dict.fromkeys(keys))
+        pool = tuple(known.index(key) for key in keys)
+        sizes = [sum(len(f.units) for f, p in zip(families, pool, strict=True) if p == i) for i in range(len(known))]
+        return cls(pool, tuple(max(1, math.ceil(share * size)) for size in sizes))
+
+    def leaves_room(self, families: Sequence[Family]) -> bool:
+        """Whether any unit can go."""
+        left = list(self.least)
+        for pool, family in zip(self.pool, families, strict=True):
+            left[pool] -= len(family.units)
+        return min(left, default=0) < 0
 
 
-def least_cost(families: Sequence[Family], least: Sequence[int], meter: Meter, unit: str) -> int:
-    """What is left with every family at its floor."""
+def least_cost(families: Sequence[Family], floor: Floor, meter: Meter, unit: str) -> int:
+    """What is left with every pool at its floor, whatever the scores: of units of several costs, the dearest stay."""
     meter = meter.copy()
-    for family, stay in zip(families, least, strict=True):
-        meter.change(family, max(0, len(family.units) - stay))
+    stay = list(floor.least)
+    for i in sorted(range(len(families)), key=lambda i: -meter.saved(families[i], unit)):
+        kept = min(stay[floor.pool[i]], len(families[i].units))
+        stay[floor.pool[i]] -= kept
+        meter.change(families[i], len(families[i].units) - kept)
     return meter.cost(unit)
 
 
 def choose(
     families: Sequence[Family],
-    least: Sequence[int],
+    floor: Floor,
     scores: Tensor,
     present: Tensor,
     meter: Meter,
@@ -39,20 +65,24 @@ def choose(
     """The units that go until the network costs no more than `limit` of a `unit`, the first to go first.
 
     In every step the unit goes whose score [n_units] is smallest, for each unit of cost that it saves (`per_cost`) or
-    by itself; of every family `least` stay, even if the limit is not met then. Then the best come back that still fit.
-    `meter` is left at the new widths.
+    by itself; the `floor` stays, even if the limit is not met then. Then the best come back that still fit. `meter` is
+    left at the new widths.
     """
     queues = [_by_score(family, scores, present) for family in families]
     gone: list[list[int]] = [[] for _ in families]
     order: list[tuple[int, int]] = []
     prices = [meter.saved(family, unit) for family in families]
     touching = _touching(families)
+    left = list(floor.least)
+    for i, queue in enumerate(queues):
+        left[floor.pool[i]] -= len(queue)  # below 0: so many may go
     while meter.cost(unit) > limit:
-        open_ = [i for i, queue in enumerate(queues) if len(queue) > least[i] and prices[i] > 0]
+        open_ = [i for i, queue in enumerate(queues) if queue and left[floor.pool[i]] < 0 < prices[i]]
         if not open_:
             break
         i = min(open_, key=lambda j: float(scores[queues[j][0]]) / (prices[j] if per_cost else 1))
         gone[i].append(queues[i].pop(0))
+        left[floor.pool[i]] += 1
         order.append((i, gone[i][-1]))
         meter.change(families[i], 1)
         for j in touching[i]:

@@ -39,14 +39,17 @@ def asked(app: Any, monkeypatch: pytest.MonkeyPatch, label: str) -> dict[str, An
 def test_formats_are_ticked(small, monkeypatch):
     app = small.open("Export", removed="60")
     ticks = {box.key: box for box in app.checkbox}
-    assert list(ticks) == [f"format-{name}" for name in formats.FORMATS]
+    assert list(ticks) == [*(f"format-{name}" for name in formats.FORMATS), "measure-speed"]
     for name, form in formats.FORMATS.items():
         assert form.says in ticks[f"format-{name}"].label
         assert ticks[f"format-{name}"].disabled == (name == "safetensors" or bool(form.lacks))
     assert [box.key for box in app.checkbox if box.value] == ["format-safetensors"]
     ticks["format-state-dict"].check().run()
     app.checkbox(key="format-c").check().run()
-    assert asked(app, monkeypatch, "Prepare export")["formats"] == ["safetensors", "state-dict", "c"]
+    app.checkbox(key="measure-speed").check().run()
+    spec = asked(app, monkeypatch, "Prepare export")
+    assert spec["formats"] == ["safetensors", "state-dict", "c"]
+    assert spec["measure"] is True
 
 
 def test_what_lacks_a_package_cannot_be_ticked(small, monkeypatch):
@@ -66,10 +69,12 @@ def test_what_lacks_a_package_cannot_be_ticked(small, monkeypatch):
 def test_the_full_network_stands_beside(margin: float, side: str, small, tmp_path: Path, monkeypatch) -> None:
     trial = trial_at(SMALL, load_dataset("mnist"), method="variance", keep=400, mode="fine-tune", seed=2)
     folder = small.ledger.folder / "exports" / trial.key
+    said = {"machine": "a machine", "note": "No faster here.", "timings": [{"batch": 1, "milliseconds": 0.5}]}
+    monkeypatch.setattr(lrp_core.study.export, "measured_speed", lambda network, full, data: said)
     made = export_trial(
-        trial, folder, small.ledger, margin=margin, overwrite=folder.exists(), formats=("state-dict",),
-        speed={"machine": "a machine", "note": "No faster here.", "timings": [{"batch": 1, "milliseconds": 0.5}]},
-    )  # fmt: skip
+        trial, folder, small.ledger, margin=margin, overwrite=folder.exists(), formats=("state-dict",), measure=True
+    )
+    assert made.card["speed"] == said
     app = small.open("Export", removed="49", method="variance", seed="2")
     assert not app.exception
     full = made.card["full_network"]["score"]["value"]

@@ -9,12 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lrp_core as lc
 from lrp_core.errors import InputError
 from lrp_core.evaluation import measure_cost
 from lrp_core.pruning import couple
 from lrp_core.shrinking import COUNTED, Budget, Descent, Meter
 from lrp_core.shrinking.path import ladder
-from lrp_core.shrinking.removal import choose, floors, least_cost
+from lrp_core.shrinking.removal import Floor, choose, least_cost
 
 from ..support import check_sentence
 from .networks import NETWORKS, built
@@ -51,24 +52,26 @@ def test_budgets_are_kept_and_missed_by_less_than_any_unit_that_went(name: str, 
     scores = torch.rand(coupling.n_units, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     scores[:3] = scores[3]
     meter = Meter(network, coupling, shape)
-    least = floors(families, floor)
-    end = least_cost(families, least, meter, unit)
+    stays = Floor.of(families, floor)
+    end = least_cost(families, stays, meter, unit)
     full = meter.cost(unit)
     assert end <= full
     limit = data.draw(st.floats(end, full))
     present = torch.ones(coupling.n_units, dtype=torch.bool)
-    gone = choose(families, least, scores, present, meter, unit, limit, per_cost=per_cost)
+    gone = choose(families, stays, scores, present, meter, unit, limit, per_cost=per_cost)
     assert meter.cost(unit) <= limit
     assert len(set(gone)) == len(gone)
     fresh = Meter(network, coupling, shape)
-    for family, stay in zip(families, least, strict=True):
+    left = [0] * len(stays.least)
+    for family, pool in zip(families, stays.pool, strict=True):
         mine = [one for one in gone if one in family.units]
-        assert len(family.units) - len(mine) >= min(stay, len(family.units))
+        left[pool] += len(family.units) - len(mine)
         assert scores[mine].tolist() == sorted(scores[mine].tolist())
         kept = [one for one in family.units.tolist() if one not in mine]
         assert not mine or float(scores[mine].max()) <= float(scores[kept].min())
         fresh.change(family, len(mine))
     assert fresh.cost(unit) == meter.cost(unit)
+    assert all(number >= least for number, least in zip(left, stays.least, strict=True))
     for family in families:
         if any(one in family.units for one in gone):
             fresh.change(family, -1)
@@ -85,7 +88,7 @@ def test_what_is_worth_least_for_its_cost_goes_first() -> None:
     meter = Meter(network, coupling, shape)
     price = meter.saved(families[1], "macs")
     present = torch.ones(coupling.n_units, dtype=torch.bool)
-    gone = choose(families, floors(families, 0.05), scores, present, meter, "macs", meter.cost("macs") - price)
+    gone = choose(families, Floor.of(families, 0.05), scores, present, meter, "macs", meter.cost("macs") - price)
     assert gone == [70]
 
 
@@ -96,9 +99,26 @@ def test_those_that_are_gone_do_not_go_again() -> None:
     present[:5] = False
     meter = Meter(network, coupling, shape)
     meter.change(coupling.families[0], 5)
-    gone = choose(coupling.families, floors(coupling.families, 0.5), scores, present, meter, "macs", 0)
+    gone = choose(coupling.families, Floor.of(coupling.families, 0.5), scores, present, meter, "macs", 0)
     assert not set(gone) & set(range(5))
     assert len([one for one in gone if one < 10]) == 0  # at its floor
+
+
+def test_inputs_of_several_sizes_are_one_pool() -> None:
+    """Groups of inputs, each of another size, can all go but one."""
+    network = lc.build_model("softmax", shape=(9,), n_classes=3)
+    coupling = couple(network, (9,), groups=torch.tensor([0, 1, 1, 2, 2, 2, 3, 3, 3]))
+    families = coupling.families
+    assert [len(family.units) for family in families] == [1, 1, 2]
+    floor = Floor.of(families, 0.0)
+    assert floor == Floor((0, 0, 0), (1,))
+    assert floor.leaves_room(families)
+    assert not Floor.of(families, 1.0).leaves_room(families)
+    meter = Meter(network, coupling, (9,))
+    assert least_cost(families, floor, meter, "macs") == 9
+    scores = torch.tensor([4.0, 3.0, 2.0, 1.0], dtype=torch.float64)
+    gone = choose(families, floor, scores, torch.ones(4, dtype=torch.bool), meter, "macs", 9, per_cost=False)
+    assert gone == [3, 2]
 
 
 # Budgets
