@@ -20,7 +20,7 @@ from .conftest import go, heading, icons, menu, settle
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-NAMES = ("Overview", "Study", "Relevance", "Ranking", "Feature removal", "Pruning", "Savings", "Export")
+NAMES = ("Overview", "Study", "Relevance", "Ranking", "Feature removal", "Pruning", "Budget", "Savings", "Export")
 QUICK_LIMIT_MS = 280_000
 """Within which the quick study has to be complete on any machine; `benchmarks.waits` measures what it takes."""
 
@@ -68,6 +68,20 @@ def test_the_numbers_follow_the_slider(open_page):
         # All but the accuracy, which may round to the same.
         page.wait_for_function(f"(before) => {METRICS}.every((value, i) => i === 1 || value !== before[i])", arg=before)
         assert page.evaluate(METRICS)[0] == str(784 - round(removed / 100 * 784))
+
+
+@pytest.mark.timeout(400)
+def test_a_path_to_a_budget_is_found_and_its_slider_moves(open_page):
+    page = open_page("Budget")
+    settle(page, "Budget")
+    page.get_by_role("button", name="Find the path").click()
+    page.get_by_text("Trained networks").wait_for(timeout=QUICK_LIMIT_MS)
+    settle(page, "Budget")
+    macs = page.evaluate(METRICS)[1]
+    slider(page).focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"(before) => {METRICS}[1] !== before", arg=macs)
+    assert int(page.evaluate(METRICS)[1].replace(",", "")) < int(macs.replace(",", ""))
 
 
 def test_the_choice_survives_page_switches_and_is_in_the_url(open_page, browser):
