@@ -25,8 +25,7 @@ study, ledger, budgets = opened.study, opened.ledger, opened.budgets
 pixels, images, image = opened.words
 
 
-MOST_NAMES = 30
-"""Of inputs that are no picture, this many are named."""
+MOST_NAMES = 30  # of inputs that are no picture
 
 
 def choose() -> tuple[str, str, int]:

@@ -60,6 +60,7 @@ def test_the_slider_moves_over_the_macs_of_one_path(made, choice):
     assert [values["MACs"] for values in shown] == macs
     assert "Full network" in texts(app)
     assert "trained on for as many epochs" in texts(app)
+    assert not any("no picture" in element.value for element in app.markdown), "a bare string would be drawn"
 
 
 def test_hidden_units_alone_are_refused_where_there_are_none(made):
