@@ -24,6 +24,8 @@ from lrp_core.study.exporting.deployed import Probe, in_batches
 
 from .support import check_sentence, python
 
+needs_compiler = pytest.mark.skipif(formats.find_compiler() is None, reason="there is no C compiler here")
+
 MASK = PixelMask.from_indices([1, 8, 9, 14, 20, 28], (1, 6, 6))
 
 
@@ -231,6 +233,7 @@ def test_what_a_format_cannot_hold_is_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+@needs_compiler
 @pytest.mark.slow
 def test_an_export_with_all_formats_can_be_replaced(toy: Dataset, tmp_path: Path) -> None:
     small = network("softmax", toy)
@@ -311,7 +314,7 @@ except StorageError as error:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["state-dict", "pt2", "onnx", "standalone", "c"])
+@pytest.mark.parametrize("name", ["state-dict", "pt2", "onnx", "standalone", pytest.param("c", marks=needs_compiler)])
 def test_a_full_disk_leaves_nothing_of_any_format(name: str, tmp_path: Path) -> None:
     """The weights take 168 kB, and what comes after them a little more."""
     done = python(FULL, tmp_path / "out", name, 168_500)

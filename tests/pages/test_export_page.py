@@ -37,6 +37,7 @@ def asked(app: Any, monkeypatch: pytest.MonkeyPatch, label: str) -> dict[str, An
 
 
 def test_formats_are_ticked(small, monkeypatch):
+    monkeypatch.setattr(formats, "find_compiler", lambda: "cc")
     app = small.open("Export", removed="60")
     ticks = {box.key: box for box in app.checkbox}
     assert list(ticks) == [*(f"format-{name}" for name in formats.FORMATS), "measure-speed"]
