@@ -80,7 +80,7 @@ def explore(found: Pruned, seed: int) -> None:
     """The slider over the path, and what each place means."""
     shares = {i: macs / found.full["macs"] for i, macs in enumerate(found.rungs["macs"])}
     trained = found.networks["macs"].min() / found.full["macs"]
-    start = min(shares, key=lambda i: abs(shares[i] - max(0.1, trained)))
+    start = found.at(max(0.1, trained))
     number = st.select_slider(
         "MACs left", list(shares), start, key=f"rung-{len(shares)}", persist_state="session",
         format_func=lambda i: f"{100 * shares[i]:.3g} %",
