@@ -11,17 +11,29 @@ FOLDER = Path(__file__).resolve().parent.parent
 
 ICON = str(Path(__file__).with_name("icon.svg"))
 
-ENTRIES = {
-    "Overview": ("space_dashboard", "What this is for, and what the chosen study found, in numbers."),
-    "Study": ("science", "Set up, start and watch studies, and open earlier ones."),
-    "Relevance": ("visibility", "Which inputs one answer of the network came from, layer by layer."),
-    "Ranking": ("sort", "The order of the inputs: how sure it is, and how much two of them agree."),
-    "Feature removal": ("backspace", "Take the least and the most relevant pixels of an image away: does it matter?"),
-    "Pruning": ("content_cut", "Move the threshold and see which inputs go, and how good a network that leaves."),
-    "Budget": ("compress", "Inputs and hidden units go together until the network costs what you say."),
-    "Savings": ("savings", "What the smaller network costs, layer by layer, beside the full one."),
-    "Export": ("download", "Take the smaller network with you, with a card that says what it is."),
+MAIN = {
+    "Result": ("query_stats", "How many inputs the network needs, and what it saves to drop the rest."),
+    "Try it": ("draw", "Draw, upload or pick an image: the full and the small network answer side by side."),
+    "Why": ("visibility", "Which inputs one answer came from, and what happens without them."),
+    "How sure": ("rule", "Rankings, curves, tests: how far the result can be trusted."),
+    "Studies": ("science", "Set up, watch, compare, rename and delete studies."),
 }
+FURTHER = {
+    "Budget": ("compress", "Inputs and hidden units go together until the network costs what you say."),
+    "Savings": ("savings", "What the small network costs, layer by layer, and how fast it is here."),
+    "Export": ("download", "Take the small network with you, with a card that says what it is."),
+}
+ENTRIES = MAIN | FURTHER
+
+FORMER = {
+    "Overview": "Result",
+    "Pruning": "Result",
+    "Study": "Studies",
+    "Relevance": "Why",
+    "Feature_removal": "Why",
+    "Ranking": "How sure",
+}
+"""Where links to pages of earlier versions lead."""
 
 
 def file_of(title: str) -> Path:
@@ -31,12 +43,21 @@ def file_of(title: str) -> Path:
 
 def page(title: str) -> Any:
     """One page, for a link to it."""
-    return pages()[list(ENTRIES).index(title)]
+    icon, text = ENTRIES[title]
+    return st.Page(file_of(title), title=title, icon=f":material/{icon}:", default=title == "Result", help=text)
 
 
-def pages() -> list[Any]:
+def pages() -> dict[str, list[Any]]:
     """The menu. New objects for each run: Streamlit writes into them which page a session is on."""
-    return [
-        st.Page(file_of(title), title=title, icon=f":material/{icon}:", default=title == "Overview", help=text)
-        for title, (icon, text) in ENTRIES.items()
+    former = [
+        st.Page(_lead_to(title), title=name.replace("_", " "), url_path=name, visibility="hidden")
+        for name, title in FORMER.items()
     ]
+    return {"": [page(title) for title in MAIN] + former, "Go further": [page(title) for title in FURTHER]}
+
+
+def _lead_to(title: str) -> Any:
+    def lead() -> None:
+        st.switch_page(page(title), query_params=dict(st.query_params))
+
+    return lead
