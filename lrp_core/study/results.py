@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..data import Words
 from ..errors import InputError, check_choice
-from ..evaluation import (
+from ..evaluation.statistics import (
     Interval,
     McNemar,
     Scatter,
@@ -21,6 +21,7 @@ from ..evaluation import (
     scatter,
     unpack,
 )
+from ..words import Words
 
 MARGIN = 0.005
 """How much accuracy may be lost unless a person says otherwise: half a point."""
@@ -255,6 +256,18 @@ def recommend_from(
     return Recommendation(method, chosen["mode"], margin, n_groups, row, least, is_certain, words)
 
 
+def best_of(recommendations: Iterable[Recommendation | None]) -> Recommendation | None:
+    """The one with which the fewest inputs are needed, of equally few the most accurate; None if there is none."""
+    return min((one for one in recommendations if one is not None), key=_inputs_needed, default=None)
+
+
+def _inputs_needed(one: Recommendation) -> tuple[float, float]:
+    """Few inputs first, of equally few the more accurate; what nothing can be removed by comes last."""
+    if one.row is None:
+        return float("inf"), -float(one.least["difference"])
+    return float(one.row["keep"]), -float(one.row["score"])
+
+
 def _points(difference: float) -> str:
     return f"{100 * difference:+.2f} points"
 
@@ -306,10 +319,15 @@ def headline_from(
 ) -> Headline | None:
     """`headline` from the validation and the test `curve` of the trials."""
     recommendation = recommend_from(validation, n_groups, method, margin=margin, words=words)
-    if recommendation is None or recommendation.row is None:
+    return None if recommendation is None else headline_of(recommendation, final)
+
+
+def headline_of(recommendation: Recommendation, final: pd.DataFrame) -> Headline | None:
+    """What the test `curve` says of a recommendation; None if it recommends nothing."""
+    if recommendation.row is None:
         return None
     chosen = (
-        (final["method"] == method)
+        (final["method"] == recommendation.method)
         & (final["mode"] == recommendation.mode)
         & (final["keep"] == recommendation.row["keep"])
     )

@@ -24,6 +24,9 @@ _HOMES = (
     | dict.fromkeys(["MAX_UPLOAD", "UPLOADS", "columns_of", "own_study", "picture_of_data", "read_upload"], "own")
 )
 
+_HOMES |= dict.fromkeys(["Summary", "packed", "read_summary", "unpacked", "write_summary"], "summary")
+_HOMES |= dict.fromkeys(["summarise", "write_when_due"], "summarise")
+
 __all__ = [
     "ENOUGH",
     "MAX_FILE_BYTES",
@@ -33,6 +36,7 @@ __all__ = [
     "OpenedStudy",
     "Picture",
     "Removal",
+    "Summary",
     "agreement",
     "can_resplit",
     "choice_of_data",
@@ -51,6 +55,7 @@ __all__ = [
     "open_study",
     "outlook",
     "own_study",
+    "packed",
     "picture_of_data",
     "picture_of_ranking",
     "preset_study",
@@ -58,11 +63,16 @@ __all__ = [
     "ranking_of_file",
     "read_seeds",
     "read_shares",
+    "read_summary",
     "read_upload",
     "score_of",
     "speed_table",
     "study_trials",
+    "summarise",
+    "unpacked",
     "write_shares",
+    "write_summary",
+    "write_when_due",
 ]
 
 if TYPE_CHECKING:
@@ -95,5 +105,7 @@ if TYPE_CHECKING:
     from .removal import Picture, Removal
     from .savings import UNSTEADY, conv_table, speed_table
     from .study import OpenedStudy, comparison_of, export_formats, open_study, score_of, study_trials
+    from .summarise import summarise, write_when_due
+    from .summary import Summary, packed, read_summary, unpacked, write_summary
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

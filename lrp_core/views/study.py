@@ -15,7 +15,7 @@ from ..cards import comparison_of
 from ..errors import InputError
 from ..evaluation import Cost, Interval, McNemar, Scatter, measure_cost
 from ..models import build_from_spec, needed_spec
-from ..ranking import keep_for_share
+from ..shares import keep_for_share, percent_removed
 from ..study import Study, Trial, plan, results
 from ..study.export import FORMATS, score_of
 from ..study.exporting.formats import Format
@@ -177,16 +177,14 @@ class OpenedStudy(Part):
         methods = self.rankings.of_relevance() if method is None else (method,)
         table, n, words = self.curve(), self.n_groups, self.data.words
         each = [results.recommend_from(table, n, name, mode=mode, margin=margin, words=words) for name in methods]
-        known = [one for one in each if one is not None]
-        return min(known, key=_inputs_needed, default=None)
+        return results.best_of(each)
 
     def headline(self, method: str | None = None, margin: float = results.MARGIN) -> Headline | None:
         """What the study found, in one row: with a method, or with the best one; None while there is nothing to say."""
         best = self.recommend(method, margin=margin)
         if best is None:
             return None
-        tables = self.curve(), self.curve("test")
-        return results.headline_from(*tables, self.n_groups, best.method, margin, self.data.words)
+        return results.headline_of(best, self.curve("test"))
 
     def nearest_keep(self, method: str, mode: str, keep: int) -> int | None:
         """The measured number of inputs nearest to `keep`; None before there is one."""
@@ -268,18 +266,6 @@ def study_trials(study: Study, ledger: Ledger) -> pd.DataFrame:
 def export_folder(ledger: Ledger, trial: Trial) -> Path:
     """Where the export of a trial that a page asked for lies once it is made."""
     return ledger.folder / "exports" / trial.key
-
-
-def percent_removed(keep: int, n_groups: int) -> int:
-    """The largest whole per cent of the inputs, or groups, that can be removed so that at least `keep` of them stay."""
-    return max(percent for percent in range(100) if keep_for_share(percent / 100, n_groups) >= keep)
-
-
-def _inputs_needed(one: Recommendation) -> tuple[float, float]:
-    """Few inputs first, of equally few the more accurate; what nothing can be removed by comes last."""
-    if one.row is None:
-        return float("inf"), -float(one.least["difference"])
-    return float(one.row["keep"]), -float(one.row["score"])
 
 
 @lru_cache(maxsize=8)
