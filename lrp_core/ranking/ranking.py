@@ -17,6 +17,7 @@ from ..data import Grouping
 from ..errors import InputError, StorageError, storage_errors
 from ..pruning import PixelMask
 from ..pruning.files import checksum
+from ..shares import keep_for_share
 from ..storage import write_atomic
 
 _META = "lrp_core_ranking"

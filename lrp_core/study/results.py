@@ -186,11 +186,11 @@ class Recommendation:
             wide = self.is_certain and least["difference"] >= -self.margin
             return (
                 f"No measured share of the {self.words.counted} can go within {margin} of {self.words.score}: already "
-                f"at {least['removed']:.0%} removed the difference to the full network is {difference}."
+                f"at {_percent(least['removed'])} removed the difference to the full network is {difference}."
                 + (_narrower(least) if wide else "")
             )
         enough = f"{int(row['keep']):,} of {self.n_groups:,} are enough"
-        return f"{row['removed']:.0%} of the {self.words.counted} can go, {enough}: {self.reason}"
+        return f"{_percent(row['removed'])} of the {self.words.counted} can go, {enough}: {self.reason}"
 
     @property
     def reason(self) -> str:
@@ -266,6 +266,10 @@ def _inputs_needed(one: Recommendation) -> tuple[float, float]:
     if one.row is None:
         return float("inf"), -float(one.least["difference"])
     return float(one.row["keep"]), -float(one.row["score"])
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _points(difference: float) -> str:

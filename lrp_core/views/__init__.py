@@ -25,7 +25,7 @@ _HOMES = (
 )
 
 _HOMES |= dict.fromkeys(["Summary", "packed", "read_summary", "unpacked", "write_summary"], "summary")
-_HOMES |= dict.fromkeys(["summarise", "write_when_due"], "summarise")
+_HOMES |= dict.fromkeys(["summarise", "write_when_due"], "summarising")
 
 __all__ = [
     "ENOUGH",
@@ -105,7 +105,7 @@ if TYPE_CHECKING:
     from .removal import Picture, Removal
     from .savings import UNSTEADY, conv_table, speed_table
     from .study import OpenedStudy, comparison_of, export_formats, open_study, score_of, study_trials
-    from .summarise import summarise, write_when_due
+    from .summarising import summarise, write_when_due
     from .summary import Summary, packed, read_summary, unpacked, write_summary
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

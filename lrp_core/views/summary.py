@@ -1,6 +1,6 @@
 """A study in numbers, as its first page shows it: read in milliseconds, without torch.
 
-Whoever trains a study writes its summary beside the ledger as results arrive (`summarise`), and pages read it. It is a
+Whoever trains a study writes its summary beside the ledger as results arrive (`summarising`), and pages read it. It is a
 file of arrays and JSON alone. What it says follows from the ledger: delete it, and it is made again.
 """
 
@@ -167,8 +167,12 @@ def unpacked(content: bytes) -> Summary:
         raise StorageError(f"this is no summary of a study: {error}") from error
     samples = samples.astype(np.float32) / (255 if samples.dtype == np.uint8 else 1)
     tables = {part: pd.DataFrame(values.pop(part)) for part in ("validation", "test")}
-    lists = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return Summary(**lists, **tables, places=places, samples=samples)
+    known: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    known |= tables
+    try:
+        return Summary(**known, places=places, samples=samples)
+    except TypeError as error:
+        raise StorageError(f"this is no summary of a study: {error}") from error
 
 
 def _table(table: pd.DataFrame) -> dict[str, list[Any]]:

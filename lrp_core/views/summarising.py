@@ -115,7 +115,7 @@ def _different(split: Split, data: Dataset) -> tuple[list[int], tuple[str, ...]]
     if data.target is not None:
         rows = list(range(min(N_SAMPLES, len(split))))
         return rows, tuple("" for _ in rows)
-    known = split.labels.unique().tolist()
+    known = sorted(set(split.labels.tolist()))
     chosen = sorted({known[round(share * (len(known) - 1))] for share in (0.25, 0.6, 1.0)})
     rows = [int((split.labels == label).nonzero()[0]) for label in chosen]
     return rows, tuple(data.classes[label] for label in chosen)
