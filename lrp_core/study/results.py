@@ -177,16 +177,13 @@ class Recommendation:
     @property
     def sentence(self) -> str:
         """The finding in plain words."""
-        row, margin = self.row, f"{100 * self.margin:g} points"
+        row = self.row
         if row is None:
             least = self.least
-            difference = _points(least["difference"])
-            if self.is_certain:
-                difference += f", 95 % interval {_range(least)}{_over(least)}"
             wide = self.is_certain and least["difference"] >= -self.margin
             return (
-                f"No measured share of the {self.words.counted} can go within {margin} of {self.words.score}: already "
-                f"at {_percent(least['removed'])} removed the difference to the full network is {difference}."
+                f"No measured share of the {self.words.counted} can go within a loss of {self._margin}: already at "
+                f"{_percent(least['removed'])} removed, {self.words.score} is {self._difference(least)}."
                 + (_narrower(least) if wide else "")
             )
         enough = f"{int(row['keep']):,} of {self.n_groups:,} are enough"
@@ -195,19 +192,25 @@ class Recommendation:
     @property
     def reason(self) -> str:
         """What the recommended row rests on; empty if there is none."""
-        row, margin = self.row, f"{100 * self.margin:g} points"
+        row = self.row
         if row is None:
             return ""
-        difference = f"the {self.words.score} differs from the full network's by {_points(row['difference'])}"
+        seeds = "" if self.is_certain else (
+            " This is one seed: without a second one there is no interval, and chance is not ruled out."
+        )  # fmt: skip
+        return f"{self.words.score} {self._difference(row)}. Your margin is a loss of {self._margin}.{seeds}"
+
+    @property
+    def _margin(self) -> str:
+        return f"{100 * self.margin:g} points"
+
+    def _difference(self, row: pd.Series) -> str:
+        """How far a row is from the full network, with the interval over pairs of networks if there is one."""
+        difference = _points(row["difference"])
         if not self.is_certain:
-            return (
-                f"{difference}, no more than {margin} lost. That is the result of one seed: without a second one "
-                "there is no interval, and chance is not ruled out."
-            )
-        return (
-            f"{difference}, and the 95 % interval of that difference, {_range(row)}, allows a loss of no more "
-            f"than {margin} ({int(row['seeds'])} pairs of networks{_masks(row)}{_over(row)})."
-        )
+            return difference
+        pairs = f"{int(row['seeds'])} pairs of networks{_masks(row)}{_over(row)}"
+        return f"{difference} (between {_range(row)}, 95 % interval of {pairs})"
 
 
 def recommend(
@@ -277,7 +280,7 @@ def _points(difference: float) -> str:
 
 
 def _range(row: pd.Series) -> str:
-    return f"{100 * row['difference_low']:+.2f} to {100 * row['difference_high']:+.2f} points"
+    return f"{100 * row['difference_low']:+.2f} and {100 * row['difference_high']:+.2f}"
 
 
 def _masks(row: pd.Series) -> str:

@@ -1,7 +1,7 @@
 """A study in numbers, as its first page shows it: read in milliseconds, without torch.
 
-Whoever trains a study writes its summary beside the ledger as results arrive (`summarising`), and pages read it. It is a
-file of arrays and JSON alone. What it says follows from the ledger: delete it, and it is made again.
+Whoever trains a study writes its summary beside the ledger as results arrive, and pages read it. It is a file
+of arrays and JSON alone. What it says follows from the ledger: delete it, and it is made again.
 """
 
 from __future__ import annotations

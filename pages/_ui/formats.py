@@ -6,8 +6,8 @@ import math
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """0.953 -> "95.3 %"."""
-    return f"{100 * share:.{digits}f} %"
+    """0.953 -> "95.3 %", which no line breaks apart."""
+    return f"{100 * share:.{digits}f}\u00a0%"
 
 
 def title(name: str) -> str:
@@ -18,6 +18,11 @@ def title(name: str) -> str:
 def points(difference: float) -> str:
     """A difference of two shares in points: 0.004 -> "+0.4 points"."""
     return f"{100 * difference:+.1f} points".replace("-0.0", "+0.0")
+
+
+def between(low: float, high: float) -> str:
+    """The interval of a difference in points: " (between -0.4 and -0.2)"; nothing where there is none."""
+    return "" if math.isnan(low) or math.isnan(high) else f" (between {100 * low:+.1f} and {100 * high:+.1f})"
 
 
 def count(number: float) -> str:
@@ -40,7 +45,7 @@ def size(number: float) -> str:
 
 def change(now: float, before: float) -> str:
     """How much less (or more) of something there is: 30, 100 -> "-70 %"."""
-    return f"{100 * (now / before - 1):+.0f} %" if before else "0 %"
+    return f"{100 * (now / before - 1):+.0f}\u00a0%" if before else "0\u00a0%"
 
 
 def saved(now: float, before: float, less: str = "less") -> str:
