@@ -217,6 +217,17 @@ class OpenedStudy(Part):
             None if data.costs is None else float(data.costs.sum()),
         )
 
+    def expected(
+        self, *, method: str, mode: str, keep: int, margin: float
+    ) -> tuple[Interval | None, Interval | None, Recommendation | None]:
+        """The score that the measured curve lets expect at a place, the full network's, and what is recommended."""
+        table = self.curve()
+        if table.empty:
+            return None, None, None
+        score = results.expected_score(table, method, mode, keep)
+        full = results.expected_score(table, "none", results.baseline_mode(mode), self.n_groups)
+        return score, full, self.recommend(method, mode=mode, margin=margin)
+
     def baseline_is_ready(self, seed: int) -> bool:
         """Whether the network of a seed on all inputs has been trained: its row is in the ledger."""
         trial = plan(self.study, self.data)[self.study.seeds.index(seed)]

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import math
 
+MARKUP = frozenset("\\`*_{}[]()<>#+-.!|~$:&^=\"'@/")
+"""Letters that mean something to Markdown, HTML, LaTeX or Streamlit's own directives somewhere."""
+
 
 def percent(share: float, digits: int = 1) -> str:
     """0.953 -> "95.3 %", which no line breaks apart."""
     return f"{100 * share:.{digits}f}\u00a0%"
+
+
+def plain(text: str) -> str:
+    """A name from a person, a file or a link, so that Markdown shows it letter by letter."""
+    return "".join(f"&#{ord(letter)};" if letter in MARKUP else letter for letter in " ".join(text.split()))
 
 
 def title(name: str) -> str:

@@ -16,6 +16,7 @@ from lrp_core.study import launch
 from lrp_core.study.ledger import Ledger, Run
 
 from . import data, given, jobs, runs, state, summaries
+from .formats import plain
 from .registry import ICON, pages
 from .words import GLOSSARY
 
@@ -74,6 +75,8 @@ def open_result(title: str) -> tuple[Summary, Run, Ledger]:
         st.stop()
     _say(state.load(summary, title))
     runs.show(ledger, run, others, live=True)
+    if not run.is_active and not others:
+        data.warm_up_soon()
     return summary, run, ledger
 
 
@@ -225,7 +228,7 @@ def has_ranking(opened: OpenedStudy, run: Run, method: str, keep: int, seed: int
 
 def refuse(error: LrpError) -> None:
     """Show one refusal."""
-    st.error(_sentence(str(error)), icon=":material/error:")
+    st.error(plain(_sentence(str(error))), icon=":material/error:")
 
 
 def _sentence(text: str) -> str:
@@ -244,7 +247,7 @@ def _pick(known: list[Run]) -> Run:
     by_id = {run.id: run for run in known}
     if is_new and linked is not None and found is None:
         shown = by_id[st.session_state["study"]].name
-        st.info(f"No study here is called “{linked[:80]}”: shown is {shown}.", icon=":material/link_off:")
+        st.info(f"No study here is called “{plain(linked[:80])}”: shown is {plain(shown)}.", icon=":material/link_off:")
     with st.sidebar:
         chosen = st.selectbox(
             "Study",
@@ -260,7 +263,7 @@ def _pick(known: list[Run]) -> Run:
         images = f"{spec['n_train']:,}" if spec.get("n_train") else "all"
         precision = spec.get("precision", "float32")
         st.markdown(
-            f":small[Data **{spec['dataset']}**, network **{spec['architecture']}**, "
+            f":small[Data **{plain(spec['dataset'])}**, network **{plain(spec['architecture'])}**, "
             f"{seeds} {each}{'' if seeds == 1 else 's'}, "
             f"{images} training {'rows' if spec.get('digest') else 'images'}"
             + (f", trained in {precision}]" if precision != "float32" else "]")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from .fields import field
+from .formats import plain
 from .words import GLOSSARY
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def _settle(key: str, default: Any, read: Callable[[str], Any], *, url_wins: boo
         parsed = None if linked is None else read(linked)
         st.session_state[key] = default if parsed is None else parsed
         if linked is not None and parsed is None:
-            return [f"This study has no {NAMES[key]} “{linked[:80]}”: shown is {st.session_state[key]}."]
+            return [f"This study has no {NAMES[key]} “{plain(linked[:80])}”: shown is {st.session_state[key]}."]
     elif read(str(st.session_state[key])) is None:
         st.session_state[key] = default
     return []
@@ -192,7 +193,7 @@ def _as_links_say(summary: Summary) -> list[str]:
         if keep.isdigit() and 1 <= int(keep) <= summary.n_groups:
             asked["removed"] = str(summary.removed_for(int(keep)))
         else:
-            notes.append(f"“{keep[:80]}” is no number of {summary.words[0]} from 1 to {summary.n_groups:,}.")
+            notes.append(f"“{plain(keep[:80])}” is no number of {summary.words[0]} from 1 to {summary.n_groups:,}.")
     for name in ("criteria", "criterion", "strategies", "strategy", "modes", "seeds", "keeps", "keep"):
         asked.pop(name, None)
     return notes
