@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 
-MARKUP = frozenset("\\`*_{}[]()<>#+-.!|~$:&^=\"'@/")
-"""Letters that mean something to Markdown, HTML, LaTeX or Streamlit's own directives somewhere."""
+MARKUP = frozenset("\\`*_[]<>$|~#&!")
+"""Letters that mean something to Markdown, HTML or LaTeX in the middle of a line."""
+JOINER = "\u2060"
+"""Takes no room, and keeps an emoji's code, a directive or an address from being read as one."""
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -15,7 +18,8 @@ def percent(share: float, digits: int = 1) -> str:
 
 def plain(text: str) -> str:
     """A name from a person, a file or a link, so that Markdown shows it letter by letter."""
-    return "".join(f"&#{ord(letter)};" if letter in MARKUP else letter for letter in " ".join(text.split()))
+    shown = "".join(f"&#{ord(letter)};" if letter in MARKUP else letter for letter in " ".join(text.split()))
+    return re.sub(r"(?<=[:@])(?=\S)|(?<=\bwww)(?=\.)", JOINER, re.sub(r"^([-+=>]|\d+[.)])", rf"{JOINER}\1", shown))
 
 
 def title(name: str) -> str:
