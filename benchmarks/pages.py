@@ -42,8 +42,10 @@ TITLES = ("Try it", "Why", "How sure", "Studies")
 TILE = ".tile b"
 
 # The slider's component lives in a shadow root: it is found through every element that has one.
-DEEP = """const deep = (selector) => { for (const one of [document, ...[...document.querySelectorAll('*')]
-  .map((e) => e.shadowRoot).filter(Boolean)]) { const found = one.querySelector(selector); if (found) return found; } };"""
+DEEP = """const deep = (selector) => {
+  const roots = [...document.querySelectorAll('*')].map((e) => e.shadowRoot).filter(Boolean);
+  return [document, ...roots].map((root) => root.querySelector(selector)).find(Boolean);
+};"""
 STEP = f"""(back) => new Promise((resolve) => {{
   {DEEP}
   const range = deep('input[type=range]'), tiles = deep('.tiles'), before = deep('{TILE}').textContent;

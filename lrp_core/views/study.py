@@ -21,6 +21,7 @@ from ..study.export import FORMATS, score_of
 from ..study.exporting.formats import Format
 from ..study.ledger import Ledger
 from ..study.results import Headline, Recommendation
+from ..words import Words
 from .budgets import Budgets
 from .images import Images
 from .part import Part, PlannedExport
@@ -175,7 +176,7 @@ class OpenedStudy(Part):
         `method` None takes the one with which the most inputs can go within the margin.
         """
         methods = self.rankings.of_relevance() if method is None else (method,)
-        table, n, words = self.curve(), self.n_groups, self.data.words
+        table, n, words = self.curve(), self.n_groups, Words(self.words[0], self.score)
         each = [results.recommend_from(table, n, name, mode=mode, margin=margin, words=words) for name in methods]
         return results.best_of(each)
 
