@@ -48,7 +48,8 @@ class Study:
     numbers of training images (None: all of them). `epochs`, `retrain_epochs`, `precision`, `optimizer`, `batch_size`,
     `lr` and `patience` override the architecture's recipe, for the full network and the smaller ones alike. `seeds` are
     those of training. A mask comes from the network of the same seed, unless `mask_seeds` name others: then every mask
-    is tried with every seed. Criteria that explain no image are ranked by once, whatever the strategies. With `resplit`
+    is tried with every seed. Criteria that explain no image are ranked by once, whatever the strategies. Elimination
+    ends with `fewest` inputs (None: with one), the least that a quick study keeps, and orders these as they stand. With `resplit`
     every seed draws the rows again (`Dataset.resplit`): its networks, rankings and figures are those of its own split.
     Raises `InputError` for an empty grid or any value that cannot be used.
     """
@@ -75,6 +76,7 @@ class Study:
     lr: float | None = None
     patience: int | None = None
     resplit: bool = False
+    fewest: int | None = None
 
     def __post_init__(self) -> None:
         self._name_objects()
@@ -100,6 +102,8 @@ class Study:
                 "mode 'scratch' starts from fresh weights, which a network given as an object does not have: register "
                 "a builder with register_model(name, builder) and name it, or choose the modes none and fine-tune"
             )
+        if self.fewest is not None and self.fewest < 1:
+            raise InputError(f"elimination ends with at least 1 input, not {self.fewest}")
         for seed in (*self.seeds, *self.mask_seeds):
             check_seed(seed)
         if self.resplit and self.mask_seeds:
@@ -311,6 +315,8 @@ def _pruned(study: Study, data: Dataset, method: Method, keep: int, mode: str, s
         ranking = replace(ranking, statistic=study.statistic, start=study.start, rank_images=study.rank_images)
     if find_strategy(method.strategy).per_keep:
         ranking = replace(ranking, keep=min(study.keeps, key=lambda k: abs(k - keep)))
+    if "elimination" in (method.strategy, find_strategy(method.strategy).follows):
+        ranking = replace(ranking, fewest=study.fewest)
     ranking = replace(ranking, own=_fingerprint(method))
     return Trial(base, keep, mode, ranking, _retrain(study, base, mode))
 
