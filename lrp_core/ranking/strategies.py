@@ -46,8 +46,8 @@ class How:
 
     `images` is how many images relevance is measured on (None: all, or in elimination its own number), `label` the one
     class that counts, `keep` the number of inputs that a strategy optimises, if it does, `fewest` the number at which
-    elimination ends (None: one), and `grouping` says which inputs are ranked as one (None: each by itself). `progress(what was done)` stops the ranking by raising
-    (`Cancelled`, say), `on_batch(images done)` too.
+    elimination ends (None: one), and `grouping` says which inputs are ranked as one (None: each by itself).
+    `progress(what was done)` stops the ranking by raising (`Cancelled`, say), `on_batch(images done)` too.
     """
 
     criterion: Criterion
