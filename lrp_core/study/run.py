@@ -76,6 +76,21 @@ def _steps(
         note = partial(_note, ledger, study.key)
         with open_pool(data, **options, note=note) as pool:
             for stage, prepare, needed in _preparations(left.values()):
+                if stage == TRIALS:
+                    with closing(claimed(pool.run, run_trial, needed, ledger, str(holder))) as steps:
+                        for trained in steps:
+                            if trained is not None:
+                                key, (result, network) = trained
+                                save_network(network, weights_path(ledger, trials[key]))
+                                ledger.record_trial(key, trials[key].row(), result)
+                            for key in sorted(ledger.recorded(list(needed)), key=list(needed).index):
+                                trial = needed.pop(key)
+                                done += 1
+                                baselines = sum(t.ranking is None for t in needed.values())
+                                ledger.report(study.key, "evaluating on all inputs" if baselines else TRIALS, done)
+                                yield done, len(trials), trial
+                            ledger.check_cancelled(study.key)
+                    continue
                 total = len(needed)
                 ledger.report(study.key, f"{stage} (0 of {total})", done)
                 with closing(claimed(pool.prepare, prepare, needed, ledger, str(holder))) as steps:
@@ -86,19 +101,6 @@ def _steps(
                         ledger.release(prepared[0], str(holder))
                         del needed[prepared[0]]
                         ledger.report(study.key, f"{stage} ({total - len(needed)} of {total})", done)
-            with closing(claimed(pool.run, run_trial, left, ledger, str(holder))) as steps:
-                for trained in steps:
-                    if trained is not None:
-                        key, (result, network) = trained
-                        save_network(network, weights_path(ledger, trials[key]))
-                        ledger.record_trial(key, trials[key].row(), result)
-                    for key in sorted(ledger.recorded(list(left)), key=list(left).index):
-                        trial = left.pop(key)
-                        done += 1
-                        baselines = sum(t.ranking is None for t in left.values())
-                        ledger.report(study.key, "evaluating on all inputs" if baselines else "trials", done)
-                        yield done, len(trials), trial
-                    ledger.check_cancelled(study.key)
 
 
 def _preparations(trials: Collection[Trial]) -> list[tuple[str, Callable[[Any], Any], dict[str, Any]]]:

@@ -21,6 +21,7 @@ _HOMES = (
         ["outlook", "measured_timings", "offers", "can_resplit", "choice_of_data", "data_choices", "data_of_choice"],
         "draft",
     )
+    | {"repeat_of": "draft"}
     | dict.fromkeys(["MAX_UPLOAD", "UPLOADS", "columns_of", "own_study", "picture_of_data", "read_upload"], "own")
 )
 
@@ -65,6 +66,7 @@ __all__ = [
     "read_shares",
     "read_summary",
     "read_upload",
+    "repeat_of",
     "score_of",
     "speed_table",
     "study_trials",
@@ -89,6 +91,7 @@ if TYPE_CHECKING:
         preset_study,
         read_seeds,
         read_shares,
+        repeat_of,
         write_shares,
     )
     from .own import MAX_UPLOAD, UPLOADS, columns_of, own_study, picture_of_data, read_upload

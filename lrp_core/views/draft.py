@@ -19,7 +19,7 @@ from ..evaluation import RANKINGS, removal_criteria
 from ..lrp import COMPOSITES, STARTS
 from ..models import ARCHITECTURES
 from ..ranking import CRITERIA, STATISTICS, STRATEGIES, keep_for_share
-from ..study import PRESETS, Study, plan, preset
+from ..study import PRESETS, Study, measured, plan, preset
 from ..study.ledger import Ledger
 from ..training import OPTIMIZERS, PRECISIONS
 
@@ -59,6 +59,14 @@ def preset_study(name: str, like: Study | None = None) -> Study:
     if like.epochs == 0:  # a network that has learned
         changes |= {"epochs": 0, "modes": tuple(mode for mode in like.modes if mode != "scratch") or ("fine-tune",)}
     return preset(name, like.data(), **changes)
+
+
+def repeat_of(study: Study) -> Study:
+    """The same study with other seeds: a replication, live, of one that was measured elsewhere.
+
+    None of its networks counts as done, since a network's seed is part of what it is.
+    """
+    return measured.repeat_of(study)
 
 
 def write_shares(study: Study) -> str:
@@ -248,6 +256,8 @@ def _timings(folder: Path, runs: tuple[tuple[str, str], ...]) -> pd.DataFrame:
     columns = [*ALIKE, "mode", "seconds"]
     timings = []
     for run in ledger.runs("study"):
+        if run.is_read_only:
+            continue  # another machine was as fast as it was
         try:
             study = Study.from_values(run.spec)
             trials = plan(study, study.data())
