@@ -90,6 +90,7 @@ with frame.refusals():
     finding()
     explore()
     choices()
+    frame.measured_elsewhere(run, ledger)
     st.markdown(
         f":small[{GLOSSARY['LRP']} Averaged over the training data, that ranks the {inputs}; the least relevant go. "
         f"Every place was chosen on validation {images}; the test {images} only measured it. "

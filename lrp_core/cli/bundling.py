@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, StorageError
+from ..storage import write_atomic
 from .shared import Answer, check_suffix
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def bundle(arguments: argparse.Namespace) -> Answer:
     from ..study.bundle import read_bundle
     from ..study.ledger import Ledger
     from ..study.measured import write_bundle
+    from ..views import open_study, packed, summarise
 
     path = arguments.output
     check_suffix(path, ".zip")
@@ -40,20 +42,24 @@ def bundle(arguments: argparse.Namespace) -> Answer:
         raise StorageError(f"{path} exists already: choose another file, or say --overwrite")
     ledger = Ledger()
     run = _asked(ledger, arguments.study)
-    size = write_bundle(Study.from_values(run.spec), ledger, path, command=arguments.measured_by)
+    study = Study.from_values(run.spec)
+    size = write_bundle(study, ledger, path, command=arguments.measured_by)
+    summary = packed(summarise(open_study(study, ledger)))
+    write_atomic(path.with_suffix(".npz"), summary)
     written = read_bundle(path)
     values = {
         "study": written.key,
         "name": written.name,
         "output": str(path),
         "bytes": size,
+        "summary_bytes": len(summary),
         "trials": len(written.trials),
         "rankings": len(written.rankings),
         "provenance": written.provenance,
     }
     text = (
         f"study {written.key} ({written.name}): {len(written.trials)} networks and {len(written.rankings)} rankings, "
-        f"as numbers alone\n  written to {path}, {size:,} bytes"
+        f"as numbers alone\n  written to {path}, {size:,} bytes, with its summary beside it, {len(summary):,} bytes"
     )
     return Answer(values, text)
 
