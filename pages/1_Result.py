@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Beside the chosen method; the page How sure draws every method.
 CONTROLS = 3
+# An interval narrower than this has two decimals, or its ends would read alike.
+NARROW = 0.004
 
 summary, run, ledger = frame.open_result("Result")
 inputs, images, image = summary.words
@@ -49,9 +51,10 @@ def _accuracy(headline: Headline) -> str:
     seeds = (
         "" if chosen.is_certain else " One seed: there is no interval, and chance is not ruled out."
     )  # fmt: skip
+    digits = 2 if row["difference_high"] - row["difference_low"] < NARROW else 1
     return (
-        f"{name} **{points(row['difference'])}** on test {images}"
-        f"{between(row['difference_low'], row['difference_high'])}: {percent(row['score'])}, and "
+        f"{name} **{points(row['difference'], digits)}** on test {images}"
+        f"{between(row['difference_low'], row['difference_high'], digits)}: {percent(row['score'])}, and "
         f"{percent(base['score'])} with all {inputs}. Your margin is a loss of {100 * margin:g} points.{saves}{seeds}"
     )
 
