@@ -60,7 +60,8 @@ def _cells(figure: go.Figure, trace: Any) -> pd.DataFrame:
     """The cells of a heat map that have a value: row and column, counted from 0 unless its axes have names."""
     z = np.asarray(trace.z, dtype=float)
     across, down = (
-        np.arange(n) if values is None else _plain(values) for n, values in zip(z.shape[::-1], (trace.x, trace.y))
+        np.arange(n) if values is None else _plain(values)
+        for n, values in zip((z.shape[1], z.shape[0]), (trace.x, trace.y), strict=True)
     )
     row, column = np.nonzero(~np.isnan(z))
     names = [said if said != plain else better for said, plain, better in zip(

@@ -59,8 +59,9 @@ const picture = async (chart, format) => {
   onPaper(layout.template?.layout ?? {});
   layout.paper_bgcolor = layout.plot_bgcolor = PAPER;
   const { width, height } = chart.getBoundingClientRect();
-  const size = { width: Math.round(width), height: Math.round(height) };
-  const url = await window.Plotly.toImage({ data: chart.data, layout }, { format, ...size, scale: format === "png" ? 2 : 1 });
+  const scale = format === "png" ? 2 : 1;
+  const size = { width: Math.round(width), height: Math.round(height), scale };
+  const url = await window.Plotly.toImage({ data: chart.data, layout }, { format, ...size });
   return (await fetch(url)).blob();
 };
 export default function ({ data, parentElement }) {
