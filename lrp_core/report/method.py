@@ -70,7 +70,7 @@ def _data(study: Study, data: Dataset, rows: str) -> str:
     groups = f" in {data.n_groups:,} groups that are kept or dropped as one" if data.groups else ""
     parts = ", ".join(f"{count(len(part))} {name}" for name, part in (
         ("training", data.train), ("validation", data.validation), ("test", data.test)))  # fmt: skip
-    notes = f" {'; '.join(data.notes)}." if data.notes else ""
+    notes = f" Notes: {'; '.join(data.notes)}." if data.notes else ""
     split = " Each seed draws these parts again." if study.resplit else ""
     return f"{data.name}: {parts} {rows} of {count(data.n_inputs)} inputs ({shape}){groups}, {kind}.{split}{notes}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from ..evaluation import Interval
 
@@ -16,6 +17,15 @@ def percent(share: float, digits: int = 1) -> str:
     '95.1 %'
     """
     return f"{100 * share:.{digits}f}{SPACE}%"
+
+
+def spaced(text: str) -> str:
+    """A text whose shares are written as here.
+
+    >>> spaced("15% can go, 95 % interval").replace(SPACE, "_")
+    '15_% can go, 95_% interval'
+    """
+    return re.sub(r"(?<=\d) ?%", f"{SPACE}%", text)
 
 
 def points(difference: float, digits: int = 2) -> str:
@@ -57,7 +67,7 @@ def stacked(interval: Interval, least: float | None = None) -> str:
     return f"{100 * value:.2f}" + ("" if math.isnan(low) else f"\n{ends}")
 
 
-def count(number: float) -> str:
+def count(number: int | float) -> str:
     """A whole number.
 
     >>> count(266610)
@@ -66,7 +76,7 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def size(number: float) -> str:
+def size(number: int | float) -> str:
     """Bytes, in thousands.
 
     >>> size(1066440).replace(SPACE, " "), size(512).replace(SPACE, " ")
@@ -78,7 +88,7 @@ def size(number: float) -> str:
     return f"{number:.0f}{SPACE}B"
 
 
-def saved(now: float, before: float) -> str:
+def saved(now: int | float, before: int | float) -> str:
     """How much less, or more, of something there is.
 
     >>> saved(30, 100).replace(SPACE, " "), saved(105, 100).replace(SPACE, " "), saved(1, 0)

@@ -207,7 +207,7 @@ def points_of(opened: OpenedStudy, mode: str) -> Table:
 
     def cells(row: pd.Series) -> tuple[str, ...]:
         values = ["full network" if row["method"] == "none" else row["method"], percent(row["removed"]),
-                  count(row["keep"]), *([str(int(row["seeds"]))] if has_seeds else [])]  # fmt: skip
+                  count(int(row["keep"])), *([str(int(row["seeds"]))] if has_seeds else [])]  # fmt: skip
         for part in ("", "_test"):
             values += [stacked(interval_of(row, part=part), least), stacked(interval_of(row, "difference", part))]
         return (*values, count(row["macs"]))

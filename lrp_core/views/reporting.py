@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from ..errors import InputError
 from ..report import Report, command_of, describe, missing, write_page
-from ..report.words import between, count, percent, things
+from ..report.words import between, count, percent, spaced, things
 from ..study import results
 from ..study.results import Headline, Recommendation
 from ..study.runs import Run
@@ -25,6 +25,14 @@ from .report_parts import (
     points_of,
 )
 from .study import OpenedStudy
+
+_STATES = {
+    "starting": "is starting",
+    "running": "is running",
+    "failed": "failed",
+    "cancelled": "was cancelled",
+    "interrupted": "was interrupted",
+}
 
 
 def report(opened: OpenedStudy, *, margin: float = results.MARGIN, address: str | None = None) -> bytes:
@@ -81,19 +89,18 @@ def _checked(address: str) -> str:
 def _so_far(run: Run | None) -> str:
     if run is None or run.state == "done":
         return ""
-    return f"{run.done:,} of {run.total:,} networks are measured; the study is {run.state}"
+    return f"{run.done:,} of {run.total:,} networks are measured; the study {_STATES[run.state]}"
 
 
 def _finding(opened: OpenedStudy, best: Recommendation | None, found: Headline | None) -> str:
     """What can go, in one sentence."""
     if best is None:
-        return "Nothing can be said yet: no small network has a full one beside it."
+        return "Nothing can be recommended yet: too few small networks are measured."
     if found is None:
-        return best.sentence
-    row, inputs = found.row, opened.words[0]
-    return (
-        f"{percent(row['removed'], 0)} of the {inputs} can go: {count(row['keep'])} of {opened.n_groups:,} are enough."
-    )
+        return spaced(best.sentence)
+    row, keep = found.row, int(found.row["keep"])
+    can_go = f"{percent(row['removed'], 0)} of the {opened.words[0]} can go"
+    return f"{can_go}: {count(keep)} of {opened.n_groups:,} are enough."
 
 
 def _details(opened: OpenedStudy, best: Recommendation | None, found: Headline | None) -> tuple[str, ...]:
@@ -111,7 +118,7 @@ def _details(opened: OpenedStudy, best: Recommendation | None, found: Headline |
             f"absolute errors are {row['absolute_error']:.4g} and {base['absolute_error']:.4g}."
         )
     reason = best.reason[:1].upper() + best.reason[1:]
-    return first, f"Chosen on validation {rows}; ranked by {best.method}, small network {best.mode}. {reason}"
+    return first, f"Chosen on validation {rows}; ranked by {best.method}, small network {best.mode}. {spaced(reason)}"
 
 
 def _means(opened: OpenedStudy, best: Recommendation | None, found: Headline | None) -> tuple[str, ...]:
