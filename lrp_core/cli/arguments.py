@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..errors import InputError
-from . import bundling, commands, exporting, predicting, pruning, ranking, removal, speed
+from . import bundling, commands, exporting, predicting, pruning, ranking, removal, report, speed
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -39,6 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
             "measure accuracy against the share of inputs removed",
             (_data_arguments, _study_arguments),
         ),
+        ("report", report.report, "write what a study found as one HTML file", (report.report_arguments,)),
         (
             "bundle",
             bundling.bundle,

@@ -15,6 +15,7 @@ _HOMES = (
     )
     | dict.fromkeys(["MAX_FILE_BYTES", "ENOUGH"], "ranking")
     | dict.fromkeys(["Picture", "Removal"], "removal")
+    | dict.fromkeys(["report"], "reporting")
     | dict.fromkeys(["UNSTEADY", "conv_table", "speed_table"], "savings")
     | dict.fromkeys(["draft_study", "preset_study", "write_shares", "read_shares", "read_seeds", "name_study"], "draft")
     | dict.fromkeys(
@@ -67,6 +68,7 @@ __all__ = [
     "read_summary",
     "read_upload",
     "repeat_of",
+    "report",
     "score_of",
     "speed_table",
     "study_trials",
@@ -106,6 +108,7 @@ if TYPE_CHECKING:
         ranking_of_file,
     )
     from .removal import Picture, Removal
+    from .reporting import report
     from .savings import UNSTEADY, conv_table, speed_table
     from .study import OpenedStudy, comparison_of, export_formats, open_study, score_of, study_trials
     from .summarising import summarise, write_when_due
