@@ -15,6 +15,7 @@ _HOMES = (
     )
     | dict.fromkeys(["MAX_FILE_BYTES", "ENOUGH"], "ranking")
     | dict.fromkeys(["Picture", "Removal"], "removal")
+    | {"verdict_of": "verdict"}
     | dict.fromkeys(["UNSTEADY", "conv_table", "speed_table"], "savings")
     | dict.fromkeys(["draft_study", "preset_study", "write_shares", "read_shares", "read_seeds", "name_study"], "draft")
     | dict.fromkeys(
@@ -62,6 +63,7 @@ __all__ = [
     "score_of",
     "speed_table",
     "study_trials",
+    "verdict_of",
     "write_shares",
 ]
 
@@ -95,5 +97,6 @@ if TYPE_CHECKING:
     from .removal import Picture, Removal
     from .savings import UNSTEADY, conv_table, speed_table
     from .study import OpenedStudy, comparison_of, export_formats, open_study, score_of, study_trials
+    from .verdict import verdict_of
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

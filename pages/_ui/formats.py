@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
+
+PERCENT = "\u00a0%"
+"""A number and its sign stay on one line."""
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """0.953 -> "95.3 %"."""
-    return f"{100 * share:.{digits}f} %"
+    """0.953 -> "95.3 %", which no line breaks."""
+    return f"{100 * share:.{digits}f}{PERCENT}"
+
+
+def one_way(text: str) -> str:
+    """A sentence of the core with its shares as pages write them: "80%" and "95 %" -> "80 %" and "95 %", unbroken."""
+    return re.sub(r"(?<=\d)[ \u00a0]?%", PERCENT, text)
 
 
 def title(name: str) -> str:
@@ -40,7 +49,7 @@ def size(number: float) -> str:
 
 def change(now: float, before: float) -> str:
     """How much less (or more) of something there is: 30, 100 -> "-70 %"."""
-    return f"{100 * (now / before - 1):+.0f} %" if before else "0 %"
+    return f"{100 * (now / before - 1):+.0f}{PERCENT}" if before else f"0{PERCENT}"
 
 
 def saved(now: float, before: float, less: str = "less") -> str:
@@ -53,7 +62,7 @@ def interval(low: float, high: float) -> str:
     """A 95 % interval, or why there is none."""
     if math.isnan(low) or math.isnan(high):
         return "no interval: one seed"
-    return f"95 % interval {100 * low:.1f} to {percent(min(high, 1.0))}"
+    return f"95{PERCENT} interval {100 * low:.1f} to {percent(min(high, 1.0))}"
 
 
 def throughput(rate: float) -> str:
