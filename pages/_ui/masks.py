@@ -44,3 +44,12 @@ def says(opened: OpenedStudy, keep: int) -> str:
     some = "" if shown == opened.n_groups else f" Drawn are the first {shown}."
     costs = "" if opened.data.costs is None else ", beside each name what it costs"
     return f"In the order of their scores{costs}; in colour what stays, {keep} of {n}, grey what goes.{some}"
+
+
+def between_measured(opened: OpenedStudy, method: str, keep: int) -> str:
+    """Which mask "exchange" shows where it optimised none, as a sentence to end with."""
+    keeps = opened.study.keeps
+    if not method.endswith(", exchange") or keep in keeps:
+        return ""
+    near = min(keeps, key=lambda k: abs(k - keep))
+    return f" exchange optimises measured numbers of {opened.words[0]} only: this mask follows its ranking for {near}."

@@ -43,9 +43,8 @@ def pick(opened: OpenedStudy, seed: int, *, is_trained: bool) -> Picked | None:
     source = sources[0]
     if len(sources) > 1:
         source = st.segmented_control(
-            "Picture", sources, key="source", required=True, persist_state="session",
-            help="An image of the test set, or one of your own: it never leaves this server's memory.",
-        )  # fmt: skip
+            "Picture", sources, key="source", required=True, persist_state="session", label_visibility="collapsed"
+        )
     if source == SOURCES["test"]:
         index = pick_test_image(opened, seed, with_wrong=is_trained)
         if len(sources) == 1:
@@ -66,9 +65,12 @@ def _given(opened: OpenedStudy, *, is_file: bool) -> Picture | None:
             type=["png", "jpg", "jpeg", "gif", "webp", "bmp"],
             max_upload_size=20,
             key="upload",
-            help="Any size. It is resized as your data's pictures are."
-            if opened.study.digest
-            else "Any size. It becomes grey, light on dark, and its ink is scaled and centred as in MNIST.",
+            help="Any size. It never leaves this server's memory. "
+            + (
+                "It is resized as your data's pictures are."
+                if opened.study.digest
+                else "It becomes grey, light on dark, and its ink is scaled and centred as in MNIST."
+            ),
         )
         content, name = (file.getvalue(), file.name) if file else (None, "")
     else:
@@ -121,18 +123,18 @@ def pick_test_image(opened: OpenedStudy, seed: int, *, with_wrong: bool = False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if classes:
             field(
-                st.selectbox, "Class", [None, *range(len(classes))], key="class", width=130, on_change=settle,
+                st.selectbox, "Class", [None, *range(len(classes))], key="class", width=120, on_change=settle,
                 format_func=lambda i: "any" if i is None else classes[i],
                 help=f"The buttons go through the test {images} of this class.",
             )  # fmt: skip
-        index = field(st.number_input, f"Test {image}", 0, n_images - 1, 0, key="image", width=170, in_url=True,
+        index = field(st.number_input, f"Test {image}", 0, n_images - 1, 0, key="image", width=150, in_url=True,
                       help=f"Its position among the {n_images:,} test {images}, from 0.")  # fmt: skip
         st.button("Previous", icon=":material/chevron_left:", on_click=step, args=(-1,))
         st.button("Next", icon=":material/chevron_right:", on_click=step, args=(1,))
         st.button("Random", icon=":material/shuffle:", on_click=step, args=(0,))
         if with_wrong:
             st.toggle(
-                "Only misclassified",
+                "Only wrong",
                 key="wrong",
                 persist_state="session",
                 on_change=settle,

@@ -66,14 +66,14 @@ def choose(opened: OpenedStudy, *, of_one: bool, removes: bool) -> Choice:
     criteria = offers.removal_criteria if removes else tuple(offers.composites)
     start, target, taken = "logit", None, ("signed", "all", "zero")  # a number is explained by itself
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        criterion = field(st.selectbox, "Relevance by", criteria, _first(criteria), key="rules", width=210,
+        criterion = field(st.selectbox, "Relevance by", criteria, _first(criteria), key="rules", width=192,
                           in_url=True, help=_help(removes))  # fmt: skip
         if classes:
-            start = field(st.selectbox, "Start", offers.starts, key="start", width=140, in_url=True,
+            start = field(st.selectbox, "Start", offers.starts, key="start", width=115, in_url=True,
                           help="What is explained: the class's logit, its contrast to the best other one, or its "
                           "log-odds; one-hot starts with a relevance of 1, whatever the logit is.")  # fmt: skip
         if classes and of_one:
-            target = field(st.selectbox, "Explained class", [None, *range(len(classes))], key="target", width=170,
+            target = field(st.selectbox, "Explained class", [None, *range(len(classes))], key="target", width=160,
                            format_func=lambda i: "the predicted one" if i is None else classes[i],
                            help="Red inputs speak for this class, blue ones against it.")  # fmt: skip
         seed = state.seed(opened)

@@ -41,6 +41,9 @@ def show(opened: OpenedStudy, run: Run) -> None:
     pixels = opened.words[0]
     st.header(f"The order of the {pixels}", anchor=False)
     _draw(opened, ranking, method, seed, keep)
+    between = masks.between_measured(opened, method, keep).strip()
+    if between:
+        st.caption(between)
     with frame.refusals():
         _settle(opened, method, seed)
 
