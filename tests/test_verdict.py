@@ -100,3 +100,8 @@ def test_without_controls_there_is_nothing_to_be_ahead_of():
 @given(some.floats(-0.0004, 0.0))
 def test_a_difference_of_nothing_has_no_minus(share):
     assert "+0.0 points" in verdict(Interval(share, -0.1, 0.1)).sentence
+
+
+def test_an_end_of_an_interval_keeps_its_sign():
+    assert "+0.5 points (between +0.02 and +1.0)" in verdict(Interval(0.005, 0.0002, 0.0098)).sentence
+    assert "(between +0.0 and +1.0)" in verdict(Interval(0.005, -0.00001, 0.0098)).sentence

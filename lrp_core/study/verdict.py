@@ -110,11 +110,16 @@ class Verdict:
 def points(one: Interval) -> str:
     """A difference of shares with its interval: "+0.3 points (between -0.1 and +0.7)"."""
     said = f"{_signed(one.estimate)} points"
-    return said if math.isnan(one.low) else f"{said} (between {_signed(one.low)} and {_signed(one.high)})"
+    return said if math.isnan(one.low) else f"{said} (between {_bound(one.low)} and {_bound(one.high)})"
 
 
 def _signed(share: float) -> str:
     return f"{100 * share:+.1f}".replace("-0.0", "+0.0")
+
+
+def _bound(share: float) -> str:
+    """An end of an interval: with a digit more where the sign would be lost, for it says who is ahead."""
+    return _signed(share) if abs(share) < 5e-5 or abs(share) >= 5e-4 else f"{100 * share:+.2f}"
 
 
 def _list(names: Mapping[str, Interval]) -> str:
