@@ -2,17 +2,17 @@
 
 import streamlit as st
 
-from pages._ui import frame, setup, studies
+from pages._ui import comparing, frame, setup, studies
 
 page = frame.open_studies(
-    "Study",
-    "A study is a grid of networks: every way to rank the inputs, at every share removed, for every seed.",
+    "Studies",
+    "A study is a grid of networks: every method, at every share removed, for every seed.",
 )
 run, ledger = page.run, page.ledger
 study = page.opened.study if page.opened is not None else None
 
 with frame.refusals():
-    st.subheader("Studies", anchor=False)
+    st.header("All studies", anchor=False)
     st.caption("Select a row to open that study on all pages.")
     studies.table(run, page.known, ledger)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -25,8 +25,12 @@ with frame.refusals():
                 args=(study,),
                 help=f"Fill the form below with the settings of “{run.name}”.",
             )
+        studies.name(run, ledger)
         studies.delete(run, page.known, ledger)
 
 with frame.refusals():
-    st.subheader("Set up a study", anchor=False)
+    comparing.compare(run, page.known, ledger)
+
+with frame.refusals():
+    st.header("Set up a study", anchor=False)
     setup.form(study, run, page.known, ledger)

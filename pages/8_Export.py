@@ -4,13 +4,44 @@ import streamlit as st
 
 from lrp_core.study import launch
 from pages._ui import data, export_card, frame, runs, state
-from pages._ui.formats import percent, things
+from pages._ui.data import ask
+from pages._ui.formats import percent, points, things
 
 opened, _ = frame.open_page(
     "Export",
     "Take the smaller network with you, in files that others can run, and a card that says what they are and how good.",
 )
 study, ledger = opened.study, opened.ledger
+
+
+def expected(keep: int) -> None:
+    """What score to expect of this network beside the full one, and the way to the recommended one."""
+    margin = state.value("margin") / 100
+    score, full, best = ask(opened, "expected", method=method, mode=mode, keep=keep, margin=margin)
+    if score is None or full is None:
+        st.info(
+            f"The study has no network this small: what {opened.score} to expect is not known.", icon=":material/help:"
+        )
+    else:
+        lost = score.estimate - full.estimate
+        said = (
+            f"Expected {opened.score}: {percent(score.estimate)}, {points(lost)} against the full network's "
+            f"{percent(full.estimate)} (validation {opened.words[1]})."
+        )
+        if lost < -margin:
+            st.warning(f"{said} That is outside your margin of {100 * margin:g} points.", icon=":material/warning:")
+        else:
+            st.markdown(said)
+    if best is not None and best.row is not None:
+        there = opened.removed_for(int(best.row["keep"]))
+        if there != removed:
+            st.button(
+                f"Take the recommended one: {there}\u00a0% removed", icon=":material/recommend:",
+                on_click=state.go_to, args=(there,),
+            )  # fmt: skip
+    else:
+        st.caption("Nothing is recommended for this method: no measured share stays within your margin.")
+
 
 with frame.refusals():
     n_groups = opened.n_groups
@@ -24,6 +55,7 @@ with frame.refusals():
         f"{things(n_groups, opened.words[0])} ({percent(keep / n_groups, 0)}), ranked by **{method}**, smaller network "
         f"**{mode}**, seed **{seed}**."
     )
+    expected(keep)
     is_active = bool(run and run.is_active)
     is_there = (folder / "card.json").exists() and not is_active
     if run and not is_active and run.state != "done":

@@ -164,7 +164,7 @@ def test_study_recommends_a_threshold_in_words(capsys: pytest.CaptureFixture[str
     assert said["recommended"]["random"]["keep"] == 780
     assert "780 of 784 are enough" in said["recommended"]["random"]["sentence"]
     assert main([*arguments, "--margin", "90"]) == 0
-    assert "random: 1% of the inputs can go" in capsys.readouterr().out
+    assert "random: 1 % of the inputs can go" in capsys.readouterr().out
     assert "margin" in refusal(capsys, *arguments, "--margin", "-1")
 
 

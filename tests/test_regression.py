@@ -178,7 +178,7 @@ def test_a_study_of_numbers_speaks_of_r2(data: Dataset, result: StudyResult) -> 
     best = result.recommend("lrp-0, elimination", margin=0.05)
     assert best is not None
     assert best.row is not None
-    assert "R² differs from the full network's" in best.sentence
+    assert "R² +" in best.sentence
     ranking = result.ranking(0, method="lrp-0, elimination")
     assert {data.input_names[i] for i in ranking.order[:2].tolist()} == set(NEEDED)  # type: ignore[index]
 

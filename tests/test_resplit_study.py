@@ -144,7 +144,7 @@ def test_the_intervals_allow_for_shared_rows(data: Dataset, study: Study, trials
     none = result.recommend("variance", margin=0.2)
     assert none is not None
     assert none.row is None
-    assert "over 3 splits of the rows. More splits would narrow" in none.sentence
+    assert "over 3 splits of the rows). More splits would narrow" in none.sentence
 
 
 def test_an_export_takes_the_raw_numbers(

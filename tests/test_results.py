@@ -153,9 +153,9 @@ def test_the_whole_interval_has_to_stay_within_the_margin() -> None:
     assert found.row is not None
     assert found.row["keep"] == 200
     assert found.is_certain
-    assert "74% of the inputs can go, 200 of 784 are enough" in found.sentence
+    assert "74 % of the inputs can go, 200 of 784 are enough" in found.sentence
     assert "-0.35 points" in found.sentence
-    assert "-0.47 to -0.23 points" in found.sentence
+    assert "between -0.47 and -0.23" in found.sentence
     assert "3 pairs of networks" in found.sentence
     assert "0.5 points" in found.sentence
     generous = results.recommend(trials, 784, "lrp-0", margin=0.02)
@@ -166,9 +166,9 @@ def test_the_whole_interval_has_to_stay_within_the_margin() -> None:
     assert strict is not None
     assert strict.row is None
     assert strict.least["keep"] == 392
-    assert strict.sentence.startswith("No measured share of the inputs can go within 0 points")
-    assert "already at 50% removed" in strict.sentence
-    assert "-0.27 to -0.03 points" in strict.sentence
+    assert strict.sentence.startswith("No measured share of the inputs can go within a loss of 0 points")
+    assert "already at 50 % removed" in strict.sentence
+    assert "between -0.27 and -0.03" in strict.sentence
     assert "More seeds" not in strict.sentence
     wide = results.recommend(rows(*BASE, *pairs("lrp-0", 100, [-0.001, -0.009, -0.001])), 784, "lrp-0")
     assert wide is not None
@@ -285,7 +285,7 @@ def test_the_nearest_measured_keep(keep: int) -> None:
 def test_the_reason_is_the_sentence_s_second_half() -> None:
     found = results.recommend(TRIALS, 784, "lrp-0", margin=0.01)
     assert found is not None
-    assert found.sentence == f"50% of the inputs can go, 392 of 784 are enough: {found.reason}"
+    assert found.sentence == f"50 % of the inputs can go, 392 of 784 are enough: {found.reason}"
     none = results.recommend(TRIALS, 784, "lrp-0", margin=0.0)
     assert none is not None
     assert none.reason == ""

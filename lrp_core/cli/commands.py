@@ -139,9 +139,10 @@ def study(arguments: argparse.Namespace) -> Answer:
 def _run_study(study: Study, ledger: Ledger, name: str, arguments: argparse.Namespace) -> Answer:
     from ..study import plan, run_study
     from ..study.results import curve, recommend
+    from ..views import write_when_due
     from ..views.study import study_trials
 
-    data = study.data()
+    data, write_summary = study.data(), write_when_due(study, ledger)
     steps = run_study(
         study,
         ledger,
@@ -158,6 +159,8 @@ def _run_study(study: Study, ledger: Ledger, name: str, arguments: argparse.Name
     ):
         for done, _, trial in steps:
             advance(f"{trial.method} {trial.keep}", done)
+            write_summary()
+    write_summary(now=True)
     trials = study_trials(study, ledger)
     tables = {part: curve(trials, data.n_groups, part) for part in ("validation", "test")}
     recommended = {

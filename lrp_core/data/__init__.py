@@ -19,6 +19,7 @@ from ..errors import InputError, StorageError
 from ..extras import from_extra
 from ..registry import Registry
 from ..storage import cache_dir
+from ..words import Words
 from . import prepared
 from .archives import ARCHIVES, Raw, Source
 from .files import READERS, Reader, read_data
@@ -26,7 +27,6 @@ from .groups import Grouping, InputGroup
 from .scaler import Scaler
 from .splits import Dataset, Split, to_images, to_inputs
 from .target import Target
-from .words import Words
 
 __all__ = [
     "DATASETS",

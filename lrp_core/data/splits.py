@@ -16,10 +16,10 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..extras import from_extra
+from ..words import Words
 from .groups import Grouping, InputGroup, check_groups
 from .scaler import Scaler
 from .target import Target
-from .words import Words
 
 
 @dataclass(frozen=True, eq=False)

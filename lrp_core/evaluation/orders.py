@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from ..errors import InputError, check_choice
-from ..ranking import keep_for_share
 from ..seeds import generator
+from ..shares import keep_for_share
 from .fills import PixelStatistics
 
 RANKINGS: tuple[str, ...] = ("signed", "magnitude")

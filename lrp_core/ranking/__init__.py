@@ -1,11 +1,12 @@
 """Relevance over a data set, reduced to one ranking of all inputs, from which any mask follows."""
 
+from ..shares import keep_for_share
 from .comparison import Comparison, compare, settling
 from .controls import pixel_variance
 from .criteria import CRITERIA, Criterion, by_lrp, explaining_criterion, find_criterion, register_criterion
 from .elimination import Elimination, eliminate
 from .exchange import Exchange, exchange
-from .ranking import Ranking, check_keep, keep_for_share
+from .ranking import Ranking, check_keep
 from .refinement import Refinement, refine
 from .relevance import measure_relevance, ranking_from
 from .statistics import STATISTICS, RelevanceStatistics

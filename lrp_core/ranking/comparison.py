@@ -14,8 +14,9 @@ from ..data import Grouping, Split
 from ..errors import InputError
 from ..extras import from_extra
 from ..lrp import Composite
+from ..shares import keep_for_share
 from .criteria import Criterion, explaining_criterion
-from .ranking import Ranking, check_keep, keep_for_share
+from .ranking import Ranking, check_keep
 from .relevance import check_options, classes_of, explain_rows, n_classes_of, ranking_from
 from .statistics import RelevanceStatistics
 

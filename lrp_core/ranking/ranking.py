@@ -17,6 +17,7 @@ from ..data import Grouping
 from ..errors import InputError, StorageError, storage_errors
 from ..pruning import PixelMask
 from ..pruning.files import checksum
+from ..shares import keep_for_share
 from ..storage import write_atomic
 
 _META = "lrp_core_ranking"
@@ -169,10 +170,3 @@ def check_keep(keep: int | None, n_groups: int) -> int:
     if not isinstance(keep, int) or isinstance(keep, bool) or not 1 <= keep <= n_groups:
         raise InputError(f"keep must be a whole number between 1 and {n_groups}, not {keep}")
     return keep
-
-
-def keep_for_share(share: float, n_groups: int) -> int:
-    """How many of `n_groups` stay when `share` of them is removed: 15 % of 784 removes 118."""
-    if not 0 <= share < 1:
-        raise InputError(f"the share removed must be at least 0 and below 1, not {share}")
-    return max(1, n_groups - round(share * n_groups))

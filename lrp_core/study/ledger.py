@@ -25,7 +25,7 @@ from .runs import Run, State
 
 __all__ = ["STARTUP_SECONDS", "VERSION", "Ledger", "Run", "State"]
 
-VERSION = 2
+VERSION = 3
 """Of the tables below; kept in the file as `user_version`."""
 
 STARTUP_SECONDS = 60
@@ -48,6 +48,7 @@ _MIGRATIONS = (
         "CREATE TABLE holders (name TEXT PRIMARY KEY, run TEXT NOT NULL) STRICT",
         "CREATE TABLE claims (key TEXT PRIMARY KEY, holder TEXT NOT NULL) STRICT",
     ),
+    ("CREATE TABLE remarks (run TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT",),
 )
 """What turns each version of the tables into the next one, from an empty file on."""
 
@@ -232,6 +233,15 @@ class Ledger:
             runs = self._runs(database, "id = ?", run)
         return runs[0] if runs else None
 
+    def rename(self, run: str, name: str, remark: str | None = None) -> None:
+        """Call a run something else, and keep what a person remarks about it. Raises `StorageError` for no name."""
+        if not name.strip():
+            raise StorageError("a study needs a name: at least one letter")
+        with self._connect() as database:
+            database.execute("UPDATE runs SET name = ? WHERE id = ?", (name.strip()[:200], run))
+            if remark is not None:
+                database.execute("INSERT OR REPLACE INTO remarks VALUES (?, ?)", (run, remark[:10_000]))
+
     def forget(self, run: str) -> None:
         """Take a run out of the list; its trials stay. Raises `StorageError` if it is active."""
         with self._change() as database:
@@ -239,12 +249,14 @@ class Ledger:
             if runs and runs[0].is_active:
                 raise StorageError(f"{runs[0].name!r} is running: cancel it before you delete it")
             database.execute("DELETE FROM runs WHERE id = ?", (run,))
+            database.execute("DELETE FROM remarks WHERE run = ?", (run,))
 
     def _runs(self, database: sqlite3.Connection, where: str, value: str) -> list[Run]:
-        runs = []
+        runs, remarks = [], dict(database.execute("SELECT run, text FROM remarks").fetchall())
         for row in database.execute(f"SELECT {_COLUMNS} FROM runs WHERE {where}", (value,)).fetchall():
             values = dict(zip(_COLUMNS.split(", "), row, strict=True))
-            run = Run(**values | {"spec": json.loads(values["spec"])})
+            values |= {"spec": json.loads(values["spec"]), "remark": remarks.get(values["id"], "")}
+            run = Run(**values)
             is_late = time.time() - run.updated > STARTUP_SECONDS
             if (run.state == "running" or (run.state == "starting" and is_late)) and not self._is_held(
                 database, run.id

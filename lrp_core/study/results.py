@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..data import Words
 from ..errors import InputError, check_choice
-from ..evaluation import (
+from ..evaluation.statistics import (
     Interval,
     McNemar,
     Scatter,
@@ -21,6 +21,7 @@ from ..evaluation import (
     scatter,
     unpack,
 )
+from ..words import Words
 
 MARGIN = 0.005
 """How much accuracy may be lost unless a person says otherwise: half a point."""
@@ -176,37 +177,40 @@ class Recommendation:
     @property
     def sentence(self) -> str:
         """The finding in plain words."""
-        row, margin = self.row, f"{100 * self.margin:g} points"
+        row = self.row
         if row is None:
             least = self.least
-            difference = _points(least["difference"])
-            if self.is_certain:
-                difference += f", 95 % interval {_range(least)}{_over(least)}"
             wide = self.is_certain and least["difference"] >= -self.margin
             return (
-                f"No measured share of the {self.words.counted} can go within {margin} of {self.words.score}: already "
-                f"at {least['removed']:.0%} removed the difference to the full network is {difference}."
+                f"No measured share of the {self.words.counted} can go within a loss of {self._margin}: already at "
+                f"{_percent(least['removed'])} removed, {self.words.score} is {self._difference(least)}."
                 + (_narrower(least) if wide else "")
             )
         enough = f"{int(row['keep']):,} of {self.n_groups:,} are enough"
-        return f"{row['removed']:.0%} of the {self.words.counted} can go, {enough}: {self.reason}"
+        return f"{_percent(row['removed'])} of the {self.words.counted} can go, {enough}: {self.reason}"
 
     @property
     def reason(self) -> str:
         """What the recommended row rests on; empty if there is none."""
-        row, margin = self.row, f"{100 * self.margin:g} points"
+        row = self.row
         if row is None:
             return ""
-        difference = f"the {self.words.score} differs from the full network's by {_points(row['difference'])}"
+        seeds = "" if self.is_certain else (
+            " This is one seed: without a second one there is no interval, and chance is not ruled out."
+        )  # fmt: skip
+        return f"{self.words.score} {self._difference(row)}. Your margin is a loss of {self._margin}.{seeds}"
+
+    @property
+    def _margin(self) -> str:
+        return f"{100 * self.margin:g} points"
+
+    def _difference(self, row: pd.Series) -> str:
+        """How far a row is from the full network, with the interval over pairs of networks if there is one."""
+        difference = _points(row["difference"])
         if not self.is_certain:
-            return (
-                f"{difference}, no more than {margin} lost. That is the result of one seed: without a second one "
-                "there is no interval, and chance is not ruled out."
-            )
-        return (
-            f"{difference}, and the 95 % interval of that difference, {_range(row)}, allows a loss of no more "
-            f"than {margin} ({int(row['seeds'])} pairs of networks{_masks(row)}{_over(row)})."
-        )
+            return difference
+        pairs = f"{int(row['seeds'])} pairs of networks{_masks(row)}{_over(row)}"
+        return f"{difference} (between {_range(row)}, 95 % interval of {pairs})"
 
 
 def recommend(
@@ -255,12 +259,28 @@ def recommend_from(
     return Recommendation(method, chosen["mode"], margin, n_groups, row, least, is_certain, words)
 
 
+def best_of(recommendations: Iterable[Recommendation | None]) -> Recommendation | None:
+    """The one with which the fewest inputs are needed, of equally few the most accurate; None if there is none."""
+    return min((one for one in recommendations if one is not None), key=_inputs_needed, default=None)
+
+
+def _inputs_needed(one: Recommendation) -> tuple[float, float]:
+    """Few inputs first, of equally few the more accurate; what nothing can be removed by comes last."""
+    if one.row is None:
+        return float("inf"), -float(one.least["difference"])
+    return float(one.row["keep"]), -float(one.row["score"])
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
 def _points(difference: float) -> str:
     return f"{100 * difference:+.2f} points"
 
 
 def _range(row: pd.Series) -> str:
-    return f"{100 * row['difference_low']:+.2f} to {100 * row['difference_high']:+.2f} points"
+    return f"{100 * row['difference_low']:+.2f} and {100 * row['difference_high']:+.2f}"
 
 
 def _masks(row: pd.Series) -> str:
@@ -306,10 +326,15 @@ def headline_from(
 ) -> Headline | None:
     """`headline` from the validation and the test `curve` of the trials."""
     recommendation = recommend_from(validation, n_groups, method, margin=margin, words=words)
-    if recommendation is None or recommendation.row is None:
+    return None if recommendation is None else headline_of(recommendation, final)
+
+
+def headline_of(recommendation: Recommendation, final: pd.DataFrame) -> Headline | None:
+    """What the test `curve` says of a recommendation; None if it recommends nothing."""
+    if recommendation.row is None:
         return None
     chosen = (
-        (final["method"] == method)
+        (final["method"] == recommendation.method)
         & (final["mode"] == recommendation.mode)
         & (final["keep"] == recommendation.row["keep"])
     )

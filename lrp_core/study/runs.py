@@ -14,7 +14,7 @@ class Run:
     """The latest run of a piece of long work: a study or an export.
 
     `done` of `total` steps, and the `stage` it is in, which began at `stage_started` with `stage_done` steps done;
-    times are seconds since 1970.
+    times are seconds since 1970. `remark` is what a person noted about it.
     """
 
     id: str
@@ -30,6 +30,7 @@ class Run:
     updated: float
     stage_done: int
     stage_started: float
+    remark: str = ""
 
     @property
     def is_active(self) -> bool:

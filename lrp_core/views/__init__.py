@@ -25,6 +25,9 @@ _HOMES = (
     | dict.fromkeys(["MAX_UPLOAD", "UPLOADS", "columns_of", "own_study", "picture_of_data", "read_upload"], "own")
 )
 
+_HOMES |= dict.fromkeys(["Summary", "packed", "read_summary", "unpacked", "write_summary"], "summary")
+_HOMES |= dict.fromkeys(["summarise", "write_when_due"], "summarising")
+
 __all__ = [
     "ENOUGH",
     "MAX_FILE_BYTES",
@@ -34,6 +37,7 @@ __all__ = [
     "OpenedStudy",
     "Picture",
     "Removal",
+    "Summary",
     "agreement",
     "can_resplit",
     "choice_of_data",
@@ -52,6 +56,7 @@ __all__ = [
     "open_study",
     "outlook",
     "own_study",
+    "packed",
     "picture_of_data",
     "picture_of_ranking",
     "preset_study",
@@ -59,12 +64,17 @@ __all__ = [
     "ranking_of_file",
     "read_seeds",
     "read_shares",
+    "read_summary",
     "read_upload",
     "score_of",
     "speed_table",
     "study_trials",
+    "summarise",
+    "unpacked",
     "verdict_of",
     "write_shares",
+    "write_summary",
+    "write_when_due",
 ]
 
 if TYPE_CHECKING:
@@ -97,6 +107,8 @@ if TYPE_CHECKING:
     from .removal import Picture, Removal
     from .savings import UNSTEADY, conv_table, speed_table
     from .study import OpenedStudy, comparison_of, export_formats, open_study, score_of, study_trials
+    from .summarising import summarise, write_when_due
+    from .summary import Summary, packed, read_summary, unpacked, write_summary
     from .verdict import verdict_of
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -15,12 +15,13 @@ from ..cards import comparison_of
 from ..errors import InputError
 from ..evaluation import Cost, Interval, McNemar, Scatter, measure_cost
 from ..models import build_from_spec, needed_spec
-from ..ranking import keep_for_share
+from ..shares import keep_for_share, percent_removed
 from ..study import Study, Trial, plan, results
 from ..study.export import FORMATS, score_of
 from ..study.exporting.formats import Format
 from ..study.ledger import Ledger
 from ..study.results import Headline, Recommendation
+from ..words import Words
 from .budgets import Budgets
 from .images import Images
 from .part import Part, PlannedExport
@@ -175,18 +176,16 @@ class OpenedStudy(Part):
         `method` None takes the one with which the most inputs can go within the margin.
         """
         methods = self.rankings.of_relevance() if method is None else (method,)
-        table, n, words = self.curve(), self.n_groups, self.data.words
+        table, n, words = self.curve(), self.n_groups, Words(self.words[0], self.score)
         each = [results.recommend_from(table, n, name, mode=mode, margin=margin, words=words) for name in methods]
-        known = [one for one in each if one is not None]
-        return min(known, key=_inputs_needed, default=None)
+        return results.best_of(each)
 
     def headline(self, method: str | None = None, margin: float = results.MARGIN) -> Headline | None:
         """What the study found, in one row: with a method, or with the best one; None while there is nothing to say."""
         best = self.recommend(method, margin=margin)
         if best is None:
             return None
-        tables = self.curve(), self.curve("test")
-        return results.headline_from(*tables, self.n_groups, best.method, margin, self.data.words)
+        return results.headline_of(best, self.curve("test"))
 
     def nearest_keep(self, method: str, mode: str, keep: int) -> int | None:
         """The measured number of inputs nearest to `keep`; None before there is one."""
@@ -218,6 +217,17 @@ class OpenedStudy(Part):
             data.cost_of(self.rankings.of(method, keep, seed).mask(keep).indices),
             None if data.costs is None else float(data.costs.sum()),
         )
+
+    def expected(
+        self, *, method: str, mode: str, keep: int, margin: float
+    ) -> tuple[Interval | None, Interval | None, Recommendation | None]:
+        """The score that the measured curve lets expect at a place, the full network's, and what is recommended."""
+        table = self.curve()
+        if table.empty:
+            return None, None, None
+        score = results.expected_score(table, method, mode, keep)
+        full = results.expected_score(table, "none", results.baseline_mode(mode), self.n_groups)
+        return score, full, self.recommend(method, mode=mode, margin=margin)
 
     def baseline_is_ready(self, seed: int) -> bool:
         """Whether the network of a seed on all inputs has been trained: its row is in the ledger."""
@@ -268,18 +278,6 @@ def study_trials(study: Study, ledger: Ledger) -> pd.DataFrame:
 def export_folder(ledger: Ledger, trial: Trial) -> Path:
     """Where the export of a trial that a page asked for lies once it is made."""
     return ledger.folder / "exports" / trial.key
-
-
-def percent_removed(keep: int, n_groups: int) -> int:
-    """The largest whole per cent of the inputs, or groups, that can be removed so that at least `keep` of them stay."""
-    return max(percent for percent in range(100) if keep_for_share(percent / 100, n_groups) >= keep)
-
-
-def _inputs_needed(one: Recommendation) -> tuple[float, float]:
-    """Few inputs first, of equally few the more accurate; what nothing can be removed by comes last."""
-    if one.row is None:
-        return float("inf"), -float(one.least["difference"])
-    return float(one.row["keep"]), -float(one.row["score"])
 
 
 @lru_cache(maxsize=8)

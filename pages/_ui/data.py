@@ -9,12 +9,16 @@ from __future__ import annotations
 import gc
 import io
 import sys
+import threading
 import zipfile
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
+
+_is_warming = threading.Event()
+"""Set once a thread of this server has begun to load the numerics."""
 
 _PARTS = (
     *(
@@ -51,6 +55,13 @@ def warm_up() -> None:
 
     gc.collect()
     gc.freeze()
+
+
+def warm_up_soon() -> None:
+    """Load the numerics in the background, so that the next page need not wait for them."""
+    if not is_warm() and not _is_warming.is_set():
+        _is_warming.set()
+        threading.Thread(target=warm_up, daemon=True).start()
 
 
 def zipped(folder: Path, readme: str) -> bytes:

@@ -8,15 +8,26 @@ import re
 PERCENT = "\u00a0%"
 """A number and its sign stay on one line."""
 
+MARKUP = frozenset("\\`*_[]<>$|~#&!")
+"""Letters that mean something to Markdown, HTML or LaTeX in the middle of a line."""
+JOINER = "\u2060"
+"""Takes no room, and keeps an emoji's code, a directive or an address from being read as one."""
+
 
 def percent(share: float, digits: int = 1) -> str:
-    """0.953 -> "95.3 %", which no line breaks."""
+    """0.953 -> "95.3 %", which no line breaks apart."""
     return f"{100 * share:.{digits}f}{PERCENT}"
 
 
 def one_way(text: str) -> str:
     """A sentence of the core with its shares as pages write them: "80%" and "95 %" -> "80 %" and "95 %", unbroken."""
     return re.sub(r"(?<=\d)[ \u00a0]?%", PERCENT, text)
+
+
+def plain(text: str) -> str:
+    """A name from a person, a file or a link, so that Markdown shows it letter by letter."""
+    shown = "".join(f"&#{ord(letter)};" if letter in MARKUP else letter for letter in " ".join(text.split()))
+    return re.sub(r"(?<=[:@])(?=\S)|(?<=\bwww)(?=\.)", JOINER, re.sub(r"^([-+=>]|\d+[.)])", rf"{JOINER}\1", shown))
 
 
 def title(name: str) -> str:
@@ -27,6 +38,11 @@ def title(name: str) -> str:
 def points(difference: float) -> str:
     """A difference of two shares in points: 0.004 -> "+0.4 points"."""
     return f"{100 * difference:+.1f} points".replace("-0.0", "+0.0")
+
+
+def between(low: float, high: float) -> str:
+    """The interval of a difference in points: " (between -0.4 and -0.2)"; nothing where there is none."""
+    return "" if math.isnan(low) or math.isnan(high) else f" (between {100 * low:+.1f} and {100 * high:+.1f})"
 
 
 def count(number: float) -> str:

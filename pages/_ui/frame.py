@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +15,14 @@ from lrp_core.errors import LrpError
 from lrp_core.study import launch
 from lrp_core.study.ledger import Ledger, Run
 
-from . import data, given, jobs, runs, state
+from . import data, given, jobs, runs, state, summaries
+from .formats import plain
 from .registry import ICON, pages
+from .words import GLOSSARY
 
 if TYPE_CHECKING:
     from lrp_core.views import OpenedStudy
+    from lrp_core.views.summary import Summary
 
 NAME = "Input pruning by relevance"
 
@@ -38,60 +42,110 @@ def open_page(title: str, subtitle: str, *, live: bool = False) -> tuple[OpenedS
 
     `live` has the page drawn again as results arrive. The title is painted before the numerics are loaded.
     """
-    ledger, known, active = _paint(title, subtitle)
+    _head(title)
+    st.title(title, anchor=False)
+    st.caption(subtitle)
+    ledger, known = _ledger()
+    _warm_up()
     run = _pick(known)
-    runs.show(ledger, run, [other for other in active if other.id != run.id], live=live)
+    runs.show(ledger, run, _others(ledger, known, run), live=live)
     opened = _open(run, ledger, title)
     if opened is None:
         st.stop()
     return opened, run
 
 
+def open_result(title: str) -> tuple[Summary, Run, Ledger]:
+    """`open_page` for the first page, which reads a summary and does not wait for the numerics."""
+    _head(title)
+    ledger, known = _ledger()
+    run = _pick(known)
+    others = _others(ledger, known, run)
+    try:
+        if not summaries.is_quick(run, ledger) and not run.is_active:
+            _warm_up()
+        summary = summaries.of(run, ledger) if summaries.is_quick(run, ledger) else None
+    except (LrpError, TypeError) as error:
+        _unreadable(error)
+        st.stop()
+    if summary is None:
+        st.title("The first networks are being trained", anchor=False)
+        runs.show(ledger, run, others, live=True)
+        st.info("What they find appears here by itself.", icon=":material/hourglass_top:")
+        st.stop()
+    _say(state.load(summary, title))
+    runs.show(ledger, run, others, live=True)
+    if not run.is_active and not others:
+        data.warm_up_soon()
+    return summary, run, ledger
+
+
 def open_studies(title: str, subtitle: str) -> Studies:
     """`open_page` for the page on which studies are watched and made: a study that cannot be read does not stop it."""
-    ledger, known, active = _paint(title, subtitle)
+    _head(title)
+    st.title(title, anchor=False)
+    st.caption(subtitle)
+    ledger, known = _ledger()
+    _warm_up()
     run = _pick(known)
     runs.panel(ledger, run, detailed=True)
-    runs.show(ledger, run, [other for other in active if other.id != run.id], only_others=True)
+    runs.show(ledger, run, _others(ledger, known, run), only_others=True)
     return Studies(_open(run, ledger, title), run, known, ledger)
 
 
-def _paint(title: str, subtitle: str) -> tuple[Ledger, list[Run], list[Run]]:
-    """Menu and title; the ledger, its studies and whatever is active, once the numerics are loaded."""
+def _head(title: str) -> None:
+    """Menu and the tab's title."""
     st.set_page_config(page_title=f"{title} · {NAME}", page_icon=ICON, layout="wide")
     # Opened as the very first page of a fresh server, a page runs alone, with a menu made of file names.
     # Registering the pages here as well gives that run the same menu, and every later one app.py.
     st.navigation(pages())
-    st.title(title, anchor=False)
-    st.caption(subtitle)
+
+
+def _ledger() -> tuple[Ledger, list[Run]]:
+    """The ledger and its studies; on the first visit there is one that was measured, and the quick one begins."""
     try:
         ledger = Ledger()
         known = ledger.runs("study")
-        if not data.is_warm():
-            with st.spinner("Loading the libraries: a few seconds, once after the server starts", show_time=True):
-                if not known and not given.words():
-                    _start_quick_study(ledger)
-                data.warm_up()
-        elif not known and not given.words():
-            _start_quick_study(ledger)
-        known = _with_given(known, ledger) or ledger.runs("study")
-        active = [run for run in (*known, *ledger.runs("export"), *ledger.runs("budgets")) if run.is_active]
+        if not known and not given.words():
+            launch.start_preset("quick", ledger)
+            with st.spinner("Starting the first study", show_time=True):
+                known = _wait_for_first(ledger)
+        known = _with_given(known, ledger)
     except LrpError as error:
         refuse(error)
         st.stop()
     if not known:
         st.info("There is no study yet, and none could be started: see the server's log.", icon=":material/info:")
         st.stop()
-    return ledger, known, active
+    return ledger, known
 
 
-def _start_quick_study(ledger: Ledger) -> None:
-    """Start the study that a first visitor finds; nothing happens if it is running already."""
-    launch.start_study(views.preset_study("quick"), ledger, name="quick")
+def _wait_for_first(ledger: Ledger, seconds: float = 60.0) -> list[Run]:
+    """The studies, once the first of them has made itself known."""
+    end = time.monotonic() + seconds
+    while not (known := ledger.runs("study")) and time.monotonic() < end:
+        time.sleep(0.2)
+    return known
+
+
+def _warm_up() -> None:
+    """Load the numerics, once for each server."""
+    if not data.is_warm():
+        with st.spinner("Loading the libraries: a few seconds, once after the server starts", show_time=True):
+            data.warm_up()
+
+
+def _others(ledger: Ledger, known: list[Run], run: Run) -> list[Run]:
+    """Whatever else is at work."""
+    active = (one for one in (*known, *ledger.runs("export"), *ledger.runs("budgets")) if one.is_active)
+    return [one for one in active if one.id != run.id]
 
 
 def _with_given(known: list[Run], ledger: Ledger) -> list[Run]:
     """The studies with that of the data and network which the dashboard was started with; each session begins there."""
+    if not given.words():
+        return known
+    _warm_up()
     study = given.study()
     if study is None:
         return known
@@ -107,14 +161,27 @@ def _open(run: Run, ledger: Ledger, title: str) -> OpenedStudy | None:
     """The study of a run with the controls of the page settled, or None with the reason why it cannot be read."""
     try:
         opened = views.open_study(run.id, ledger)
+        summary = summaries.of(run, ledger)
     except (LrpError, TypeError) as error:
-        st.error(f"This study was made by another version of the program and cannot be read: {error}")
+        _unreadable(error)
         return None
-    state.load(opened, title)
+    _say(state.load(summary, title))
     with refusals():
         if run.state == "done" and opened.trials().empty:
             runs.outdated(ledger, run)
     return opened
+
+
+def _unreadable(error: Exception) -> None:
+    if isinstance(error, LrpError):
+        refuse(error)
+    st.error("This study cannot be read here: choose another one, or set it up again.", icon=":material/error:")
+
+
+def _say(notes: list[str]) -> None:
+    """What a link asks for and does not get, in one line."""
+    if notes:
+        st.info(" ".join(notes), icon=":material/link_off:")
 
 
 @contextmanager
@@ -161,7 +228,7 @@ def has_ranking(opened: OpenedStudy, run: Run, method: str, keep: int, seed: int
 
 def refuse(error: LrpError) -> None:
     """Show one refusal."""
-    st.error(_sentence(str(error)), icon=":material/error:")
+    st.error(plain(_sentence(str(error))), icon=":material/error:")
 
 
 def _sentence(text: str) -> str:
@@ -170,19 +237,24 @@ def _sentence(text: str) -> str:
 
 
 def _pick(known: list[Run]) -> Run:
-    """The study picker; the choice is part of the URL unless it is the newest."""
+    """The study picker; the choice is part of the URL. A link may name a study by its id, or as it is called."""
     ids = [run.id for run in known]
-    if st.session_state.get("study") not in ids:
-        linked = st.query_params.get("study")
-        st.session_state["study"] = linked if linked in ids else ids[0]
+    linked = st.query_params.get("study")
+    found = None if linked is None else _named(linked, known)
+    is_new = linked != st.session_state.get("linked-study")
+    if st.session_state.get("study") not in ids or (is_new and found is not None):
+        st.session_state["study"] = found or ids[0]
     by_id = {run.id: run for run in known}
+    if is_new and linked is not None and found is None:
+        shown = by_id[st.session_state["study"]].name
+        st.info(f"No study here is called “{plain(linked[:80])}”: shown is {plain(shown)}.", icon=":material/link_off:")
     with st.sidebar:
         chosen = st.selectbox(
             "Study",
             ids,
             key="study",
             format_func=lambda run: _label(by_id[run], known),
-            help="Every study in the ledger, newest first. The page Study makes more of them.",
+            help="Every study in the ledger, newest first. The page Studies makes more of them.",
             persist_state="session",
         )
         run = by_id[chosen]
@@ -190,18 +262,27 @@ def _pick(known: list[Run]) -> Run:
         seeds, each = len(spec["seeds"]), "split" if spec.get("resplit") else "seed"
         images = f"{spec['n_train']:,}" if spec.get("n_train") else "all"
         precision = spec.get("precision", "float32")
-        st.caption(
-            f"Data set **{spec['dataset']}** · network **{spec['architecture']}** · "
-            f"{seeds} {each}{'' if seeds == 1 else 's'} · "
+        st.markdown(
+            f":small[Data **{plain(spec['dataset'])}**, network **{plain(spec['architecture'])}**, "
+            f"{seeds} {each}{'' if seeds == 1 else 's'}, "
             f"{images} training {'rows' if spec.get('digest') else 'images'}"
-            + (f" · trained in {precision}" if precision != "float32" else "")
+            + (f", trained in {precision}]" if precision != "float32" else "]")
         )
         runs.badge(run)
-    if chosen == ids[0]:
-        st.query_params.pop("study", None)
-    elif st.query_params.get("study") != chosen:
+        with st.popover("What the words mean", icon=":material/menu_book:", type="tertiary"):
+            st.markdown("  \n".join(f"**{term}:** {text}" for term, text in GLOSSARY.items()))
+    st.session_state["linked-study"] = chosen
+    if linked != chosen:
         st.query_params["study"] = chosen
     return run
+
+
+def _named(linked: str, known: list[Run]) -> str | None:
+    """The study that a link means: by its id, the beginning of one, or its name; the newest of several."""
+    exact = [run.id for run in known if run.id == linked]
+    begun = [run.id for run in known if len(linked) >= 6 and run.id.startswith(linked)]
+    called = [run.id for run in known if run.name == linked]
+    return next(iter(exact + begun + called), None)
 
 
 def _label(run: Run, known: list[Run]) -> str:

@@ -11,7 +11,7 @@ from lrp_core.errors import LrpError
 from lrp_core.study import launch
 from lrp_core.study.ledger import Ledger, Run
 
-from .formats import duration, throughput
+from .formats import duration, plain, throughput
 
 POLL_SECONDS = 1.0
 REFRESH_SECONDS = 2.5
@@ -91,7 +91,7 @@ def _panel(ledger: Ledger, drawn: Run, live: bool, detailed: bool, drawn_at: flo
 
 def _numbers(run: Run) -> None:
     """How far a study is, how fast and how long it takes, as large numbers."""
-    st.markdown(f"**Study “{run.name}”**")
+    st.markdown(f"**Study “{plain(run.name)}”**")
     with st.container(horizontal=True):
         total = f"of {run.total}" if run.total else "planning"
         st.metric("Networks done", f"{run.done}", total, delta_color="off", delta_arrow="off", border=True,
@@ -108,7 +108,7 @@ def _numbers(run: Run) -> None:
 
 
 def _active(ledger: Ledger, run: Run, detailed: bool) -> None:
-    what = f"Study “{run.name}”" if run.kind == "study" else KINDS.get(run.kind, run.kind)
+    what = f"Study “{plain(run.name)}”" if run.kind == "study" else KINDS.get(run.kind, run.kind)
     stage = "starting its process" if run.state == "starting" else run.stage
     unit = "networks" if run.kind == "study" else "steps"
     count = f"{run.done} of {run.total} {unit} · " if run.total else ""
@@ -129,10 +129,10 @@ def _active(ledger: Ledger, run: Run, detailed: bool) -> None:
 
 
 def _stopped(ledger: Ledger, run: Run) -> None:
-    what = f"The study “{run.name}”" if run.kind == "study" else f"The {KINDS.get(run.kind, run.kind).lower()}"
+    what = f"The study “{plain(run.name)}”" if run.kind == "study" else f"The {KINDS.get(run.kind, run.kind).lower()}"
     kept = f" {run.done} of {run.total} networks are finished and kept." if run.kind == "study" and run.total else ""
     if run.state == "failed":
-        st.error(f"{what} failed: {run.message or 'no message'}.{kept}", icon=":material/error:")
+        st.error(f"{what} failed: {plain(run.message or 'no message')}.{kept}", icon=":material/error:")
     elif run.state == "interrupted":
         st.warning(f"{what} was interrupted: its process is gone.{kept}", icon=":material/power_off:")
     else:

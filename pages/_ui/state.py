@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from .data import ask
 from .fields import field
+from .formats import plain
+from .words import GLOSSARY
 
 if TYPE_CHECKING:
-    from lrp_core.views import OpenedStudy
+    from lrp_core.views.summary import Summary
 
 MANY_METHODS = 5
 
@@ -28,6 +29,10 @@ MARGIN = 0.5
 """Points of the score that may be lost until someone says otherwise; the core's default."""
 
 MAX_MARGIN = 20.0
+
+NAMES = {"method": "method", "mode": "kind of small network", "removed": "share removed", "seed": "seed",
+         "margin": "margin"}  # fmt: skip
+"""What messages call the controls."""
 
 MODES = {
     "none": "the full network's weights as they are",
@@ -46,15 +51,21 @@ def method_help(says: Mapping[str, str]) -> str:
     )
 
 
-def load(opened: OpenedStudy, page: str) -> None:
-    """Settle every shared control before the page is drawn, from the session or the URL, and have the URL say so."""
+def load(summary: Summary, page: str) -> list[str]:
+    """Settle every shared control before the page is drawn, from the session or the URL, and have the URL say so.
+
+    Returns what a link asks for that this study does not have, in a sentence each.
+    """
     # A switch of pages empties the URL: what the session holds is then the truth.
     is_switch = st.session_state.get("page", page) != page
     st.session_state["page"] = page
-    for key, (default, read) in _choices(opened).items():
+    st.session_state["facts"] = summary
+    notes = [] if is_switch else _as_links_say(summary)
+    for key, (default, read) in _choices(summary).items():
         _follow(key, default)
-        _settle(key, default, read, url_wins=not is_switch)
+        notes += _settle(key, default, read, url_wins=not is_switch)
         write(key)
+    return notes
 
 
 def write(key: str) -> None:
@@ -68,10 +79,10 @@ def write(key: str) -> None:
     _written()[key] = st.query_params.get(key)
 
 
-def method(opened: OpenedStudy) -> str:
+def method(_opened: object = None) -> str:
     """The picker of what the inputs are ranked by; a list where they would take more than a row."""
-    methods, text = opened.study.methods, method_help(opened.rankings.says())
-    label = f"{opened.words[0].capitalize()} ranked by"
+    methods, text = _facts().methods, method_help(_facts().says)
+    label = f"{_inputs()} ranked by"
     if len(methods) > MANY_METHODS:
         chosen = field(st.selectbox, label, methods, key="method", width=260, help=text)
     else:
@@ -80,53 +91,59 @@ def method(opened: OpenedStudy) -> str:
     return _shown("method", chosen)
 
 
-def mode(opened: OpenedStudy) -> str:
-    """The picker of what happens to the smaller network."""
-    chosen = st.segmented_control("Smaller network", opened.study.modes, key="mode", required=True,
+def mode(_opened: object = None) -> str:
+    """The picker of what happens to the small network."""
+    chosen = st.segmented_control("Small network", _facts().modes, key="mode", required=True,
                                   persist_state="session", help=MODE_HELP)  # fmt: skip
     return _shown("mode", chosen)
 
 
-def removed(opened: OpenedStudy) -> int:
+def removed(_opened: object = None) -> int:
     """The threshold slider: percent of the inputs, or groups, removed."""
-    text = f"Share of the {opened.words[0]} that the network no longer gets, the least relevant first. Arrow keys work."
-    chosen = st.slider(f"{opened.words[0].capitalize()} removed", 0, 99, step=1, format="%d %%", key="removed",
+    text = (
+        f"Share of the {_facts().words[0]} that the small network does not get, the least relevant first. "
+        "Arrow keys work."
+    )
+    chosen = st.slider(f"{_inputs()} removed", 0, 99, step=1, format="%d %%", key="removed",
                        persist_state="session", help=text)  # fmt: skip
     return _shown("removed", chosen)
 
 
-def margin(opened: OpenedStudy) -> float:
+def margin(_opened: object = None) -> float:
     """The score that may be lost, in points."""
-    text = (
-        f"How many points of {opened.score} may be lost. The recommended threshold is the furthest at which the "
-        "whole 95 % interval of the difference to the full network stays within this."
-    )
+    text = f"How many points of {_facts().score} may be lost. {GLOSSARY['recommended']}"
     chosen = field(st.number_input, "Margin (points)", 0.0, MAX_MARGIN, step=0.1, format="%.2f", key="margin",
                    width=140, help=text)  # fmt: skip
     return _shown("margin", chosen)
 
 
-def seed(opened: OpenedStudy) -> int:
+def seed(_opened: object = None) -> int:
     """The picker of the seed."""
-    seeds = opened.study.seeds
-    splits = " and on a split of its own" if opened.study.resplit else ""
+    seeds = _facts().seeds
+    splits = " and on a split of its own" if _facts().resplit else ""
     chosen = field(st.selectbox, "Seed", seeds, key="seed", width=110, disabled=len(seeds) == 1,
                    help=f"Each seed trains a network of its own, from other first weights{splits}; their masks "
                    "differ a little.")  # fmt: skip
     return _shown("seed", chosen)
 
 
-def choose(opened: OpenedStudy, *, with_margin: bool = False) -> tuple[str, str, int, int]:
+def choose(_opened: object = None, *, with_margin: bool = False) -> tuple[str, str, int, int]:
     """The shared controls in one box: method, mode, seed and percent removed; the margin if asked for."""
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            chosen_method = method(opened)
-            chosen_mode = mode(opened)
-            chosen_seed = seed(opened)
+            chosen_method = method()
+            chosen_mode = mode()
+            chosen_seed = seed()
             if with_margin:
-                margin(opened)
-        chosen_removed = removed(opened)
+                margin()
+        chosen_removed = removed()
     return chosen_method, chosen_mode, chosen_seed, chosen_removed
+
+
+def go_to(removed: int) -> None:
+    """Have the threshold stand somewhere else, for callbacks and for what comes from the browser."""
+    st.session_state["removed"] = removed
+    write("removed")
 
 
 def value(key: str) -> Any:
@@ -147,14 +164,48 @@ def _follow(key: str, default: Any) -> None:
     before[key] = default
 
 
-def _settle(key: str, default: Any, read: Callable[[str], Any], *, url_wins: bool) -> None:
+def _settle(key: str, default: Any, read: Callable[[str], Any], *, url_wins: bool) -> list[str]:
+    """Bring a control's value into the session; what a link asks for in vain comes back as a sentence."""
     linked = st.query_params.get(key)
     has_moved = url_wins and linked != _written().get(key)
     if key not in st.session_state or has_moved:
         parsed = None if linked is None else read(linked)
         st.session_state[key] = default if parsed is None else parsed
+        if linked is not None and parsed is None:
+            return [f"This study has no {NAMES[key]} “{plain(linked[:80])}”: shown is {st.session_state[key]}."]
     elif read(str(st.session_state[key])) is None:
         st.session_state[key] = default
+    return []
+
+
+def _as_links_say(summary: Summary) -> list[str]:
+    """Take what a link calls by the command line's names: `criteria` and `strategies`, `modes`, `seeds`, `keeps`."""
+    asked, notes = st.query_params, []
+    if "criteria" in asked or "criterion" in asked:
+        criterion = asked.get("criteria", asked.get("criterion", ""))
+        strategy = asked.get("strategies", asked.get("strategy", "one-shot"))
+        asked["method"] = criterion if strategy == "one-shot" else f"{criterion}, {strategy}"
+    for theirs, ours in (("modes", "mode"), ("seeds", "seed")):
+        if theirs in asked:
+            asked[ours] = asked[theirs]
+    keep = asked.get("keeps", asked.get("keep"))
+    if keep is not None:
+        if keep.isdigit() and 1 <= int(keep) <= summary.n_groups:
+            asked["removed"] = str(summary.removed_for(int(keep)))
+        else:
+            notes.append(f"“{plain(keep[:80])}” is no number of {summary.words[0]} from 1 to {summary.n_groups:,}.")
+    for name in ("criteria", "criterion", "strategies", "strategy", "modes", "seeds", "keeps", "keep"):
+        asked.pop(name, None)
+    return notes
+
+
+def _facts() -> Summary:
+    """The summary of the study that the page is about."""
+    return st.session_state["facts"]
+
+
+def _inputs() -> str:
+    return _facts().words[0].capitalize()
 
 
 def _written() -> dict[str, str | None]:
@@ -162,17 +213,15 @@ def _written() -> dict[str, str | None]:
     return st.session_state.setdefault("written", {})
 
 
-def _choices(opened: OpenedStudy) -> dict[str, tuple[Any, Callable[[str], Any]]]:
+def _choices(summary: Summary) -> dict[str, tuple[Any, Callable[[str], Any]]]:
     """For every shared control its default, and what reads its value from text: None for what it cannot be."""
-    study, best = opened.study, ask(opened, "recommend", margin=MARGIN / 100)
-    has_best = best is not None and best.row is not None
-    first = best.method if has_best else opened.rankings.of_relevance()[0]
-    removed = opened.removed_for(int(best.row["keep"])) if has_best else REMOVED
+    best = summary.recommend(margin=MARGIN / 100) if len(summary.validation) else None
+    row = None if best is None else best.row
     return {
-        "method": (first, _one_of(study.methods)),
-        "mode": (best.mode if has_best else study.modes[0], _one_of(study.modes)),
-        "removed": (removed, _one_of(range(100))),
-        "seed": (study.seeds[0], _one_of(study.seeds)),
+        "method": (summary.of_relevance[0] if best is None or row is None else best.method, _one_of(summary.methods)),
+        "mode": (summary.modes[0] if best is None or row is None else best.mode, _one_of(summary.modes)),
+        "removed": (REMOVED if row is None else summary.removed_for(int(row["keep"])), _one_of(range(100))),
+        "seed": (summary.seeds[0], _one_of(summary.seeds)),
         "margin": (MARGIN, _read_margin),
     }
 

@@ -21,6 +21,24 @@ def choose(run: str) -> None:
     st.session_state["study"] = run
 
 
+def name(run: Run, ledger: Ledger) -> None:
+    """Rename a study, and keep a note with it."""
+
+    def save() -> None:
+        try:
+            ledger.rename(run.id, st.session_state[f"name-{run.id}"], st.session_state[f"note-{run.id}"])
+        except LrpError as error:
+            st.session_state["rename-error"] = str(error)
+
+    with st.popover("Rename or note", icon=":material/edit:"):
+        st.text_input("Name", run.name, max_chars=60, key=f"name-{run.id}")
+        st.text_area("Note", run.remark, max_chars=2000, key=f"note-{run.id}", height=100,
+                     placeholder="What it was for, and what you learned")  # fmt: skip
+        st.button("Save", type="primary", key=f"save-{run.id}", on_click=save)
+    if error := st.session_state.pop("rename-error", None):
+        st.error(error, icon=":material/error:")
+
+
 def table(chosen: Run, known: list[Run], ledger: Ledger) -> None:
     """Every study in a table; selecting a row chooses it. Drawn again while one of them runs."""
     is_live = any(run.is_active for run in known)
@@ -50,6 +68,7 @@ def _table(chosen: Run, ledger: Ledger) -> None:
             "architecture": column.TextColumn("Network"),
             "methods": column.TextColumn("Ranked by", help="Criteria, and the strategies of those that have a choice"),
             "seeds": column.NumberColumn("Seeds"),
+            "note": column.TextColumn("Note"),
             "when": column.DatetimeColumn("Started", format="distance", help="Its latest run"),
             "seconds": column.NumberColumn("Took", format="duration", help="Its latest run"),
         },
@@ -72,6 +91,7 @@ def _row(run: Run) -> dict[str, Any]:
         "dataset": spec["dataset"],
         "architecture": spec["architecture"],
         "seeds": len(spec["seeds"]),
+        "note": run.remark,
         "when": pd.Timestamp(run.started, unit="s", tz="UTC"),
         "seconds": run.seconds,
         "methods": ", ".join(spec["criteria"]) + (f"; {', '.join(strategies)}" if strategies else ""),

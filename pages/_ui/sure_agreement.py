@@ -11,7 +11,7 @@ from lrp_core import views
 
 from . import charts, charts_ranking, frame, pictures, sure_ranking
 from .fields import field
-from .formats import things
+from .formats import plain, things
 
 if TYPE_CHECKING:
     from lrp_core.ranking import Ranking
@@ -41,7 +41,7 @@ def _choose_other(opened: OpenedStudy, method: str, seed: int, keep: int) -> tup
             "Ranking file", type=["safetensors"], max_upload_size=views.MAX_FILE_BYTES // 2**20, key="ranking-file",
             help="One that was saved on this page, by `rank --output` or by Ranking.save.",
         )  # fmt: skip
-        return (views.ranking_of_file(file.getvalue(), file.name), file.name) if file else None
+        return (views.ranking_of_file(file.getvalue(), file.name), plain(file.name)) if file else None
     methods, seeds = opened.study.methods, opened.study.seeds
     with st.container(horizontal=True, vertical_alignment="bottom"):
         other = field(st.selectbox, "Ranked by", methods, len(methods) - 1, key="other-method", width=260)

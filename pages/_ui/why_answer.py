@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from . import charts, charts_inputs, pictures
-from .formats import percent
+from .formats import percent, plain
 from .removal import Choice
 
 if TYPE_CHECKING:
@@ -47,14 +47,14 @@ def show(
 
 def _of_class(opened: OpenedStudy, explanation: ImageExplanation) -> str:
     """The answer as a class; returns what is explained."""
-    classes, predicted = opened.data.classes, int(explanation.probabilities.argmax())
+    classes, predicted = [plain(name) for name in opened.data.classes], int(explanation.probabilities.argmax())
     sure = percent(float(explanation.probabilities[predicted]))
     st.header(f"The network says {classes[predicted]}, {sure} sure", anchor=False)
     verdict = "" if explanation.label < 0 else (
         "That is right. " if predicted == explanation.label
         else f"That is wrong: it is **{classes[int(explanation.label)]}**. "
     )  # fmt: skip
-    explained = f"class {classes[explanation.target]}"
+    explained = f"class {opened.data.classes[explanation.target]}"
     st.markdown(
         f"{verdict}Explained is class **{classes[explanation.target]}**: red {opened.words[0]} speak for it, blue "
         "ones against it."
@@ -67,8 +67,8 @@ def _of_number(opened: OpenedStudy, explanation: ImageExplanation) -> str:
     number = opened.data.target
     st.header(f"The network predicts {explanation.answer:.6g}", anchor=False)
     st.markdown(
-        f"The network predicts **{explanation.answer:.6g}** for {number.name}; it is **{explanation.label:.6g}**. "
-        f"Explained is why it is not the mean of the training rows, {number.mean:.6g}: red inputs raise it, blue "
+        f"The network predicts **{explanation.answer:.6g}** for {plain(number.name)}; it is "
+        f"**{explanation.label:.6g}**. Explained is why it is not the mean of the training rows, {number.mean:.6g}: red inputs raise it, blue "
         "ones lower it."
     )
     return f"{explanation.answer:.6g} against the mean of {number.mean:.6g}"

@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 from . import frame, pictures, removal
-from .formats import percent, points
+from .formats import percent, plain, points
 from .removal import Choice
 
 if TYPE_CHECKING:
@@ -35,22 +35,22 @@ def show(opened: OpenedStudy, picture: Picture, scores: np.ndarray, choice: Choi
     title.header(f"Take {percent(share, 0)} of the {counted} away", anchor=False)
     with frame.refusals():
         found = opened.removals.remove(picture, scores, choice.seed, choice.removal, share)
-        classes = opened.data.classes
+        classes = [plain(name) for name in opened.data.classes]
         rows = found.table.to_dict("records")
         original, least, most = rows
         st.markdown(_finding(original, least, most, classes, counted))
         names = removal.names(share)
         columns = st.columns(3, gap="medium")
         for place, (column, row) in enumerate(zip(columns, rows, strict=True)):
-            name, says = names[row["image"]], classes[row["prediction"]]
+            name, says = names[row["image"]], row["prediction"]
             with column:
                 st.markdown(f"**{name}**")
                 st.image(
                     pictures.without(found.images[place], found.removed[place]),
                     width=240,
-                    alt=f"{name}, {row['removed']} {counted} removed: the network says {says}",
+                    alt=f"{name}, {row['removed']} {counted} removed: the network says {opened.data.classes[says]}",
                 )
-                st.markdown(f"The network says **{says}** {_verdict(row, picture.label, classes)}")
+                st.markdown(f"The network says **{classes[says]}** {_verdict(row, picture.label, classes)}")
                 st.markdown(_sure(row, original, classes))
         st.caption(
             f"{least['removed']} of {found.candidates} {counted} go, tinted in the pictures. {ties(least, most)}"
