@@ -16,6 +16,7 @@ _HOMES = (
     | dict.fromkeys(["MAX_FILE_BYTES", "ENOUGH"], "ranking")
     | dict.fromkeys(["Picture", "Removal"], "removal")
     | dict.fromkeys(["report"], "reporting")
+    | {"verdict_of": "verdict"}
     | dict.fromkeys(["UNSTEADY", "conv_table", "speed_table"], "savings")
     | dict.fromkeys(["draft_study", "preset_study", "write_shares", "read_shares", "read_seeds", "name_study"], "draft")
     | dict.fromkeys(
@@ -74,6 +75,7 @@ __all__ = [
     "study_trials",
     "summarise",
     "unpacked",
+    "verdict_of",
     "write_shares",
     "write_summary",
     "write_when_due",
@@ -113,5 +115,6 @@ if TYPE_CHECKING:
     from .study import OpenedStudy, comparison_of, export_formats, open_study, score_of, study_trials
     from .summarising import summarise, write_when_due
     from .summary import Summary, packed, read_summary, unpacked, write_summary
+    from .verdict import verdict_of
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

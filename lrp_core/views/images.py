@@ -14,8 +14,9 @@ from ..data import Dataset
 from ..errors import InputError
 from ..lrp import Explainer
 from ..study import plan
-from ..study.stages import base_network
-from .part import Part
+from ..study.stages import base_network, prepare_base, train_base
+from ..study.trials import Base
+from .part import Part, Report
 
 
 @dataclass(frozen=True)
@@ -73,19 +74,44 @@ class Images(Part):
         self, *, seed: int, index: int, composite: str, start: str = "logit", target: int | None = None
     ) -> ImageExplanation:
         """Explain one test image with the full network of a seed. Raises `InputError` for an index out of range."""
-        test = self.data_of(seed).test
+        test, number = self.data_of(seed).test, self.data.target
         if not 0 <= index < len(test):
             raise InputError(f"there is no test image {index}: choose between 0 and {len(test) - 1}")
-        part, number = test.take(torch.tensor([index])), self.data.target
-        explanation = _explainer(self, seed, composite).explain(part.images, target, start)
+        part = test.take(torch.tensor([index]))
+        label = int(part.labels[0]) if number is None else float(number.restore(part.labels)[0])
+        return self._explained(part.images, label, seed, composite, start, target)
+
+    def explain_picture(
+        self, *, pixels: np.ndarray, label: int, seed: int, composite: str, start: str, target: int | None
+    ) -> ImageExplanation:
+        """Explain a picture [channels, height, width] as the networks take it; `label` is -1 where nobody knows it."""
+        return self._explained(torch.tensor(pixels)[None], label, seed, composite, start, target)
+
+    def is_trained(self, seed: int) -> bool:
+        """Whether the full network of a seed is on this machine: of a study measured elsewhere it may not be."""
+        return train_base.is_stored(self._base(seed))
+
+    def train(self, seed: int, report: Report) -> None:
+        """Have the full network of a seed on this machine: the same weights that the study had."""
+        report(0.1, f"training the full network of seed {seed}")
+        prepare_base(self._base(seed))
+
+    def _base(self, seed: int) -> Base:
+        return plan(self.study, self.data)[self.study.seeds.index(seed)].base
+
+    def _explained(
+        self, inputs: Tensor, label: int | float, seed: int, composite: str, start: str, target: int | None
+    ) -> ImageExplanation:
+        number = self.data.target
+        explanation = _explainer(self, seed, composite).explain(inputs, target, start)
         columns = ("layer", "rule", "arrived", "left", "bias", "epsilon", "box")
         rows = [[getattr(b, name) for name in columns[:2]] + [float(getattr(b, name)) for name in columns[2:]]
                 for b in explanation.balance]  # fmt: skip
         balance = pd.DataFrame(rows, columns=list(columns))
         balance["absorbed"] = balance["arrived"] - balance["left"]
         return ImageExplanation(
-            image=as_seen(self.data_of(seed), part.images)[0],
-            label=int(part.labels[0]) if number is None else float(number.restore(part.labels)[0]),
+            image=as_seen(self.data_of(seed), inputs)[0],
+            label=label,
             target=int(explanation.target[0]),
             answer=None if number is None else float(number.restore(explanation.logits[0])[0]),
             probabilities=explanation.logits[0].softmax(0).numpy(),
@@ -130,5 +156,4 @@ def _mean(data: Dataset) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def _explainer(images: Images, seed: int, composite: str) -> Explainer:
-    trial = plan(images.study, images.data)[images.study.seeds.index(seed)]
-    return Explainer(base_network(trial.base), composite)
+    return Explainer(base_network(images._base(seed)), composite)

@@ -121,9 +121,12 @@ class Removals(Part):
         chosen: list[int] = (wrong if label is None else wrong & (labels == label)).nonzero().flatten().tolist()
         return chosen
 
-    def relevance(self, pixels: np.ndarray, seed: int, criterion: str, start: str) -> np.ndarray:
-        """Relevance of every input [channels, height, width] of a picture, for the class that the network says."""
-        return self.attribute(torch.tensor(pixels)[None], seed, criterion, start)[0].numpy().copy()
+    def relevance(
+        self, pixels: np.ndarray, seed: int, criterion: str, start: str, target: int | None = None
+    ) -> np.ndarray:
+        """Relevance of every input [channels, height, width] of a picture for a class; None: what the network says."""
+        of = None if target is None else torch.tensor([target])
+        return self.attribute(torch.tensor(pixels)[None], seed, criterion, start, target=of)[0].numpy().copy()
 
     def remove(
         self, picture: Picture, relevance: np.ndarray, seed: int, removal: Removal, share: float
@@ -203,7 +206,13 @@ class Removals(Part):
         return self.trial(criterion, self.data.n_groups, self.study.modes[0], seed)
 
     def attribute(
-        self, images: Tensor, seed: int, criterion: str, start: str, on_batch: Callable[[int], None] | None = None
+        self,
+        images: Tensor,
+        seed: int,
+        criterion: str,
+        start: str,
+        on_batch: Callable[[int], None] | None = None,
+        target: Tensor | None = None,
     ) -> Tensor:
         """What every input of images [n, channels, height, width] is worth under a criterion, in their shape."""
         check_choice("criterion", criterion, removal_criteria())
@@ -212,7 +221,9 @@ class Removals(Part):
             spec = self.ranked(seed).ranking
             assert spec is not None, "only a baseline has no ranking"
             of = ranking_of(spec)
-        return attribute_images(self.network(seed), images, of, start=start, seed=seed, on_batch=on_batch)
+        return attribute_images(
+            self.network(seed), images, of, target=target, start=start, seed=seed, on_batch=on_batch
+        )
 
     def sample(self, n_images: int | None, seed: int) -> Split:
         """So many of the test images of a seed, each class in its proportion; None: all."""

@@ -5,12 +5,11 @@ Colours are middle tones over a transparent ground, so that one figure reads on 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
+
+from .formats import PERCENT
 
 ACCENT, NEUTRAL, WARM, COOL, ROSE, VIOLET = "#0d9488", "#8492a0", "#d97706", "#3b82f6", "#e11d48", "#8b5cf6"
 INK = "#6b7c8c"
@@ -32,16 +31,6 @@ def ramp(color: str, low: float, high: float) -> list[list]:
     return [[0.0, rgba(color, low)], [1.0, rgba(color, high)]]
 
 
-def digit(image: np.ndarray, height: int = 330) -> go.Figure:
-    """One image, ink on the page's ground."""
-    return picture([go.Heatmap(z=image, zmin=0, zmax=1, colorscale=ramp(INK, 0, 1), **SILENT)], height)
-
-
-def relevance(scores: np.ndarray, height: int = 330) -> go.Figure:
-    """A relevance map, its colours symmetric about zero."""
-    return picture([_signed(scores)], height)
-
-
 def mask(kept: np.ndarray, mean: np.ndarray, height: int = 320) -> go.Figure:
     """The mean image with the pixels that stay in colour and the removed ones dimmed; both [height, width]."""
     ink = mean / max(float(mean.max()), 1e-9)
@@ -55,7 +44,7 @@ def mask(kept: np.ndarray, mean: np.ndarray, height: int = 320) -> go.Figure:
 
 
 def probabilities(
-    values: np.ndarray, classes: tuple[str, ...], label: int, target: int, height: int = 330
+    values: np.ndarray, classes: tuple[str, ...], label: int, target: int, height: int = 300
 ) -> go.Figure:
     """Probability of each class; the explained one stands out, the true one is marked."""
     names = [f"{name} (true)" if i == label else name for i, name in enumerate(classes)]
@@ -65,15 +54,17 @@ def probabilities(
             y=names,
             orientation="h",
             marker={"color": [ACCENT if i == target else rgba(NEUTRAL, 0.7) for i in range(len(names))]},
-            text=[f"{100 * v:.1f} %" if v >= 0.0005 else "" for v in values],
+            text=[f"{100 * v:.1f}{PERCENT}" if v >= 0.0005 else "" for v in values],
             textposition="outside",
             cliponaxis=False,
-            hovertemplate="%{y}: %{x:.2f} %<extra></extra>",
+            hovertemplate=f"%{{y}}: %{{x:.2f}}{PERCENT}<extra></extra>",
         )
     )
     figure.update_xaxes(title="Probability (%)", range=[0, 118], tickvals=[0, 25, 50, 75, 100])
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
-    return finish(figure, height)
+    figure = finish(figure, height)
+    figure.update_layout(margin={"t": 4})
+    return figure
 
 
 def units(values: np.ndarray, height: int = 220) -> go.Figure:
@@ -94,42 +85,26 @@ def units(values: np.ndarray, height: int = 220) -> go.Figure:
     return finish(figure, height)
 
 
-def feature_maps(maps: np.ndarray, shown: int = 12) -> go.Figure:
-    """The feature maps [maps, height, width] with the most relevance in absolute sum, on one common scale."""
-    order = np.argsort(-np.abs(maps).sum((1, 2)))[:shown]
-    columns = min(6, len(order))
-    rows = math.ceil(len(order) / columns)
-    figure = make_subplots(
-        rows, columns, subplot_titles=[f"map {i}" for i in order], horizontal_spacing=0.02, vertical_spacing=0.16 / rows
-    )
-    limit = float(np.abs(maps[order]).max()) or 1.0
-    for place, index in enumerate(order):
-        row, column = divmod(place, columns)
-        figure.add_trace(_signed(maps[index], limit=limit, bar=False), row + 1, column + 1)
-    figure.update_xaxes(visible=False, constrain="domain")
-    figure.update_yaxes(visible=False, autorange="reversed", constrain="domain")
-    for place in range(len(order)):
-        axis = "" if place == 0 else str(place + 1)
-        figure.layout[f"yaxis{axis}"].scaleanchor = f"x{axis}"
-    figure.update_annotations(font={"size": 11, "color": NEUTRAL})
-    figure = finish(figure, 40 + 110 * rows)
-    figure.update_layout(margin={"t": 24})
-    return figure
-
-
 def along(values: np.ndarray, height: int = 300) -> go.Figure:
     """Relevance [rows, columns] at the output of a layer of a network for series: maps by positions, or the reverse."""
-    figure = go.Figure(_signed(values, upright=True))
-    rows, columns = values.shape
+    limit, (rows, columns) = float(np.abs(values).max()) or 1.0, values.shape
+    figure = go.Figure(
+        go.Heatmap(
+            z=values,
+            zmin=-limit,
+            zmax=limit,
+            colorscale=SIGNED,
+            colorbar=UPRIGHT,
+            hovertemplate="row %{y}, column %{x}: %{z:.3g}<extra></extra>",
+        )
+    )
     figure.update_xaxes(title=f"Column, of {columns}", showgrid=False, zeroline=False)
     figure.update_yaxes(title=f"Row, of {rows}", autorange="reversed", showgrid=False, zeroline=False)
     return finish(figure, height)
 
 
 def of_layer(values: np.ndarray) -> go.Figure:
-    """Relevance at the output of a layer as what it is: maps [maps, height, width], a table, or units."""
-    if values.ndim == 3:
-        return feature_maps(values)
+    """Relevance at the output of a layer as what it is: a table [rows, columns], or units."""
     return along(values) if values.ndim == 2 else units(values.ravel())
 
 
@@ -144,7 +119,7 @@ def conservation(balance: pd.DataFrame, height: int = 280) -> go.Figure:
                 y=balance[column],
                 name=text,
                 marker={"color": color, "line": {"width": 0}},
-                hovertemplate="%{y:.4g}",
+                hovertemplate=f"%{{x}}, {text}: %{{y:.4g}}<extra></extra>",
             )
         )
     wide = min(46, 420 // max(len(balance), 1))  # as a bar
@@ -160,39 +135,21 @@ def conservation(balance: pd.DataFrame, height: int = 280) -> go.Figure:
                 "color": NEUTRAL,
                 "line": {"width": 2},
             },
-            hovertemplate="%{y:.4g}",
+            hovertemplate="%{x}, arrived: %{y:.4g}<extra></extra>",
         )
     )
     figure.update_layout(barmode="relative", bargap=0.45)
-    figure.update_xaxes(title="Layer, from the output back to the input", type="category", showgrid=False)
+    figure.update_xaxes(title="Layer, output first", type="category", showgrid=False)
     figure.update_yaxes(title="Relevance", nticks=6, rangemode="tozero")
-    return finish(figure, height, hovermode="x unified")
+    return finish(figure, height)
 
 
 SILENT = {"showscale": False, "hoverinfo": "skip", "xgap": 0.5, "ygap": 0.5}
 """For heat maps that show a picture: nothing to read off."""
 
 
-BAR = {
-    "orientation": "h", "y": 0, "yanchor": "top", "thickness": 10, "len": 0.9, "outlinewidth": 0, "nticks": 5,
-    "tickfont": {"size": 11},
-}  # fmt: skip
-"""The colour scale of a picture, below it."""
 UPRIGHT = {"thickness": 10, "len": 0.9, "outlinewidth": 0, "nticks": 5, "tickfont": {"size": 11}}
-"""The same beside a figure that has an axis below."""
-
-
-def _signed(scores: np.ndarray, *, limit: float | None = None, bar: bool = True, upright: bool = False) -> go.Heatmap:
-    limit = limit or float(np.abs(scores).max()) or 1.0
-    return go.Heatmap(
-        z=scores,
-        zmin=-limit,
-        zmax=limit,
-        colorscale=SIGNED,
-        showscale=bar,
-        colorbar=UPRIGHT if upright else BAR,
-        hovertemplate="row %{y}, column %{x}: %{z:.3g}<extra></extra>",
-    )
+"""A colour scale beside a figure that has an axis below."""
 
 
 def picture(layers: list[go.Heatmap], height: int) -> go.Figure:
@@ -217,6 +174,7 @@ def finish(figure: go.Figure, height: int, hovermode: str = "closest") -> go.Fig
         margin={"l": 8, "r": 8, "t": 30, "b": 8},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1, "title": None},
         hovermode=hovermode,
+        hoverlabel={"align": "left", "namelength": -1, "font": {"size": 12}},
         dragmode=False,
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",

@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from .charts import ACCENT, COOL, INK, NEUTRAL, ROSE, VIOLET, WARM, finish, rgba
-from .formats import title
+from .formats import PERCENT, percent, title
 
 CONTROL_COLORS = {"random": NEUTRAL, "variance": WARM}
 """The two controls that every study has by default; other criteria share the other colours."""
@@ -82,7 +82,7 @@ def score_curves(
         figure.add_hline(100 * level, line={"dash": "dot", "width": 1.5, "color": NEUTRAL})
         figure.add_annotation(
             x=1, xref="paper", xanchor="right", y=100 * level, yanchor="bottom", showarrow=False,
-            text=f"all {counted}: {100 * level:.1f} %", font={"size": 12, "color": NEUTRAL},
+            text=f"all {counted}: {percent(level)}", font={"size": 12, "color": NEUTRAL},
         )  # fmt: skip
     if marker is not None:
         figure.add_vline(100 * marker, line={"width": 2, "color": rgba(ACCENT, 0.6)})
@@ -90,7 +90,7 @@ def score_curves(
         _add_recommendation(figure, recommended)
     figure.update_xaxes(title=f"{title(counted)} removed (%)", range=[-1, 100], dtick=10, zeroline=False)
     figure.update_yaxes(title=f"{title(score)} (%)", range=_score_range(curves, score), zeroline=False)
-    return finish(figure, height + _legend_height(len(curves)), hovermode="x unified")
+    return finish(figure, height + _legend_height(len(curves)))
 
 
 def least_of(score: str) -> float:
@@ -139,7 +139,7 @@ def _add_curve(
             )
         )
     intervals = [
-        "" if math.isnan(low) else f" (95 %: {100 * max(low, least):.1f} to {100 * min(high, 1):.1f})"
+        "" if math.isnan(low) else f" (95{PERCENT}: {100 * max(low, least):.1f} to {100 * min(high, 1):.1f})"
         for low, high in zip(table["low"], table["high"], strict=True)
     ]
     figure.add_trace(
@@ -152,7 +152,8 @@ def _add_curve(
             line={"color": style.color, "dash": style.dash, "width": 3 if is_chosen else 2},
             marker={"size": 7 if is_chosen else 5, "symbol": style.symbol},
             customdata=np.column_stack([table["keep"], intervals]) if len(table) else None,
-            hovertemplate=f"%{{y:.1f}} %%{{customdata[1]}}, %{{customdata[0]}} {counted} kept",
+            hovertemplate=f"{name}<br>%{{customdata[0]}} {counted} kept, %{{x:.0f}}{PERCENT} removed<br>"
+            f"%{{y:.1f}}{PERCENT}%{{customdata[1]}}<extra></extra>",
         )
     )
 
@@ -172,7 +173,8 @@ def _add_recommendation(figure: go.Figure, row: pd.Series) -> None:
         )
     )
     figure.add_annotation(
-        x=x, y=y, text="recommended", showarrow=True, arrowcolor=INK, arrowwidth=1, ax=-34, ay=44,
+        x=x, y=y, text="recommended", showarrow=True, arrowcolor=INK, arrowwidth=1, ax=-14, ay=44,
+        xanchor="right",
         font={"size": 12, "color": INK},
     )  # fmt: skip
 
@@ -227,7 +229,7 @@ def cost_curves(
                 line={"color": rgba(color, 0.45) if column == "bytes" else color, "width": widths.get(column, 3)},
                 marker={"size": 5},
                 customdata=table[column],
-                hovertemplate=f"%{{y:.1f}} % (%{{customdata:{_FORMATS.get(column, ',.0f')}}})",
+                hovertemplate=f"%{{y:.1f}}{PERCENT} (%{{customdata:{_FORMATS.get(column, ',.0f')}}})",
             )
         )
     if marker is not None:
@@ -273,7 +275,8 @@ def score_by_cost(
                 line={"color": style.color, "dash": style.dash, "width": 3 if name == chosen else 2},
                 marker={"symbol": style.symbol},
                 customdata=table["keep"],
-                hovertemplate=f"%{{y:.1f}} % at %{{x:{_FORMATS.get(column, ',.0f')}}}, %{{customdata}} {counted} kept",
+                hovertemplate=f"%{{y:.1f}}{PERCENT} at %{{x:{_FORMATS.get(column, ',.0f')}}}, "
+                f"%{{customdata}} {counted} kept",
             )
         )
     name = title(cost_name(column, image))

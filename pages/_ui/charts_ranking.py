@@ -6,59 +6,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from .charts import ACCENT, BAR, COOL, INK, NEUTRAL, SIGNED, WARM, finish, picture, ramp, rgba
-from .formats import things, title
+from .charts import ACCENT, COOL, NEUTRAL, WARM, finish, rgba
+from .formats import PERCENT, things, title
 
-KEPT = ((3, "both", INK), (1, "only the first", ACCENT), (2, "only the second", WARM))
-"""Who keeps a pixel, as the core counts it: what it is called, and its colour."""
 FEW = 15
 """Places that each have their number on the axis."""
-
-
-def places(place: np.ndarray, height: int = 360) -> go.Figure:
-    """Each pixel's place in the order, the most important ones strongest; [height, width], from 1 on."""
-    heat = go.Heatmap(
-        z=-place,
-        customdata=place,
-        colorscale=ramp(ACCENT, 0.02, 1),
-        showscale=False,
-        xgap=0.5,
-        ygap=0.5,
-        hovertemplate="row %{y}, column %{x}: place %{customdata}<extra></extra>",
-    )
-    return picture([heat], height)
-
-
-def scores(score: np.ndarray, *, spans_decades: bool, height: int = 360) -> go.Figure:
-    """Each pixel's score: as a power of ten if they span decades, else as it is, signed if any is. Zero is blank."""
-    if not spans_decades:
-        limit = float(np.abs(score).max()) or 1.0
-        signed = bool((score < 0).any())
-        scale = SIGNED if signed else ramp(ACCENT, 0, 1)
-        heat = go.Heatmap(z=score, zmin=-limit if signed else 0, zmax=limit, colorscale=scale, colorbar=BAR)
-    else:
-        with np.errstate(divide="ignore"):
-            powers = np.where(score > 0, np.log10(score, where=score > 0, out=np.full(score.shape, np.nan)), np.nan)
-        heat = go.Heatmap(z=powers, colorscale=ramp(ACCENT, 0.05, 1), colorbar=BAR | {"tickprefix": "10^"})
-    heat.update(
-        customdata=score, xgap=0.5, ygap=0.5, hovertemplate="row %{y}, column %{x}: %{customdata:.3g}<extra></extra>"
-    )
-    return picture([heat], height)
-
-
-def errors(relative: np.ndarray, height: int = 360) -> go.Figure:
-    """Each pixel's standard error as a share of its score, up to 100 %."""
-    heat = go.Heatmap(
-        z=100 * relative,
-        zmin=0,
-        zmax=100,
-        colorscale=ramp(WARM, 0.05, 1),
-        colorbar=BAR | {"ticksuffix": " %"},
-        xgap=0.5,
-        ygap=0.5,
-        hovertemplate="row %{y}, column %{x}: %{z:.1f} % of its score<extra></extra>",
-    )
-    return picture([heat], height)
 
 
 def in_order(table: pd.DataFrame, *, spans_decades: bool, marker: int | None = None, height: int = 360) -> go.Figure:
@@ -124,8 +76,8 @@ def settling(
     """
     figure = go.Figure()
     for measure, name, color in (
-        ("spearman", "rank correlation (Spearman)", ACCENT),
-        ("overlap", f"overlap of {things(keep, counted)}", COOL),
+        ("spearman", "Spearman", ACCENT),
+        ("overlap", f"same {things(keep, counted)}", COOL),
     ):
         rows = table[table["measure"] == measure]
         rows = rows[rows["keep"] == keep] if measure == "overlap" else rows
@@ -137,7 +89,7 @@ def settling(
                 mode="lines+markers",
                 line={"color": color, "width": 3},
                 marker={"size": 6},
-                hovertemplate="%{y:.1f} %",
+                hovertemplate=f"%{{x:,}} {images}<br>{name}: %{{y:.1f}}{PERCENT}<extra></extra>",
             )
         )
         figure.add_hline(100 * enough[measure], line={"dash": "dot", "width": 1.5, "color": color})
@@ -156,10 +108,10 @@ def relative_error(table: pd.DataFrame, *, used: int, height: int = 330, images:
             mode="lines+markers",
             line={"color": WARM, "width": 3},
             marker={"size": 6},
-            hovertemplate="%{y:.1f} %<extra></extra>",
+            hovertemplate=f"%{{x:,}} {images}: %{{y:.1f}}{PERCENT}<extra></extra>",
         )
     )
-    figure.update_yaxes(title="Median standard error (% of score)", rangemode="tozero", zeroline=False)
+    figure.update_yaxes(title="Standard error (%)", rangemode="tozero", zeroline=False)
     return _by_images(figure, table, used, height, images)
 
 
@@ -168,7 +120,7 @@ def _by_images(figure: go.Figure, table: pd.DataFrame, used: int, height: int, i
     span = np.log10([sizes[0] / 1.2, sizes[-1] * 1.2])
     figure.add_vline(used, line={"width": 2, "color": rgba(ACCENT, 0.6)})
     figure.update_xaxes(title=title(images), type="log", range=span, tickvals=sizes, tickformat=",", tickangle=-40)
-    return finish(figure, height, hovermode="x unified")
+    return finish(figure, height)
 
 
 def overlap(
@@ -188,45 +140,11 @@ def overlap(
                 mode="lines",
                 line=line,
                 customdata=table["keep"],
-                hovertemplate="%{y:.1f} % of %{customdata}",
+                hovertemplate=f"%{{y:.1f}}{PERCENT} of %{{customdata}} {name}<extra></extra>",
             )
         )
     if marker is not None:
         figure.add_vline(100 * marker, line={"width": 2, "color": rgba(ACCENT, 0.6)})
     figure.update_xaxes(title=f"{title(counted)} removed (%)", range=[-1, 100], dtick=20, zeroline=False)
     figure.update_yaxes(title="Kept by both (%)", range=[-2, 102], zeroline=False)
-    return finish(figure, height, hovermode="x unified")
-
-
-def kept(who: np.ndarray, height: int = 330) -> go.Figure:
-    """Which of two rankings keeps each pixel; the numbers are those of `KEPT`, zero is neither."""
-    layers = [
-        go.Heatmap(
-            z=np.where(who == number, 1.0, np.nan),
-            zmin=0,
-            zmax=1,
-            colorscale=ramp(color, 0.8, 0.8),
-            showscale=False,
-            xgap=0.5,
-            ygap=0.5,
-            hovertemplate=f"row %{{y}}, column %{{x}}: {name}<extra></extra>",
-        )
-        for number, name, color in KEPT
-    ]
-    return picture(layers, height)
-
-
-def shift(places: np.ndarray, height: int = 330) -> go.Figure:
-    """How many places each pixel stands further up in the first ranking (red) or in the second (blue)."""
-    limit = float(np.abs(places).max()) or 1.0
-    heat = go.Heatmap(
-        z=places,
-        zmin=-limit,
-        zmax=limit,
-        colorscale=SIGNED,
-        colorbar=BAR,
-        xgap=0.5,
-        ygap=0.5,
-        hovertemplate="row %{y}, column %{x}: %{z:+d} places<extra></extra>",
-    )
-    return picture([heat], height)
+    return finish(figure, height)

@@ -1,41 +1,17 @@
-"""The figures of the page on feature removal: plain tables and arrays in, a Plotly figure out."""
+"""The figures of removal over a test set: plain tables and arrays in, a Plotly figure out."""
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from .charts import (
-    ACCENT,
-    COOL,
-    INK,
-    NEUTRAL,
-    ROSE,
-    SILENT,
-    VIOLET,
-    WARM,
-    finish,
-    picture,
-    ramp,
-    rgba,
-)
+from .charts import ACCENT, COOL, INK, NEUTRAL, ROSE, VIOLET, WARM, finish, rgba
+from .formats import PERCENT
 
 OTHER_COLORS = (COOL, WARM, VIOLET, ROSE, "#65a30d", "#0891b2")
 ORDERS = {"LeRF": ("least relevant first", "solid"), "MoRF": ("most relevant first", "dash")}
 MEASURES = {"probability": ("Confidence", "Confidence in the first answer"), "accuracy": ("Accuracy", "Accuracy")}
 """What a curve can follow: a short name, and what it is."""
-
-
-def without(image: np.ndarray, removed: np.ndarray, height: int = 200) -> go.Figure:
-    """An image [height, width] as the network gets it, with a tint over the pixels that were replaced (bool)."""
-    layers = [
-        go.Heatmap(z=image, zmin=0, zmax=1, colorscale=ramp(INK, 0, 1), **SILENT),
-        go.Heatmap(
-            z=np.where(removed, 1.0, np.nan), zmin=0, zmax=1, colorscale=ramp(WARM, 0.3, 0.3), **SILENT
-        ),
-    ]  # fmt: skip
-    return picture(layers, height)
 
 
 def perturbation(
@@ -78,15 +54,15 @@ def perturbation(
                     mode="lines",
                     line={"color": color, "width": 6 if name == chosen else 2, "dash": dash},
                     customdata=100 * rows[[f"{column}_low", f"{column}_high"]].clip(0, 1).to_numpy(),
-                    hovertemplate=f"{name}, {direction}: %{{y:.1f}} % (95 %: %{{customdata[0]:.1f}} to "
-                    "%{customdata[1]:.1f})<extra></extra>",
+                    hovertemplate=f"{name}<br>{direction}<br>%{{y:.1f}}{PERCENT} (95{PERCENT}: "
+                    "%{customdata[0]:.1f} to %{customdata[1]:.1f})<extra></extra>",
                 )
             )
     if marker is not None:
         figure.add_vline(100 * marker, line={"width": 2, "color": rgba(ACCENT, 0.6)})
     figure.update_xaxes(title="Pixels removed (%)", range=[-1, 101], dtick=20, zeroline=False)
     figure.update_yaxes(title=f"{MEASURES[column][1]} (%)", range=[-2, 102], zeroline=False)
-    return finish(figure, height, hovermode="closest")
+    return finish(figure, height)
 
 
 def areas(table: pd.DataFrame, *, chosen: str, height: int | None = None) -> go.Figure:
@@ -108,7 +84,8 @@ def areas(table: pd.DataFrame, *, chosen: str, height: int | None = None) -> go.
                 "color": INK,
             },
             customdata=table[["area_between_low", "area_between_high"]],
-            hovertemplate="%{y}: %{x:.3f} (95 %: %{customdata[0]:.3f} to %{customdata[1]:.3f})<extra></extra>",
+            hovertemplate=f"%{{y}}: %{{x:.3f}} (95{PERCENT}: %{{customdata[0]:.3f}} to %{{customdata[1]:.3f}})"
+            "<extra></extra>",
         )
     )
     low = min(0.0, float(table["area_between_low"].min()))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import re
 
+PERCENT = "\u00a0%"
+"""A number and its sign stay on one line."""
+
 MARKUP = frozenset("\\`*_[]<>$|~#&!")
 """Letters that mean something to Markdown, HTML or LaTeX in the middle of a line."""
 JOINER = "\u2060"
@@ -13,7 +16,12 @@ JOINER = "\u2060"
 
 def percent(share: float, digits: int = 1) -> str:
     """0.953 -> "95.3 %", which no line breaks apart."""
-    return f"{100 * share:.{digits}f}\u00a0%"
+    return f"{100 * share:.{digits}f}{PERCENT}"
+
+
+def one_way(text: str) -> str:
+    """A sentence of the core with its shares as pages write them: "80%" and "95 %" -> "80 %" and "95 %", unbroken."""
+    return re.sub(r"(?<=\d)[ \u00a0]?%", PERCENT, text)
 
 
 def plain(text: str) -> str:
@@ -64,7 +72,7 @@ def size(number: float) -> str:
 
 def change(now: float, before: float) -> str:
     """How much less (or more) of something there is: 30, 100 -> "-70 %"."""
-    return f"{100 * (now / before - 1):+.0f}\u00a0%" if before else "0\u00a0%"
+    return f"{100 * (now / before - 1):+.0f}{PERCENT}" if before else f"0{PERCENT}"
 
 
 def saved(now: float, before: float, less: str = "less") -> str:
@@ -77,7 +85,7 @@ def interval(low: float, high: float) -> str:
     """A 95 % interval, or why there is none."""
     if math.isnan(low) or math.isnan(high):
         return "no interval: one seed"
-    return f"95 % interval {100 * low:.1f} to {percent(min(high, 1.0))}"
+    return f"95{PERCENT} interval {100 * low:.1f} to {percent(min(high, 1.0))}"
 
 
 def throughput(rate: float) -> str:

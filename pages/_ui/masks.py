@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from . import charts, charts_inputs
+from . import charts, charts_inputs, pictures
 from .formats import things
 
 if TYPE_CHECKING:
@@ -17,9 +17,13 @@ def draw(opened: OpenedStudy, method: str, keep: int, seed: int) -> None:
     """The inputs that stay, in colour."""
     kind, pixels = opened.drawn_as, opened.words[0]
     if kind == "picture":
-        figure = charts.mask(opened.rankings.kept(method, keep, seed), opened.images.mean(seed), 330)
-        alt = f"The mean image, in colour where one of the {keep} {pixels} stays, else dimmed"
-    elif kind == "series":
+        st.image(
+            pictures.mask(opened.rankings.kept(method, keep, seed), opened.images.mean(seed)),
+            width=330,
+            alt=f"The mean image, in colour where one of the {keep} {pixels} stays, else dimmed",
+        )
+        return
+    if kind == "series":
         figure = charts_inputs.series(opened.images.means(seed), opened.rankings.table(method, keep, seed))
         alt = f"The mean series of each class, with a strip over what stays, {keep} of the {pixels}"
     else:
@@ -40,3 +44,12 @@ def says(opened: OpenedStudy, keep: int) -> str:
     some = "" if shown == opened.n_groups else f" Drawn are the first {shown}."
     costs = "" if opened.data.costs is None else ", beside each name what it costs"
     return f"In the order of their scores{costs}; in colour what stays, {keep} of {n}, grey what goes.{some}"
+
+
+def between_measured(opened: OpenedStudy, method: str, keep: int) -> str:
+    """Which mask "exchange" shows where it optimised none, as a sentence to end with."""
+    keeps = opened.study.keeps
+    if not method.endswith(", exchange") or keep in keeps:
+        return ""
+    near = min(keeps, key=lambda k: abs(k - keep))
+    return f" exchange optimises measured numbers of {opened.words[0]} only: this mask follows its ranking for {near}."

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import pandas as pd
 import streamlit as st
 
 from .charts_methods import least_of
-from .formats import title
+from .formats import PERCENT, title
+
+if TYPE_CHECKING:
+    from lrp_core.evaluation import Interval
 
 
 def _percent(label: str, help: str) -> dict:
-    return st.column_config.NumberColumn(label, format="%.1f %%", help=help)
+    return st.column_config.NumberColumn(label, format="%.1f\u00a0%%", help=help)
 
 
 def _points(label: str, help: str) -> dict:
@@ -44,15 +50,15 @@ def curve(
         column_order=[name for name in shown if name in table and name not in hidden],
         column_config={
             "method": st.column_config.TextColumn("Ranked by", help="none: the full network", pinned=True, width=150),
-            "mode": st.column_config.TextColumn("Smaller network"),
+            "mode": st.column_config.TextColumn("Small network"),
             "removed": _percent("Removed", f"Share of the {counted} removed"),
             "keep": _count("Kept", f"{title(counted)} that the network reads"),
             "score": _percent(title(score), f"Mean over seeds, validation {images}"),
             "difference": _points("Difference", f"{title(score)} minus that of the full network of the same seed"),
-            "difference_low": _points("from", "Lower end of the difference's 95 % interval over these pairs"),
-            "difference_high": _points("to", "Upper end of the difference's 95 % interval over these pairs"),
-            "low": _percent(f"{title(score)} from", f"Lower end of the 95 % interval of {score} over seeds"),
-            "high": _percent(f"{title(score)} to", f"Upper end of the 95 % interval of {score} over seeds"),
+            "difference_low": _points("from", "Lower end of the difference's 95\u00a0% interval over these pairs"),
+            "difference_high": _points("to", "Upper end of the difference's 95\u00a0% interval over these pairs"),
+            "low": _percent(f"{title(score)} from", f"Lower end of the 95\u00a0% interval of {score} over seeds"),
+            "high": _percent(f"{title(score)} to", f"Upper end of the 95\u00a0% interval of {score} over seeds"),
             "seeds": _count("Seeds", "Networks that the mean is over"),
             "masks": _count("Masks", "Each tried with every seed"),
             "loss": st.column_config.NumberColumn(
@@ -72,6 +78,27 @@ def curve(
         placeholder="–",
         key="points",
         alt=f"Every measured point: {score} with its interval and cost for each ranking and number of {counted}",
+    )
+
+
+def ahead(of: Mapping[str, Interval], *, with_intervals: bool) -> None:
+    """How far a method is ahead of each control, in points."""
+    rows = [
+        {"control": name, "ahead": 100 * one.estimate, "low": 100 * one.low, "high": 100 * one.high}
+        for name, one in of.items()
+    ]
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_order=["control", "ahead", *(["low", "high"] if with_intervals else [])],
+        column_config={
+            "control": st.column_config.TextColumn("Control", pinned=True),
+            "ahead": _points("Ahead by", "Mean over pairs of networks of the same seed"),
+            "low": _points("from", f"Lower end of the 95{PERCENT} interval over these pairs"),
+            "high": _points("to", f"Upper end of the 95{PERCENT} interval over these pairs"),
+        },
+        key="ahead",
+        alt="How far the method is ahead of each control, with its interval",
     )
 
 
@@ -105,7 +132,7 @@ def layers(small: object, full: object, image: str = "image") -> None:
             "bytes": _count("Bytes", "Weights of the smaller network, float32"),
             "full_bytes": _count("Full: bytes", "Weights of the full network, float32"),
             "left": st.column_config.ProgressColumn(
-                "Parameters left", format="%.0f %%", min_value=0, max_value=100, help="Of the full layer's"
+                "Parameters left", format="%.0f\u00a0%%", min_value=0, max_value=100, help="Of the full layer's"
             ),
         },
         key="layers",
@@ -175,105 +202,3 @@ def _pairs(small: object, full: object) -> list[tuple]:
     """Layers of both networks by name; what the smaller one lacks is not shown."""
     before = {layer.name: layer for layer in full.layers}
     return [(layer, before[layer.name]) for layer in small.layers if layer.name in before]
-
-
-def balance(table: pd.DataFrame) -> None:
-    """Relevance that arrived at, left and was absorbed by each layer, and by what."""
-    if not table["box"].any():
-        table = table.drop(columns="box")
-    number = {"format": "%.4g"}
-    st.dataframe(
-        table,
-        hide_index=True,
-        column_order=[
-            c for c in ("layer", "rule", "arrived", "left", "absorbed", "bias", "epsilon", "box") if c in table
-        ],
-        column_config={
-            "layer": st.column_config.TextColumn("Layer"),
-            "rule": st.column_config.TextColumn("Rule"),
-            "arrived": st.column_config.NumberColumn("Arrived", **number, help="Relevance from the layer above"),
-            "left": st.column_config.NumberColumn("Handed on", **number, help="Relevance given to the layer below"),
-            "absorbed": st.column_config.NumberColumn("Absorbed", **number, help="What arrived and was not handed on"),
-            "bias": st.column_config.NumberColumn("by the bias", **number, help="The bias's share of what arrived"),
-            "epsilon": st.column_config.NumberColumn(
-                "by epsilon", **number, help="The share of the epsilon that keeps denominators off zero"
-            ),
-            "box": st.column_config.NumberColumn(
-                "for the box",
-                **number,
-                help="Of what was handed on, the part that z-box gave to inputs for the ends of the box",
-            ),
-        },
-        key="balance",
-        alt="Relevance that arrived at each layer, was handed on, and was absorbed",
-    )
-
-
-def removal(table: pd.DataFrame, names: dict[str, str], *, by_class: bool = False) -> None:
-    """The experiment over the test set, shares with their 95 % intervals; `names` are those of the three images."""
-    shown = table.assign(image=table["image"].map(names), images=table["images"].map("{:,}".format))
-    for name in ("confidence", "original_confidence", "accuracy", "flips"):
-        shown[name] = [_with_interval(*row) for row in table[[name, f"{name}_low", f"{name}_high"]].to_numpy()]
-    ranges = "; in brackets its 95 % interval"
-    text = st.column_config.TextColumn
-    st.dataframe(
-        shown,
-        hide_index=True,
-        column_order=[
-            *(["class"] if by_class else []),
-            "image", "accuracy", "original_confidence", "confidence", "flips", "removed", "tied", "images",
-        ],
-        column_config={
-            "class": text("Class", help="The true class", pinned=by_class),
-            "image": text("Image", help="Important features: without the least relevant pixels. "
-                          "Unimportant features: without the most relevant ones.", pinned=True),
-            "accuracy": text("Accuracy (%)", help=f"Share of the images classified rightly{ranges} (Wilson)"),
-            "original_confidence": text(
-                "In first answer (%)",
-                help=f"Mean probability of the class that the network says of the original{ranges} (Student's t)",
-            ),
-            "confidence": text(
-                "Confidence (%)", help=f"Mean probability of whatever class the network says{ranges} (Student's t)"
-            ),
-            "flips": text("Flips (%)", help=f"Share of the images with another answer than the original's{ranges}"),
-            "removed": st.column_config.NumberColumn("Removed", format="%.1f", help="Pixels, mean over images"),
-            "tied": st.column_config.NumberColumn(
-                "Ties", format="%.1f", help="Of these, picked by the seed among pixels of equal relevance, mean"
-            ),
-            "images": text("Images", help="Test images that the row is over"),
-        },
-        key="removal-by-class" if by_class else "removal",
-        alt="Accuracy, confidence and flips for the original, the important-feature and the unimportant-feature image",
-    )  # fmt: skip
-
-
-def areas(table: pd.DataFrame) -> None:
-    """Area between the curves and AOPC of each criterion, with 95 % intervals."""
-    shown = table[["criterion"]].copy()
-    for name in ("area_between", "aopc_morf", "aopc_lerf"):
-        shown[name] = [
-            f"{value:.3f} ({low:.3f} to {high:.3f})"
-            for value, low, high in table[[name, f"{name}_low", f"{name}_high"]].to_numpy()
-        ]
-    text = st.column_config.TextColumn
-    st.dataframe(
-        shown,
-        hide_index=True,
-        column_config={
-            "criterion": text("Relevance by", pinned=True),
-            "area_between": text(
-                "Area between", help="Between LeRF and MoRF, from -1 to 1; 0 for a random order. Student's t, 95 %"
-            ),
-            "aopc_morf": text("AOPC, MoRF", help="Mean drop of the confidence, most relevant first: large is good"),
-            "aopc_lerf": text("AOPC, LeRF", help="Mean drop of the confidence, least relevant first: small is good"),
-        },
-        key="areas",
-        alt="Area between the LeRF and MoRF curves and area over each of them, for every criterion",
-    )
-
-
-def _with_interval(value: float, low: float, high: float) -> str:
-    """0.94, 0.935, 0.945 -> "94.0 (93.5 to 94.5)"."""
-    if pd.isna(low):
-        return f"{100 * value:.1f}"
-    return f"{100 * value:.1f} ({100 * max(low, 0):.1f} to {100 * min(high, 1):.1f})"

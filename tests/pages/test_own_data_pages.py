@@ -56,16 +56,32 @@ def test_every_page_shows_inputs_that_are_no_images(stage: Stage, title: str) ->
     assert not [error.value for error in app.error]
     texts = [*(m.value for m in app.markdown), *(c.value for c in app.caption), *(b.label for b in app.slider)]
     spoken = " ".join(text for text in texts if "takes pixels of images away" not in text).lower()
-    if title in ("Overview", "Pruning", "Savings", "Ranking"):
+    if title in ("Result", "Savings", "How sure"):
         assert "pixel" not in spoken
         assert "inputs" in spoken
-    if title in ("Pruning", "Ranking", "Relevance"):
+    if title in ("Result", "Why"):
         drawn = " ".join(str(chart.proto) for chart in app.get("plotly_chart"))
         name = stage.opened.group_names()[1]
         assert name in drawn
         assert name in ("sensor b", "channel 0, value 1")
-    if title == "Feature removal":
-        assert "no images" in app.info[0].value
+    if title == "Why":
+        assert any("these data are no images" in text for text in texts)
+    if title == "How sure":
+        assert "relevance" not in app.get_by_key("part").options
+
+
+@pytest.mark.parametrize("part", ["ranking", "agreement", "relevance"])
+def test_every_part_of_how_sure_shows_inputs_that_are_no_images(stage: Stage, part: str) -> None:
+    app = stage.open("How sure", part=part)
+    assert not app.exception
+    assert not [error.value for error in app.error]
+    said = " ".join(str(one.value) for one in (*app.markdown, *app.caption, *app.header))
+    assert "pixel" not in said
+    if part == "ranking":
+        drawn = " ".join(str(chart.proto) for chart in app.get("plotly_chart"))
+        assert stage.opened.group_names()[1] in drawn
+    if part == "relevance":
+        assert "Measured points" in said, "there is no such part for these data"
 
 
 def test_the_mask_has_the_inputs_by_their_names(stage: Stage) -> None:
@@ -98,9 +114,9 @@ def test_every_page_shows_groups_with_their_cost(grouped: Stage, title: str) -> 
     assert not app.exception
     assert not [error.value for error in app.error]
     texts = [*(m.value for m in app.markdown), *(c.value for c in app.caption), *(b.label for b in app.slider)]
-    if title in ("Overview", "Pruning", "Savings", "Ranking"):
+    if title in ("Result", "Savings", "How sure"):
         assert "groups" in " ".join(texts).lower()
-    if title == "Pruning":
+    if title == "Result":
         metrics = {metric.label: metric.value for metric in app.metric}
         keep, ranked_by = int(metrics["Groups kept"]), app.session_state["method"]
         table = grouped.opened.rankings.table(ranked_by, keep, 0)
@@ -108,25 +124,35 @@ def test_every_page_shows_groups_with_their_cost(grouped: Stage, title: str) -> 
         assert metrics["Cost of inputs"] == f"{table[table['kept']]['cost'].sum():g}"
     if title == "Savings":
         assert "that it reads cost" in " ".join(texts)
-    if title in ("Overview", "Pruning", "Savings"):
+    if title in ("Result", "Savings", "How sure"):
         drawn = " ".join(str(chart.proto) for chart in app.get("plotly_chart"))
         assert "Groups removed (%)" in drawn
         assert "Inputs removed" not in drawn
         assert "one image" not in drawn or grouped.opened.are_images
-    if title == "Relevance":
+    if title == "Why":
         charts = {chart.proto.id.rsplit("-", 1)[-1]: str(chart.proto) for chart in app.get("plotly_chart")}
         by_name = charts["groups"] if grouped.opened.are_images else charts["heat"]
         assert all(name in by_name for name in grouped.opened.group_names()[:2])
 
 
-def test_feature_removal_takes_pictures_that_the_network_can_read(grouped: Stage) -> None:
-    app = grouped.open("Feature removal")
+def test_pictures_that_the_network_can_read_are_taken(grouped: Stage) -> None:
+    app = grouped.open("Why")
     assert not app.exception
+    said = [*(caption.value for caption in app.caption)]
+    assert "source" not in [group.key for group in app.button_group], "the inputs are standardised, and no pixels"
     if grouped.opened.are_images:
-        assert list(app.get_by_key("source").options) == ["Test image"], "the inputs are standardised, and no pixels"
-        assert any("test images alone" in caption.value for caption in app.caption)
+        assert any("test images alone" in text for text in said)
+        assert "Take 15\u00a0% of the" in " ".join(header.value for header in app.header)
     else:
-        assert "no images" in app.info[0].value
+        assert any("these data are no images" in text for text in said)
+
+
+@pytest.mark.parametrize("part", ["ranking", "agreement"])
+def test_every_part_of_how_sure_shows_groups(grouped: Stage, part: str) -> None:
+    app = grouped.open("How sure", part=part)
+    assert not app.exception
+    assert not [error.value for error in app.error]
+    assert "groups" in " ".join(str(one.value) for one in (*app.markdown, *app.caption, *app.header))
 
 
 def test_groups_are_drawn_as_what_they_are(grouped: Stage) -> None:
@@ -164,15 +190,14 @@ def test_every_page_shows_predicted_numbers(numbers: Stage, title: str) -> None:
     assert not [error.value for error in app.error]
     texts = [*(m.value for m in app.markdown), *(c.value for c in app.caption), *(m.label for m in app.metric)]
     spoken = " ".join(texts)
-    if title in ("Overview", "Pruning", "Savings"):
+    if title in ("Result", "Savings", "How sure"):
         assert "R²" in spoken
         assert "accuracy" not in spoken.lower()
-    if title == "Relevance":
+    if title == "Why":
         assert "for a class" not in spoken
         assert "The network predicts **" in spoken
         assert "for yield" in spoken
-    if title == "Feature removal":
-        assert "numbers to predict" in app.info[0].value
+        assert "numbers to predict" in spoken
 
 
 def test_the_card_says_how_to_predict_numbers(numbers: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +223,7 @@ def test_a_network_for_series_is_explained_layer_by_layer(
     study = preset("quick", data, architecture=architecture, keeps=(12,), seeds=(0,), epochs=1, retrain_epochs=1)
     for _ in run_study(study, Ledger(tmp_path), name="own", jobs=1):
         pass
-    app = Stage(Ledger(tmp_path), study).open("Relevance")
+    app = Stage(Ledger(tmp_path), study).open("Why")
     assert not app.exception
     assert not [error.value for error in app.error]
     drawn = {chart.proto.id for chart in app.get("plotly_chart")}

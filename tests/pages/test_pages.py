@@ -29,7 +29,7 @@ def metrics(app) -> dict[str, str]:
 
 
 def texts(app) -> str:
-    parts = [*app.markdown, *app.caption, *app.info, *app.warning, *app.error, *app.subheader]
+    parts = [*app.markdown, *app.caption, *app.info, *app.warning, *app.error, *app.subheader, *app.header]
     return "\n".join(str(part.value) for part in parts)
 
 
@@ -108,23 +108,6 @@ def test_a_page_without_the_slider_keeps_its_value_in_the_url(small):
     assert app.session_state["removed"] == 60
     assert app.query_params["removed"] == "60"
     assert app.query_params["method"] == "random"
-
-
-def test_the_image_buttons_stay_within_the_class(small):
-    app = small.open("Relevance")
-    app.selectbox(key="class").set_value(3).run()
-    labels = load_dataset("mnist").test.labels
-    for button in ("Next", "Next", "Previous", "Random"):
-        [found] = [b for b in app.button if b.label == button]
-        found.click().run()
-        assert not app.exception
-        assert int(labels[app.number_input(key="image").value]) == 3
-
-
-def test_the_explained_class_can_be_chosen(small):
-    app = small.open("Relevance")
-    app.selectbox(key="target").set_value(8).run()
-    assert "Explained is class **8**" in texts(app)
 
 
 def test_one_seed_says_why_there_is_no_interval(single):

@@ -38,7 +38,7 @@ def test_every_page_opens(stage: Stage, title: str) -> None:
     assert not app.exception
     assert not [error.value for error in app.error]
     assert "6 splits · " in texts(app)
-    if title in ("Overview", "Pruning"):
+    if title in ("Result", "How sure"):
         assert "over 6 splits of the rows" in texts(app) + " ".join(box.value for box in app.success)
         assert "intervals over splits" in " ".join(caption.value for caption in app.caption)
 
@@ -47,16 +47,15 @@ def test_an_image_that_another_split_does_not_have(stage: Stage) -> None:
     sizes = {seed: len(stage.study.data(seed).test) for seed in SEEDS}
     most, least = max(sizes, key=sizes.__getitem__), min(sizes, key=sizes.__getitem__)
     assert sizes[least] < sizes[most]
-    app = stage.open("Relevance", seed=str(most))
+    app = stage.open("Why", seed=str(most))
     app.number_input(key="image").set_value(sizes[most] - 1).run()
     assert not app.exception
     app.selectbox(key="seed").set_value(least).run()
     assert not app.exception
     assert app.number_input(key="image").value == sizes[least] - 1
     data = stage.study.data(least)
-    assert f"Test image {sizes[least] - 1}, {data.classes[int(data.test.labels[-1])]}" in str(
-        app.get("plotly_chart")[0].proto
-    )
+    [image] = app.get("image")[0].proto.imgs
+    assert image.alt == f"Test image {sizes[least] - 1}, {data.classes[int(data.test.labels[-1])]}"
 
 
 def test_the_box_is_there_for_data_that_can_be_split_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,7 @@
-"""The page on rankings, run without a browser, and what it draws."""
+"""Rankings on the page How sure, run without a browser: the order, its sample, and whether another one agrees."""
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -14,12 +13,13 @@ from lrp_core.study import plan
 from lrp_core.study.stages import base_network
 from lrp_core.views import ranking as views_ranking
 from pages._ui import charts_ranking, jobs
+from pages._ui.formats import one_way
 from tests.support import rerun_until
 
 from .conftest import SMALL, Stage
 from .test_pages import texts
 
-PAGE = "Ranking"
+PAGE = "How sure"
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def settled(app):
 
 
 def with_file(stage, content: bytes, name: str = "mine.safetensors"):
-    app = settled(stage.open(PAGE, seed="1"))
+    app = settled(stage.open(PAGE, part="agreement", seed="1"))
     app.get_by_key("other-source").set_value("A file").run()
     app.file_uploader[0].upload(name, content).run()
     assert not app.exception
@@ -41,23 +41,24 @@ def with_file(stage, content: bytes, name: str = "mine.safetensors"):
 
 
 def test_the_ranking_is_drawn_and_its_sample_judged(small):
-    app = settled(small.open(PAGE, removed="87"))
+    app = settled(small.open(PAGE, part="ranking", removed="87"))
     assert not app.exception
     assert not app.error
     found = small.opened.rankings.measure_settling("lrp-0", 1, lambda part, doing: None)
     keep = app.selectbox(key="settled-keep").value
     assert keep == 100, "the study's nearest to the slider"
     boxes = [box.value for box in (*app.success, *app.warning)]
-    assert found.finding(keep, counted="pixels") in boxes
-    assert len(app.get("plotly_chart")) == 7
+    assert one_way(found.finding(keep, counted="pixels")) in boxes
+    assert len(app.get("plotly_chart")) == 3
+    assert [one.alt for one in app.get("image")[0].proto.imgs] == ["Place of each pixel by lrp-0"]
     app.selectbox(key="settled-keep").set_value(400).run()
-    assert found.finding(400, counted="pixels") in [box.value for box in (*app.success, *app.warning)]
+    assert one_way(found.finding(400, counted="pixels")) in [box.value for box in (*app.success, *app.warning)]
 
 
 @pytest.mark.parametrize("kind", ["Place", "Score", "Standard error"])
 @pytest.mark.parametrize("method", ["lrp-0", "random", "variance"])
 def test_every_map_of_every_method(small, method, kind):
-    app = settled(small.open(PAGE, method=method))
+    app = settled(small.open(PAGE, part="ranking", method=method))
     app.session_state["map"] = kind
     settled(app.run())
     assert not app.exception
@@ -65,7 +66,7 @@ def test_every_map_of_every_method(small, method, kind):
 
 
 def test_the_order_as_a_table_is_the_study_s(small):
-    app = settled(small.open(PAGE, method="variance"))
+    app = settled(small.open(PAGE, part="ranking", method="variance"))
     [table] = [t.value for t in app.dataframe if "place" in t.value]
     found = small.opened.rankings.of("variance", 784, 1)
     assert (table["row"] * 28 + table["column"]).tolist() == found.order.tolist()
@@ -74,13 +75,13 @@ def test_the_order_as_a_table_is_the_study_s(small):
 
 
 def test_a_control_has_nothing_to_settle(small):
-    app = small.open(PAGE, method="random")
+    app = small.open(PAGE, part="ranking", method="random")
     assert "more images would change nothing" in texts(app)
     assert not app.get("progress")
 
 
 def test_two_methods_and_seeds_are_compared(small):
-    app = settled(small.open(PAGE, removed="87", seed="1"))
+    app = settled(small.open(PAGE, part="agreement", removed="87", seed="1"))
     app.selectbox(key="other-method").set_value("lrp-0").run()
     app.selectbox(key="other-seed").set_value(2).run()
     one, two = (small.opened.rankings.of("lrp-0", 102, seed) for seed in (1, 2))
@@ -128,26 +129,10 @@ def test_a_file_that_cannot_be_compared_is_refused_in_a_sentence(small, kind, sa
     assert said in error.value
     assert error.value.endswith(".")
     assert "/tmp" not in error.value
-    assert "Two rankings by" in texts(app) + "".join(box.value for box in app.success)
+    assert app.slider(key="removed"), "the rest of the page goes on"
 
 
 # Figures
-
-
-def test_the_maps_show_what_they_are_given():
-    place = np.arange(1, 13).reshape(3, 4)
-    [heat] = charts_ranking.places(place).data
-    assert np.unravel_index(np.argmax(heat.z), (3, 4)) == (0, 0), "the most important one is strongest"
-    score = np.array([[1.0, 0.0], [1e-6, 1e-3]])
-    [heat] = charts_ranking.scores(score, spans_decades=True).data
-    assert heat.z[0][0] == 0
-    assert np.isnan(heat.z[0][1])
-    assert heat.z[1][1] == pytest.approx(-3)
-    [heat] = charts_ranking.scores(-score, spans_decades=False).data
-    assert heat.zmin == -heat.zmax
-    who = np.array([[0, 1], [2, 3]])
-    traces = charts_ranking.kept(who).data
-    assert sum((~np.isnan(np.array(trace.z))).sum() for trace in traces) == 3
 
 
 def test_the_scores_in_order_leave_out_what_a_logarithm_cannot_show():
