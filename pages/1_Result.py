@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages._ui import explorer, frame, registry, state
+from pages._ui import explorer, frame, registry, reports, state
 from pages._ui.formats import between, count, percent, points, saved
 from pages._ui.words import GLOSSARY
 
@@ -87,6 +87,7 @@ def choices() -> None:
         st.page_link(registry.page("Try it"), label="Try the small network", icon=":material/draw:")
         st.page_link(registry.page("How sure"), label="How sure is this?", icon=":material/rule:")
         st.page_link(registry.page("Export"), label="Take it with you", icon=":material/download:")
+        reports.button(run, ledger, margin)
 
 
 with frame.refusals():
