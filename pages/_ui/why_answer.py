@@ -68,8 +68,8 @@ def _of_number(opened: OpenedStudy, explanation: ImageExplanation) -> str:
     st.header(f"The network predicts {explanation.answer:.6g}", anchor=False)
     st.markdown(
         f"The network predicts **{explanation.answer:.6g}** for {plain(number.name)}; it is "
-        f"**{explanation.label:.6g}**. Explained is why it is not the mean of the training rows, {number.mean:.6g}: red "
-        "inputs raise it, blue ones lower it."
+        f"**{explanation.label:.6g}**. Explained is why it is not the mean of the training rows, {number.mean:.6g}: "
+        "red inputs raise it, blue ones lower it."
     )
     return f"{explanation.answer:.6g} against the mean of {number.mean:.6g}"
 
