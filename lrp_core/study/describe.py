@@ -176,7 +176,7 @@ QUICK_SHARES = (0.50, 0.70, 0.90)
 """Those of the quick study."""
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"strategies": ("elimination", "one-shot"), "modes": ("scratch",), "batch_size": 128, "lr": 0.01},
+    "quick": {"strategies": ("elimination", "one-shot"), "modes": ("scratch",), "lr": 0.012},
     "full": {
         "criteria": ("lrp-0", "random", "variance", "extra-trees"),
         "strategies": ("elimination", "one-shot"),
@@ -246,9 +246,9 @@ def _quick(data: Dataset, architecture: Any) -> dict[str, Any]:
     """
     ranked = {"rank_images": 1_000}
     if not _is_small_and_dense(data, architecture):
-        return ranked | TUNED | {"strategies": ("one-shot",), "batch_size": None, "lr": None}
+        return ranked | TUNED | {"strategies": ("one-shot",), "lr": None}
     if len(data.train) < FEW_ROWS:
-        return ranked | TUNED | {"batch_size": None, "lr": None}
+        return ranked | TUNED | {"lr": None}
     return ranked | {"epochs": math.ceil(QUICK_ROWS / len(data.train))}
 
 

@@ -23,7 +23,7 @@ _HOMES = (
         ["outlook", "measured_timings", "offers", "can_resplit", "choice_of_data", "data_choices", "data_of_choice"],
         "draft",
     )
-    | {"repeat_of": "draft"}
+    | dict.fromkeys(["repeat_of", "seconds_left"], "draft")
     | dict.fromkeys(["MAX_UPLOAD", "UPLOADS", "columns_of", "own_study", "picture_of_data", "read_upload"], "own")
 )
 
@@ -71,6 +71,7 @@ __all__ = [
     "repeat_of",
     "report",
     "score_of",
+    "seconds_left",
     "speed_table",
     "study_trials",
     "summarise",
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
         read_seeds,
         read_shares,
         repeat_of,
+        seconds_left,
         write_shares,
     )
     from .own import MAX_UPLOAD, UPLOADS, columns_of, own_study, picture_of_data, read_upload
