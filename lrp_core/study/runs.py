@@ -14,7 +14,8 @@ class Run:
     """The latest run of a piece of long work: a study or an export.
 
     `done` of `total` steps, and the `stage` it is in, which began at `stage_started` with `stage_done` steps done;
-    times are seconds since 1970.
+    times are seconds since 1970. `before`: so many other runs come first while it waits for its turn; its stage says
+    so, too.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Run:
     updated: float
     stage_done: int
     stage_started: float
+    before: int = 0
 
     @property
     def is_active(self) -> bool:
