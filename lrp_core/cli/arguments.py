@@ -95,6 +95,15 @@ def make_dashboard_parser() -> argparse.ArgumentParser:
     _network_arguments(parser)
     parser.add_argument("--epochs", type=int, metavar="N")
     _recipe_arguments(parser)
+    parser.add_argument(
+        "--allow",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FOLDER",
+        help="folders below which visitors may name one with a data set's files",
+    )
     parser.set_defaults(command="dashboard")
     return parser
 

@@ -10,8 +10,6 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from ..errors import StorageError
 from .line import announced, in_line, stopped_on_request
 from .shared import (
@@ -25,6 +23,8 @@ from .shared import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..study import Study
     from ..study.ledger import Ledger
     from ..study.turns import Turn
@@ -217,7 +217,7 @@ def _curve_text(tables: dict[str, pd.DataFrame]) -> str:
     if "input_cost" in test:
         table["input_cost"] = test["input_cost"]
         names.append("cost")
-    table.columns = pd.Index(names)
+    table = table.set_axis(names, axis=1)
     percent = "{:.2%}".format
     return table.to_string(
         index=False,

@@ -14,15 +14,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, StorageError, storage_errors
 from ..storage import cache_dir
 from .holders import hold, is_alive
 from .runs import Run, State
 from .turns import Standing, Turn, standings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["STARTUP_SECONDS", "VERSION", "Ledger", "Run", "State"]
 
@@ -143,6 +144,8 @@ class Ledger:
 
     def trials(self, keys: Sequence[str]) -> pd.DataFrame:
         """Trials as a table, one row for each of `keys` that is there, in that order: its spec and its result."""
+        import pandas as pd  # which who waits for a turn can do without
+
         records = self._select("key, spec, result", keys)
         rows = {key: json.loads(spec) | _with_score(json.loads(result)) for key, spec, result in records}
         return pd.DataFrame([{"key": key, **rows[key]} for key in keys if key in rows])

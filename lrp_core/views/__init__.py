@@ -21,6 +21,7 @@ _HOMES = (
         ["outlook", "measured_timings", "offers", "can_resplit", "choice_of_data", "data_choices", "data_of_choice"],
         "draft",
     )
+    | dict.fromkeys(["allowed_folders", "check_folder"], "folders")
     | dict.fromkeys(["MAX_UPLOAD", "UPLOADS", "columns_of", "own_study", "picture_of_data", "read_upload"], "own")
 )
 
@@ -34,7 +35,9 @@ __all__ = [
     "Picture",
     "Removal",
     "agreement",
+    "allowed_folders",
     "can_resplit",
+    "check_folder",
     "choice_of_data",
     "columns_of",
     "comparison_of",
