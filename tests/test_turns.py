@@ -121,9 +121,7 @@ def test_work_that_nobody_waits_for_goes_on_for_ever(
     ),
     st.integers(1, 6),
 )
-def test_shares_are_never_more_than_the_places_and_leave_none_unused(
-    asked: list[tuple[str, int, int]], n: int
-) -> None:
+def test_shares_are_never_more_than_the_places_and_leave_none_unused(asked: list[tuple[str, int, int]], n: int) -> None:
     tickets = [Ticket(str(i), str(i), kind, since, wants) for i, (kind, wants, since) in enumerate(asked)]
     found = shares(tickets, n)
     assert sum(found.values()) == min(n, sum(ticket.wants for ticket in tickets))
@@ -291,9 +289,7 @@ def test_tickets_and_locks_that_somebody_deletes_come_back(
     assert take_all(stand("other", 1)) == [0]
 
 
-def test_a_folder_that_somebody_deletes_comes_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_somebody_deletes_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
     monkeypatch.setattr(turns, "BEAT_SECONDS", 0.05)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ..study.ledger import Ledger, Run
     from ..study.turns import Turn
 
-WATCH_SECONDS = 0.4
-GRACE_SECONDS = 0.6
+WATCH_SECONDS = 0.25
+GRACE_SECONDS = 0.5
 """How long a process that was asked to stop may take to do so by itself, and again after a signal."""
 
 
