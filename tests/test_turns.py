@@ -81,6 +81,7 @@ def test_an_export_comes_before_studies_but_waits_for_what_is_at_work(
     assert take_all(first, second) == [2, 0]
     export = stand("e", 1, "export")
     assert take_all(export) == [0], "no place is free"
+    assert standings(tmp_path)[0] == Standing("e", "export", 0, True)
     assert first.must_give()
     first.give()
     assert take_all(second, export) == [0, 1]
@@ -179,7 +180,7 @@ def test_a_run_that_waits_longer_than_a_start_may_take_is_not_interrupted(
 def test_two_processes_of_one_run_count_as_one(stand: Callable[..., Turn], tmp_path: Path) -> None:
     one, two, other = stand("a", 1), stand("a", 2), stand("b", 1)
     assert take_all(one, two, other) == [1, 1, 0]
-    assert standings(tmp_path) == [Standing("a", "study", 2), Standing("b", "study", 0, ("study",))]
+    assert standings(tmp_path) == [Standing("a", "study", 2), Standing("b", "study", 0, True, ("study",))]
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "two", "1.5"])

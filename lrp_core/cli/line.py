@@ -67,6 +67,8 @@ def in_line(ledger: Ledger, run: str, kind: str, *, wants: int = 1, since: float
     with stopped_on_request(ledger, run), ledger.turn(run, kind, since) as turn:
         turn.want(wants)
         turn.wait(look, until_next=True)
+        if not turn.holds:
+            look()
         yield turn
 
 

@@ -77,24 +77,24 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a run stands: `places` processes work on it, or it waits for work of the kinds `before` it."""
+    """Where a run stands: `places` processes work on it, or it is waiting for work of the kinds `before` it."""
 
     run: str
     kind: str
     places: int
+    is_waiting: bool = False
     before: tuple[str, ...] = ()
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether nothing works on it because others come first."""
-        return bool(self.before)
 
     def sentence(self) -> str:
         """What a person reads of a run that waits.
 
-        >>> Standing("r", "study", 0, ("study", "export", "study")).sentence()
+        >>> Standing("r", "study", 0, True, ("study", "export", "study")).sentence()
         'waiting: 2 studies and 1 export before this one'
+        >>> Standing("r", "export", 0, True).sentence()
+        'waiting: next, when a network in training is finished'
         """
+        if not self.before:
+            return "waiting: next, when a network in training is finished"
         names = {"study": ("study", "studies"), "budgets": ("path to budgets", "paths to budgets")}
         counts = {kind: self.before.count(kind) for kind in dict.fromkeys(self.before)}
         parts = [f"{n} {names.get(kind, (kind, kind + 's'))[n != 1]}" for kind, n in counts.items()]
@@ -146,7 +146,7 @@ def standings(folder: Path) -> list[Standing]:
         own = [other for other in line if other.run == ticket.run]
         held = sum(other.holds for other in own)
         waits = held == 0 and any(other.is_waiting for other in own)
-        found.append(Standing(ticket.run, ticket.kind, held, tuple(kinds.values()) if waits else ()))
+        found.append(Standing(ticket.run, ticket.kind, held, waits, tuple(kinds.values()) if waits else ()))
         kinds[ticket.run] = ticket.kind
     return found
 
