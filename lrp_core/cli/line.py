@@ -93,12 +93,13 @@ def stopped_on_request(ledger: Ledger, run: str) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only that one gets signals
         yield
         return
-    over = threading.Event()
+    over, asked = threading.Event(), threading.Event()
 
     def watch() -> None:
         while not _is_cancelled(ledger, run):
             if over.wait(WATCH_SECONDS):
                 return
+        asked.set()
         if over.wait(GRACE_SECONDS):
             return
         if hasattr(signal, "pthread_kill"):
@@ -113,6 +114,8 @@ def stopped_on_request(ledger: Ledger, run: str) -> Iterator[None]:
             yield
         finally:
             over.set()
+            if asked.is_set():  # the signal may have come while the ledger was told
+                ledger.end_cancelled(run)
 
 
 def _is_cancelled(ledger: Ledger, run: str) -> bool:
