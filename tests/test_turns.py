@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrp_core.errors import Cancelled, InputError
-from lrp_core.study import turns
+from lrp_core.study import tickets, turns
 from lrp_core.study.ledger import Ledger
-from lrp_core.study.turns import Standing, Ticket, Turn, inside, places, read_line, shares, standings
+from lrp_core.study.tickets import Standing, Ticket, places, read_line, shares, standings
+from lrp_core.study.turns import Turn, inside
 
 from .support import python_command, python_options, wait_until
 
@@ -123,10 +124,10 @@ def test_work_that_nobody_waits_for_goes_on_for_ever(
     st.integers(1, 6),
 )
 def test_shares_are_never_more_than_the_places_and_leave_none_unused(asked: list[tuple[str, int, int]], n: int) -> None:
-    tickets = [Ticket(str(i), str(i), kind, since, wants) for i, (kind, wants, since) in enumerate(asked)]
-    found = shares(tickets, n)
-    assert sum(found.values()) == min(n, sum(ticket.wants for ticket in tickets))
-    assert all(found[ticket.name] <= ticket.wants for ticket in tickets)
+    line = [Ticket(str(i), str(i), kind, since, wants) for i, (kind, wants, since) in enumerate(asked)]
+    found = shares(line, n)
+    assert sum(found.values()) == min(n, sum(ticket.wants for ticket in line))
+    assert all(found[ticket.name] <= ticket.wants for ticket in line)
 
 
 # What people read
@@ -256,7 +257,7 @@ def test_the_places_of_a_killed_process_are_free_at_once(
 def test_a_stopped_process_holds_up_nobody_and_makes_room_when_it_goes_on(
     other: subprocess.Popen[str], stand: Callable[..., Turn], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(turns, "STALE_SECONDS", 3.0)
+    monkeypatch.setattr(tickets, "STALE_SECONDS", 3.0)
     turn = stand("mine", 2)
     other.send_signal(signal.SIGSTOP)
     wait_until(lambda: [one.run for one in read_line(tmp_path)] == ["mine"], "the ticket of the stopped process to age")

@@ -143,7 +143,7 @@ def study(arguments: argparse.Namespace) -> Answer:
 
 def _go_on(run: str, ledger: Ledger, arguments: argparse.Namespace, chosen: Study | None = None) -> Answer:
     """Run a study that is in the ledger, when its turn has come: until then nothing more is loaded."""
-    from ..study.turns import places
+    from ..study.tickets import places
 
     with announced(ledger, run, "study") as entry, ExitStack() as stack:
         turn = None

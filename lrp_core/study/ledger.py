@@ -20,7 +20,8 @@ from ..errors import Cancelled, StorageError, storage_errors
 from ..storage import cache_dir
 from .holders import hold, is_alive
 from .runs import Run, State
-from .turns import Standing, Turn, standings
+from .tickets import Standing, standings
+from .turns import Turn
 
 if TYPE_CHECKING:
     import pandas as pd

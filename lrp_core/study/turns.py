@@ -3,10 +3,6 @@
 Work takes its turn in the order in which it was started, exports before the rest: the first has every place that it
 can use, the next ones have what it leaves. Whoever has had `TURN_SECONDS` while others wait goes to the end of the
 line, when what it is at is finished. A place is one process that trains.
-
-A piece of work stands in line by a ticket, a small file that says how many places it holds and could use; who gets
-which place follows from the tickets alone. Its process holds a lock beside it (`holders.py`), so a ticket counts for
-nothing from the moment its process is gone, and renews it, so that a process which was stopped holds up nobody.
 """
 
 from __future__ import annotations
@@ -15,16 +11,17 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..errors import InputError, storage_errors
-from .holders import hold, is_alive
+from ..errors import storage_errors
+from .holders import hold
+from .tickets import Ticket, order_of, places, read_line, shares
 
 TURN_SECONDS = 300.0
 """How long work goes on while other work waits for its first place."""
@@ -36,119 +33,14 @@ LOOK_SECONDS = 0.2
 """How often at most whoever is at work looks whether others wait."""
 
 BEAT_SECONDS = 2.0
-STALE_SECONDS = 20.0
-"""A ticket is renewed so often, and counts for nothing if it was not for so long: its process was stopped."""
+"""How often a ticket is renewed; `STALE_SECONDS` is many times that."""
 
 MUTEX_SECONDS = 2.0
 
-WORKERS = "LRP_WORKERS"
 INSIDE = "LRP_PLACE"
 """Set in a process that has a place: work that it starts itself takes no other one."""
 
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
-
-
-def places() -> int:
-    """How many processes may train at once: `LRP_WORKERS`, or else one for each core. Raises `InputError`."""
-    given = os.environ.get(WORKERS, "").strip()
-    if not given:
-        return os.cpu_count() or 1
-    if not given.isdecimal() or int(given) < 1:
-        raise InputError(f"{WORKERS} is the number of processes that may train at once, 1 or more, and not {given!r}")
-    return int(given)
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """Where a piece of work stands: it `holds` places and could use `wants`, in line `since`, at work since `began`."""
-
-    name: str
-    run: str
-    kind: str
-    since: float
-    wants: int = 0
-    holds: int = 0
-    began: float = 0.0
-
-    @property
-    def is_waiting(self) -> bool:
-        return self.wants > 0 and self.holds == 0
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where a run stands: `places` processes work on it, or it is waiting for work of the kinds `before` it."""
-
-    run: str
-    kind: str
-    places: int
-    is_waiting: bool = False
-    before: tuple[str, ...] = ()
-
-    def sentence(self) -> str:
-        """What a person reads of a run that waits.
-
-        >>> Standing("r", "study", 0, True, ("study", "export", "study")).sentence()
-        'waiting: 2 studies and 1 export before this one'
-        >>> Standing("r", "export", 0, True).sentence()
-        'waiting: next, when a network in training is finished'
-        """
-        if not self.before:
-            return "waiting: next, when a network in training is finished"
-        names = {"study": ("study", "studies"), "budgets": ("path to budgets", "paths to budgets")}
-        counts = {kind: self.before.count(kind) for kind in dict.fromkeys(self.before)}
-        parts = [f"{n} {names.get(kind, (kind, kind + 's'))[n != 1]}" for kind, n in counts.items()]
-        return f"waiting: {' and '.join(parts)} before this one"
-
-
-def read_line(folder: Path) -> list[Ticket]:
-    """The tickets of all who are alive and at it, in the order of the line."""
-    tickets = []
-    for path in folder.glob("*.ticket"):
-        try:
-            is_stale = time.time() - path.stat().st_mtime > STALE_SECONDS
-            ticket = Ticket(**json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError):
-            continue  # it was just taken away, or is of another version
-        if not is_alive(folder, ticket.name):
-            path.unlink(missing_ok=True)
-        elif not is_stale:
-            tickets.append(ticket)
-    return sorted(tickets, key=_order)
-
-
-def _order(ticket: Ticket) -> tuple[bool, float, str]:
-    return ticket.kind != "export", ticket.since, ticket.name
-
-
-def shares(line: Sequence[Ticket], n_places: int) -> dict[str, int]:
-    """How many places each ticket may hold, by its name.
-
-    >>> line = [Ticket(name, name, "study", 0.0, wants) for name, wants in (("a", 3), ("b", 4), ("c", 1))]
-    >>> shares(line, 5)
-    {'a': 3, 'b': 2, 'c': 0}
-    """
-    found = {}
-    for ticket in line:
-        found[ticket.name] = min(ticket.wants, n_places)
-        n_places -= found[ticket.name]
-    return found
-
-
-def standings(folder: Path) -> list[Standing]:
-    """Where each run stands that is at work here or waits, in the order of the line."""
-    line = [ticket for ticket in read_line(folder) if ticket.wants or ticket.holds]
-    kinds: dict[str, str] = {}
-    found = []
-    for ticket in line:
-        if ticket.run in kinds:
-            continue
-        own = [other for other in line if other.run == ticket.run]
-        held = sum(other.holds for other in own)
-        waits = held == 0 and any(other.is_waiting for other in own)
-        found.append(Standing(ticket.run, ticket.kind, held, waits, tuple(kinds.values()) if waits else ()))
-        kinds[ticket.run] = ticket.kind
-    return found
 
 
 def is_inside() -> bool:
@@ -283,7 +175,7 @@ class Turn:
     def _line(self) -> list[Ticket]:
         """The line with this ticket as it is, whatever has happened to its file."""
         others = [ticket for ticket in read_line(self._folder) if ticket.name != self._ticket.name]
-        return sorted([*others, self._ticket], key=_order)
+        return sorted([*others, self._ticket], key=order_of)
 
     def _change(self, **values: float) -> None:
         with self._guard:

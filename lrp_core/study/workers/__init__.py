@@ -9,7 +9,8 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import InputError, StorageError, check_choice
-from ..turns import Turn, places
+from ..tickets import places
+from ..turns import Turn
 from .pool import POLL_SECONDS, Item, Pool, Steps
 
 if TYPE_CHECKING:
