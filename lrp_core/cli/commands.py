@@ -111,7 +111,7 @@ def study(arguments: argparse.Namespace) -> Answer:
 
     check_backend(arguments.backend, jobs=arguments.jobs, scheduler=arguments.scheduler)
     total = len(plan(chosen, chosen.data()))
-    ledger.announce(chosen.key, "study", arguments.preset, chosen.values(), total=total)
+    ledger.announce(chosen.key, "study", arguments.preset, chosen.values(), total=total, take_over=True)
     return _go_on(chosen.key, ledger, arguments, chosen)
 
 

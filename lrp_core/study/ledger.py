@@ -183,16 +183,18 @@ class Ledger:
 
     # Runs
 
-    def announce(self, run: str, kind: str, name: str, spec: dict[str, Any], total: int) -> bool:
+    def announce(
+        self, run: str, kind: str, name: str, spec: dict[str, Any], total: int, *, take_over: bool = False
+    ) -> bool:
         """Enter a run that a process is about to be started for; False if one is active already.
 
-        Raises `StorageError` if a study that was measured elsewhere has its place.
+        Raises `StorageError` if a study that was measured elsewhere has its place, unless it is to `take_over`.
         """
         with self._change() as database:
             runs = self._runs(database, "id = ?", run)
             if runs and runs[0].is_active:
                 return False
-            if runs and runs[0].is_read_only:
+            if runs and runs[0].is_read_only and not take_over:
                 raise StorageError(
                     f"{runs[0].name!r} was measured elsewhere and is only read here: repeat it with other seeds, or "
                     "delete it first"
