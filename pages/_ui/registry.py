@@ -26,7 +26,6 @@ FURTHER = {
 ENTRIES = MAIN | FURTHER
 
 FORMER = {
-    "Result": "Result",
     "Overview": "Result",
     "Pruning": "Result",
     "Study": "Studies",
@@ -34,7 +33,7 @@ FORMER = {
     "Feature_removal": "Why",
     "Ranking": "How sure",
 }
-"""Where links to pages of earlier versions lead, and the first page when it is typed by its name."""
+"""Where links to pages of earlier versions lead."""
 
 
 def file_of(title: str) -> Path:

@@ -125,7 +125,6 @@ def test_the_curve_is_saved(result):
     [
         ("Overview", "Result"),
         ("Pruning", "Result"),
-        ("Result", "Result"),
         ("Ranking", "How sure"),
         ("Study", "Studies"),
         ("Relevance", "Why"),
