@@ -34,6 +34,8 @@ from lrp_core.views.reporting import content_of
 
 from .support import ROOT, check_sentence, toy_dataset
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "<script>alert(1)</script> \"'&amp; {{ 7 * 7 }} {% if %} $x^2$ **bold** [a](b) </style> ]]> é"
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 

@@ -89,10 +89,9 @@ def test_a_table_is_saved_with_its_values(open_page):
     page.add_init_script("delete Window.prototype.showSaveFilePicker; delete window.showSaveFilePicker")
     page.reload()
     settle(page, "Savings")
-    table = page.locator(".st-key-layers")
-    table.hover()
+    page.get_by_test_id("stDataFrame").first.hover()
     with page.expect_download() as waiting:
-        table.get_by_role("button", name="Download as CSV").click()
+        page.get_by_role("button", name="Download as CSV").first.click()
     rows = pd.read_csv(waiting.value.path(), encoding="utf-8-sig")
     assert rows["macs"].gt(0).all()
     assert rows["left"].between(0, 100).all()
