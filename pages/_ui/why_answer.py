@@ -31,7 +31,7 @@ def show(
         picture, heat, *rest = st.columns(3 if opened.data.classes else 2, gap="medium")
         with picture:
             st.markdown("**The image**")
-            st.image(pictures.ink(explanation.image), width=240, alt=_named(opened, explanation, picked))
+            st.image(pictures.image(explanation.image), width=240, alt=_named(opened, explanation, picked))
         with heat:
             _map(opened, relevance, explained, choice)
     else:
@@ -68,8 +68,8 @@ def _of_number(opened: OpenedStudy, explanation: ImageExplanation) -> str:
     st.header(f"The network predicts {explanation.answer:.6g}", anchor=False)
     st.markdown(
         f"The network predicts **{explanation.answer:.6g}** for {plain(number.name)}; it is "
-        f"**{explanation.label:.6g}**. Explained is why it is not the mean of the training rows, {number.mean:.6g}: red inputs raise it, blue "
-        "ones lower it."
+        f"**{explanation.label:.6g}**. Explained is why it is not the mean of the training rows, {number.mean:.6g}: "
+        "red inputs raise it, blue ones lower it."
     )
     return f"{explanation.answer:.6g} against the mean of {number.mean:.6g}"
 
