@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from .errors import MissingExtra
 
 EXTRAS: dict[str, str] = {
-    **dict.fromkeys(["filelock", "joblib", "pandas", "scipy", "sklearn", "torchvision", "tqdm"], "study"),
+    **dict.fromkeys(["filelock", "jinja2", "joblib", "pandas", "scipy", "sklearn", "torchvision", "tqdm"], "study"),
     "pyarrow": "parquet",
     **dict.fromkeys(["plotly", "streamlit"], "app"),
     **dict.fromkeys(["dask", "distributed"], "cluster"),

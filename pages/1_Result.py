@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages._ui import explorer, frame, registry, state
+from pages._ui import explorer, frame, registry, reports, state
 from pages._ui.formats import between, count, percent, points, saved
 from pages._ui.words import GLOSSARY
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Beside the chosen method; the page How sure draws every method.
 CONTROLS = 3
+# An interval narrower than this has two decimals, or its ends would read alike.
+NARROW = 0.004
 
 summary, run, ledger = frame.open_result("Result")
 inputs, images, image = summary.words
@@ -49,9 +51,10 @@ def _accuracy(headline: Headline) -> str:
     seeds = (
         "" if chosen.is_certain else " One seed: there is no interval, and chance is not ruled out."
     )  # fmt: skip
+    digits = 2 if row["difference_high"] - row["difference_low"] < NARROW else 1
     return (
-        f"{name} **{points(row['difference'])}** on test {images}"
-        f"{between(row['difference_low'], row['difference_high'])}: {percent(row['score'])}, and "
+        f"{name} **{points(row['difference'], digits)}** on test {images}"
+        f"{between(row['difference_low'], row['difference_high'], digits)}: {percent(row['score'])}, and "
         f"{percent(base['score'])} with all {inputs}. Your margin is a loss of {100 * margin:g} points.{saves}{seeds}"
     )
 
@@ -84,12 +87,14 @@ def choices() -> None:
         st.page_link(registry.page("Try it"), label="Try the small network", icon=":material/draw:")
         st.page_link(registry.page("How sure"), label="How sure is this?", icon=":material/rule:")
         st.page_link(registry.page("Export"), label="Take it with you", icon=":material/download:")
+        reports.button(run, ledger, margin)
 
 
 with frame.refusals():
     finding()
     explore()
     choices()
+    frame.measured_elsewhere(run, ledger)
     st.markdown(
         f":small[{GLOSSARY['LRP']} Averaged over the training data, that ranks the {inputs}; the least relevant go. "
         f"Every place was chosen on validation {images}; the test {images} only measured it. "

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages._ui import comparing, frame, setup, studies
+from pages._ui import comparing, frame, reports, setup, state, studies
 
 page = frame.open_studies(
     "Studies",
@@ -26,6 +26,7 @@ with frame.refusals():
                 help=f"Fill the form below with the settings of “{run.name}”.",
             )
         studies.name(run, ledger)
+        reports.button(run, ledger, state.MARGIN / 100)
         studies.delete(run, page.known, ledger)
 
 with frame.refusals():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from lrp_core.study import launch
-from pages._ui import charts, charts_budget, data, export_card, frame, runs, state
+from pages._ui import charts, charts_budget, data, export_card, figures, frame, runs, state
 from pages._ui.data import ask
 from pages._ui.fields import field
 from pages._ui.formats import change, count, percent, points, size, things, title
@@ -93,8 +93,8 @@ def explore(found: Pruned, seed: int) -> None:
         st.markdown(f"**What stays: {things(place.inputs, 'inputs')}, and in each layer**")
         if opened.drawn_as == "picture":
             kept = place.kept.any(0)
-            st.plotly_chart(
-                charts.mask(kept, opened.images.mean(seed), 260), config=charts.CONFIG, key="budget-mask",
+            figures.draw(
+                charts.mask(kept, opened.images.mean(seed), 260), key="budget-mask",
                 alt=f"The mean image, in colour where one of the {place.inputs} inputs stays, else dimmed",
             )  # fmt: skip
         else:
@@ -112,10 +112,10 @@ def explore(found: Pruned, seed: int) -> None:
         )
     with right:
         st.markdown(f"**{title(opened.score)} under a budget** (validation {images})")
-        st.plotly_chart(
+        figures.draw(
             charts_budget.path(found.networks, found.rungs, found.full, marker=place.macs, score=opened.score),
-            config=charts.CONFIG,
             key="path",
+            name="budget",
             alt=f"Validation {opened.score} against the MACs that are left; the line marks the slider",
         )
         st.caption(

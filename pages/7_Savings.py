@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages._ui import charts, charts_methods, frame, measured, state, tables
+from pages._ui import charts_methods, figures, frame, measured, state, tables
 from pages._ui.formats import count, saved, size
 
 opened, run = frame.open_page(
@@ -43,9 +43,8 @@ with frame.refusals():
     with left:
         st.markdown(f"**Cost as {pixels} go**")
         if method in curves and len(curves[method]) > 1:
-            st.plotly_chart(
+            figures.draw(
                 charts_methods.cost_curves(curves[method], marker=threshold.removed, counted=pixels, image=image),
-                config=charts.CONFIG,
                 key="costs",
                 alt=f"Each cost as a share of the full network's, against the share of {pixels} removed",
             )
@@ -55,12 +54,12 @@ with frame.refusals():
     with right:
         st.markdown(f"**What {opened.score} a budget buys** (validation {images})")
         budget = st.session_state.get("budget", "macs")
-        st.plotly_chart(
+        figures.draw(
             charts_methods.score_by_cost(
                 curves, study.methods, budget, chosen=method, score=opened.score, counted=pixels, image=image
             ),
-            config=charts.CONFIG,
             key="budget-chart",
+            name=f"{opened.score}-by-{budget}",
             alt=f"Validation {opened.score} against cost, for the ranking and its controls",
         )
         st.segmented_control(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..errors import InputError
-from . import commands, exporting, predicting, pruning, ranking, removal, speed
+from . import bundling, commands, exporting, predicting, pruning, ranking, removal, report, speed
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -38,6 +38,13 @@ def make_parser() -> argparse.ArgumentParser:
             commands.study,
             "measure accuracy against the share of inputs removed",
             (_data_arguments, _study_arguments),
+        ),
+        ("report", report.report, "write what a study found as one HTML file", (report.report_arguments,)),
+        (
+            "bundle",
+            bundling.bundle,
+            "write a complete study to one small file, without its networks",
+            (bundling.add_arguments,),
         ),
         (
             "remove",

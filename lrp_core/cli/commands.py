@@ -100,13 +100,20 @@ def train(arguments: argparse.Namespace) -> Answer:
 
 
 def study(arguments: argparse.Namespace) -> Answer:
-    from ..study import Study, preset
+    from ..study import Study
     from ..study.ledger import Ledger
 
     ledger = Ledger()
     if arguments.resume:
         with announced(ledger, arguments.resume, "study") as run:
             return _run_study(Study.from_values(run.spec), ledger, run.name, arguments)
+    return _run_study(asked_study(arguments), ledger, arguments.preset, arguments)
+
+
+def asked_study(arguments: argparse.Namespace) -> Study:
+    """The study that the words of the command ask for."""
+    from ..study import preset
+
     data = asked_data(arguments)
     keeps = tuple(keep_for(percent, data) for percent in arguments.removed or ())
     chosen = preset(
@@ -133,7 +140,7 @@ def study(arguments: argparse.Namespace) -> Answer:
         few = "" if arguments.resplit else "there are fewer rows than inputs: "
         note = f"{few}each of {len(chosen.seeds)} seeds draws its own split of the rows (--no-resplit keeps the one)"
         arguments.notes = (*getattr(arguments, "notes", ()), note)
-    return _run_study(chosen, ledger, arguments.preset, arguments)
+    return chosen
 
 
 def _run_study(study: Study, ledger: Ledger, name: str, arguments: argparse.Namespace) -> Answer:

@@ -191,6 +191,8 @@ def announced(ledger: Ledger, run: str, kind: str) -> Iterator[Run]:
     if entry is None or entry.kind != kind:
         known = ", ".join(r.id for r in ledger.runs(kind)[:5]) or "none yet"
         raise InputError(f"there is no {kind} {run!r} to go on with; known ones: {known}")
+    if entry.is_read_only:
+        raise InputError(f"{entry.name!r} was measured elsewhere, to its end: there is nothing to go on with")
     try:
         yield entry
     except Exception as error:

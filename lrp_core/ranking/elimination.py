@@ -32,6 +32,7 @@ class Elimination:
     A step removes the share `drop` of the inputs that are left, and `fine_drop` once no more than the share
     `fine_below` of all inputs is left; at least one. Then the network is trained for `updates` gradient steps
     of `batch_size` images at the highest learning rate `lr`, and relevance is measured on `explained` images.
+    The steps end when no more than `fewest` inputs are left, which are ordered by their relevance then.
     """
 
     drop: float = 0.3
@@ -42,6 +43,7 @@ class Elimination:
     lr: float = 1.5e-3
     weight_decay: float = 0.01
     explained: int = 10_000
+    fewest: int = 1
 
     def __post_init__(self) -> None:
         if not (0 < self.drop < 1 and 0 < self.fine_drop < 1 and 0 <= self.fine_below <= 1):
@@ -49,10 +51,10 @@ class Elimination:
                 f"the shares dropped must lie between 0 and 1, not {self.drop} and {self.fine_drop} below "
                 f"{self.fine_below} of the inputs"
             )
-        if self.updates < 0 or self.explained < 1:
+        if self.updates < 0 or self.explained < 1 or self.fewest < 1:
             raise InputError(
-                f"elimination needs 0 or more updates and 1 or more explained images, not {self.updates} and "
-                f"{self.explained}"
+                f"elimination needs 0 or more updates, 1 or more explained images and 1 or more inputs that it ends "
+                f"with, not {self.updates}, {self.explained} and {self.fewest}"
             )
         self.recipe(1)
 
@@ -115,7 +117,7 @@ def eliminate(
         sample = _draw(len(split), options.explained, random)
         scores = _relevance(state, split.take(sample), grouping, left, how, statistic, start)
         survivors = Ranking.from_scores(how.name, scores, (len(left),), seed=_seed(random)).order
-        keep = options.after(len(left), len(grouping)) if len(left) > 1 else 0
+        keep = options.after(len(left), len(grouping)) if len(left) > options.fewest else 0
         removed.append(left[survivors[keep:]])
         if keep == 0:
             break

@@ -45,9 +45,9 @@ class How:
     """What a ranking is asked for with, beside the networks and the split.
 
     `images` is how many images relevance is measured on (None: all, or in elimination its own number), `label` the one
-    class that counts, `keep` the number of inputs that a strategy optimises, if it does, and `grouping` says which
-    inputs are ranked as one (None: each by itself). `progress(what was done)` stops the ranking by raising
-    (`Cancelled`, say), `on_batch(images done)` too.
+    class that counts, `keep` the number of inputs that a strategy optimises, if it does, `fewest` the number at which
+    elimination ends (None: one), and `grouping` says which inputs are ranked as one (None: each by itself).
+    `progress(what was done)` stops the ranking by raising (`Cancelled`, say), `on_batch(images done)` too.
     """
 
     criterion: Criterion
@@ -60,6 +60,7 @@ class How:
     seed: int = 0
     progress: Callable[[str], None] = _tell_nobody
     on_batch: Callable[[int], None] | None = None
+    fewest: int | None = None
 
 
 @runtime_checkable
@@ -166,6 +167,7 @@ class Eliminate:
 
     def rank(self, networks: Sequence[nn.Module], split: Split, how: How, before: Ranking | None = None) -> Ranking:
         options = self.options if how.images is None else replace(self.options, explained=how.images)
+        options = options if how.fewest is None else replace(options, fewest=how.fewest)
         return eliminate(
             networks[0],
             split,
@@ -317,6 +319,7 @@ def rank(
     label: int | None = None,
     images: int | None = None,
     keep: int | None = None,
+    fewest: int | None = None,
     groups: Sequence[InputGroup] | Grouping = (),
     before: Ranking | None = None,
     seed: int = 0,
@@ -329,7 +332,8 @@ def rank(
     inputs, several of them for "stability", or None for a criterion that looks at no network. Criteria that explain
     images are aggregated by `statistic` (see `STATISTICS`) over all classes or for one `label` (one-shot), measured on
     `images` of the split (None: all; in elimination its own number in each step); the others take none of this. A
-    strategy that chooses a set needs `keep`. `groups` are inputs that are ranked as one; of a data set, whose training
+    strategy that chooses a set needs `keep`. Elimination ends with `fewest` inputs (None: with one), and orders these
+    by their relevance then. `groups` are inputs that are ranked as one; of a data set, whose training
     split is then used, they are its own. `before` saves it the ranking that it starts from. `seed` orders ties, and
     draws what else is drawn. `on_batch(images done)` and `on_progress(what was done)` stop by raising.
 
@@ -367,7 +371,7 @@ def rank(
     if images is not None and not 1 <= images <= len(split):
         raise InputError(f"relevance can be measured on 1 to {len(split):,} images of this split, not {images}")
     tell = on_progress or _tell_nobody
-    request = How(how, statistic, start, label, images, keep, grouping, seed, tell, on_batch)
+    request = How(how, statistic, start, label, images, keep, grouping, seed, tell, on_batch, fewest)
     return plan.rank(networks, split, request, before)
 
 

@@ -15,7 +15,7 @@ from ..data.drawing import places_of
 from ..errors import InputError, StorageError, check_choice
 from ..loading import use_given
 from ..lrp import STARTS, Composite
-from ..models import ARCHITECTURES, check_takes
+from ..models import ARCHITECTURES, build_model, check_takes
 from ..ranking import (
     CRITERIA,
     STATISTICS,
@@ -32,6 +32,7 @@ from ..ranking import (
 )
 from ..seeds import check_seed
 from ..training import Recipe, recipe_for
+from ..training.dense import find_dense_chain
 from . import absent
 from .trials import MODES, Base, RankingSpec, Trial, key_of
 
@@ -48,8 +49,9 @@ class Study:
     numbers of training images (None: all of them). `epochs`, `retrain_epochs`, `precision`, `optimizer`, `batch_size`,
     `lr` and `patience` override the architecture's recipe, for the full network and the smaller ones alike. `seeds` are
     those of training. A mask comes from the network of the same seed, unless `mask_seeds` name others: then every mask
-    is tried with every seed. Criteria that explain no image are ranked by once, whatever the strategies. With `resplit`
-    every seed draws the rows again (`Dataset.resplit`): its networks, rankings and figures are those of its own split.
+    is tried with every seed. Criteria that explain no image are ranked by once, whatever the strategies. Elimination
+    ends with `fewest` inputs (None: with one), and orders these as they stand. With `resplit` every seed draws the rows
+    again (`Dataset.resplit`): its networks, rankings and figures are those of its own split.
     Raises `InputError` for an empty grid or any value that cannot be used.
     """
 
@@ -75,6 +77,7 @@ class Study:
     lr: float | None = None
     patience: int | None = None
     resplit: bool = False
+    fewest: int | None = None
 
     def __post_init__(self) -> None:
         self._name_objects()
@@ -100,6 +103,8 @@ class Study:
                 "mode 'scratch' starts from fresh weights, which a network given as an object does not have: register "
                 "a builder with register_model(name, builder) and name it, or choose the modes none and fine-tune"
             )
+        if self.fewest is not None and self.fewest < 1:
+            raise InputError(f"elimination ends with at least 1 input, not {self.fewest}")
         for seed in (*self.seeds, *self.mask_seeds):
             check_seed(seed)
         if self.resplit and self.mask_seeds:
@@ -164,15 +169,31 @@ class Study:
         return cls(**known)
 
 
-REMOVED_SHARES = (0.15, 0.30, 0.50, 0.70, 0.80, 0.90, 0.95)
-"""Shares of the inputs, or groups, removed in the presets' curves, beside the baseline's 0."""
+REMOVED_SHARES = (0.15, 0.30, 0.50, 0.70, 0.75, 0.80, 0.85, 0.90, 0.95)
+"""Shares of the inputs, or groups, removed in the full study's curves, beside the baseline's 0."""
+
+QUICK_SHARES = (0.50, 0.70, 0.90)
+"""Those of the quick study."""
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"n_train": 10_000, "rank_images": 1_000, "epochs": 5, "retrain_epochs": 2, "modes": ("fine-tune",)},
-    "full": {"strategies": ("one-shot", "elimination"), "modes": ("scratch",), "seeds": (0, 1, 2, 3, 4)},
+    "quick": {"strategies": ("elimination", "one-shot"), "modes": ("scratch",), "lr": 0.012},
+    "full": {
+        "criteria": ("lrp-0", "random", "variance", "extra-trees"),
+        "strategies": ("elimination", "one-shot"),
+        "modes": ("scratch",),
+        "seeds": (0, 1, 2, 3, 4),
+    },
 }
-"""quick: complete within a minute on two cores. full: the whole training set, every network from scratch."""
+"""quick: complete within a minute on two cores. full: the study whose results come with the project.
 
+Both train every network from scratch on all rows. See `_quick` for data and networks that this does not suit.
+"""
+
+QUICK_ROWS, QUICK_MACS = 150_000, 400_000
+"""How many rows a network of the quick study learns from, in all its passes, and the MACs of one that can so soon."""
+
+TUNED: dict[str, Any] = {"n_train": 10_000, "epochs": 5, "retrain_epochs": 2, "modes": ("fine-tune",)}
+"""How the quick study trains where it cannot train every network from scratch."""
 
 FEW_ROWS, MOST_PASSES = 10_000, 200
 """Presets go through fewer training rows than these more often, so that networks learn from as many; up to a limit."""
@@ -185,17 +206,22 @@ SPLITS = 10
 def preset(name: str, data: Dataset, **changes: Any) -> Study:
     """The study of that name for `data`, with every change that is not None.
 
+    The quick study suits itself to the data and the network (`_quick`).
     Data of fewer than 10,000 training rows are gone through more often than a preset says, up to 200 times. Where there
     are fewer rows than inputs, each of ten seeds draws a split of its own, if the rows can be split again.
     """
     values: dict[str, Any] = {
         "dataset": data.name,
         "digest": "" if data.is_named else store(data),
-        "keeps": _preset_keeps(data.n_groups),
+        "keeps": _preset_keeps(data.n_groups, QUICK_SHARES if name == "quick" else REMOVED_SHARES),
     }
     values |= PRESETS[check_choice("preset", name, PRESETS)]
+    if name == "quick":
+        values |= _quick(data, changes.get("architecture") or Study.architecture)
     asked = {key: value for key, value in changes.items() if value is not None}
     values |= {key: tuple(value) if isinstance(value, range | list) else value for key, value in asked.items()}
+    if name == "quick" and "elimination" in values["strategies"] and changes.get("fewest") is None:
+        values["fewest"] = min(values["keeps"])
     values |= _splits(data, values, changes.get("seeds"))
     if 0 < len(data.train) < FEW_ROWS:
         architecture = values.get("architecture", Study.architecture)
@@ -211,11 +237,34 @@ def preset(name: str, data: Dataset, **changes: Any) -> Study:
     return Study(**values)
 
 
-def _preset_keeps(n_groups: int) -> tuple[int, ...]:
-    """How many inputs, or groups, a preset keeps: every number of a few, else what `REMOVED_SHARES` leave."""
+def _quick(data: Dataset, architecture: Any) -> dict[str, Any]:
+    """How the quick study is done within a minute.
+
+    Small dense networks that come with the project learn all of many rows from scratch. Of few rows, and with other
+    networks, the full one is trained and its slices are fine-tuned; elimination is for small dense networks, since any
+    other one gets no cheaper as inputs go.
+    """
+    ranked = {"rank_images": 1_000}
+    if not _is_small_and_dense(data, architecture):
+        return ranked | TUNED | {"strategies": ("one-shot",), "lr": None}
+    if len(data.train) < FEW_ROWS:
+        return ranked | TUNED | {"lr": None}
+    return ranked | {"epochs": math.ceil(QUICK_ROWS / len(data.train))}
+
+
+def _is_small_and_dense(data: Dataset, architecture: Any) -> bool:
+    if not isinstance(architecture, str) or not ARCHITECTURES.is_built_in(architecture):
+        return False
+    check_takes(architecture, data.shape)
+    layers = find_dense_chain(build_model(architecture, data, seed=0), len(data.shape) + 1)
+    return layers is not None and sum(layer.weight.numel() for layer in layers) <= QUICK_MACS
+
+
+def _preset_keeps(n_groups: int, shares: Sequence[float]) -> tuple[int, ...]:
+    """How many inputs, or groups, a preset keeps: every number of a few, else what these shares removed leave."""
     if n_groups <= len(REMOVED_SHARES) + 1:
         return tuple(range(max(1, n_groups - 1), 0, -1))
-    return tuple(dict.fromkeys(keep_for_share(share, n_groups) for share in REMOVED_SHARES))
+    return tuple(dict.fromkeys(keep_for_share(share, n_groups) for share in shares))
 
 
 def _splits(data: Dataset, values: dict[str, Any], seeds: Sequence[int] | None) -> dict[str, Any]:
@@ -311,6 +360,8 @@ def _pruned(study: Study, data: Dataset, method: Method, keep: int, mode: str, s
         ranking = replace(ranking, statistic=study.statistic, start=study.start, rank_images=study.rank_images)
     if find_strategy(method.strategy).per_keep:
         ranking = replace(ranking, keep=min(study.keeps, key=lambda k: abs(k - keep)))
+    if "elimination" in (method.strategy, find_strategy(method.strategy).follows):
+        ranking = replace(ranking, fewest=study.fewest)
     ranking = replace(ranking, own=_fingerprint(method))
     return Trial(base, keep, mode, ranking, _retrain(study, base, mode))
 

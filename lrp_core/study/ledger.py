@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from .runs import Run, State
 
 __all__ = ["STARTUP_SECONDS", "VERSION", "Ledger", "Run", "State"]
 
-VERSION = 3
+VERSION = 4
 """Of the tables below; kept in the file as `user_version`."""
 
 STARTUP_SECONDS = 60
@@ -48,11 +48,21 @@ _MIGRATIONS = (
         "CREATE TABLE holders (name TEXT PRIMARY KEY, run TEXT NOT NULL) STRICT",
         "CREATE TABLE claims (key TEXT PRIMARY KEY, holder TEXT NOT NULL) STRICT",
     ),
+    (
+        "ALTER TABLE runs ADD COLUMN provenance TEXT NOT NULL DEFAULT ''",
+        """CREATE TABLE adopted (
+            run TEXT NOT NULL, key TEXT NOT NULL, spec TEXT NOT NULL, result TEXT NOT NULL, finished REAL NOT NULL,
+            PRIMARY KEY (run, key)
+        ) STRICT""",
+        "CREATE TABLE dismissed (run TEXT PRIMARY KEY) STRICT",
+    ),
     ("CREATE TABLE remarks (run TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT",),
 )
 """What turns each version of the tables into the next one, from an empty file on."""
 
-_COLUMNS = "id, kind, name, spec, state, stage, done, total, message, started, updated, stage_done, stage_started"
+_COLUMNS = (
+    "id, kind, name, spec, state, stage, done, total, message, started, updated, stage_done, stage_started, provenance"
+)
 
 
 class Ledger:
@@ -117,7 +127,7 @@ class Ledger:
             database.execute("DELETE FROM claims WHERE key = ?", (key,))
 
     def recorded(self, keys: Sequence[str]) -> set[str]:
-        """Which of these trials are there."""
+        """Which of these trials are there, measured here: what was adopted counts as done for nothing that runs."""
         return {key for (key,) in self._select("key", keys)}
 
     def claim(self, key: str, holder: str) -> bool:
@@ -140,26 +150,46 @@ class Ledger:
             database.execute("DELETE FROM claims WHERE key = ? AND holder = ?", (key, holder))
 
     def trials(self, keys: Sequence[str]) -> pd.DataFrame:
-        """Trials as a table, one row for each of `keys` that is there, in that order: its spec and its result."""
-        records = self._select("key, spec, result", keys)
+        """Trials as a table, one row for each of `keys` that is there, in that order: its spec and its result.
+
+        What was measured here goes before what was adopted with a study from elsewhere.
+        """
+        records = self._select("key, spec, result", keys, "adopted") + self._select("key, spec, result", keys)
         rows = {key: json.loads(spec) | _with_score(json.loads(result)) for key, spec, result in records}
         return pd.DataFrame([{"key": key, **rows[key]} for key in keys if key in rows])
 
-    def _select(self, columns: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+    def rows(self, keys: Sequence[str]) -> tuple[tuple[str, dict[str, Any], dict[str, Any], float], ...]:
+        """Trials that were measured here, in the order of `keys`: key, spec, result, and when each finished."""
+        rows = {row[0]: row for row in self._select("key, spec, result, finished", keys)}
+        return tuple(
+            (key, json.loads(rows[key][1]), _with_score(json.loads(rows[key][2])), rows[key][3])
+            for key in keys
+            if key in rows
+        )
+
+    def _select(self, columns: str, keys: Sequence[str], table: str = "trials") -> list[tuple[Any, ...]]:
         with self._connect() as database:
             return database.execute(
-                f"SELECT {columns} FROM trials WHERE key IN (SELECT value FROM json_each(?))",
+                f"SELECT {columns} FROM {table} WHERE key IN (SELECT value FROM json_each(?))",
                 (json.dumps(list(keys)),),
             ).fetchall()
 
     # Runs
 
     def announce(self, run: str, kind: str, name: str, spec: dict[str, Any], total: int) -> bool:
-        """Enter a run that a process is about to be started for; False if one is active already."""
+        """Enter a run that a process is about to be started for; False if one is active already.
+
+        Raises `StorageError` if a study that was measured elsewhere has its place.
+        """
         with self._change() as database:
             runs = self._runs(database, "id = ?", run)
             if runs and runs[0].is_active:
                 return False
+            if runs and runs[0].is_read_only:
+                raise StorageError(
+                    f"{runs[0].name!r} was measured elsewhere and is only read here: repeat it with other seeds, or "
+                    "delete it first"
+                )
             _enter(database, run, kind, name, spec, "starting", total)
             return True
 
@@ -169,7 +199,8 @@ class Ledger:
     ) -> Iterator[str | None]:
         """Be a holder of a run while inside; gives the holder's name, for `claim`.
 
-        If another process holds the run, it is shared if both can (`share`); else this gives None and does nothing.
+        If another process holds the run, it is shared if both can (`share`); else this gives None and does nothing. The
+        run takes the place of one that was measured elsewhere, whose trials go.
         The run ends as "done" with the first holder that comes to the end, as "cancelled" (on request, or on Ctrl-C
         in the last holder) or "failed" with the last holder's error.
         """
@@ -218,9 +249,9 @@ class Ledger:
         self._update(run, state="failed", message=message)
 
     def request_cancel(self, run: str) -> None:
-        """Ask all who work on a run to stop; they do within seconds."""
+        """Ask all who work on a run to stop; they do within seconds. What was measured elsewhere stays as it is."""
         with self._connect() as database:
-            database.execute("UPDATE runs SET cancel = 1 WHERE id = ?", (run,))
+            database.execute("UPDATE runs SET cancel = 1 WHERE id = ? AND provenance = ''", (run,))
 
     def runs(self, kind: str = "study") -> list[Run]:
         """The latest run of every piece of work of a kind, newest first."""
@@ -243,20 +274,44 @@ class Ledger:
                 database.execute("INSERT OR REPLACE INTO remarks VALUES (?, ?)", (run, remark[:10_000]))
 
     def forget(self, run: str) -> None:
-        """Take a run out of the list; its trials stay. Raises `StorageError` if it is active."""
+        """Take a run out of the list; its trials stay, unless it was measured elsewhere, and it is not adopted again.
+
+        Raises `StorageError` if it is active.
+        """
         with self._change() as database:
             runs = self._runs(database, "id = ?", run)
             if runs and runs[0].is_active:
                 raise StorageError(f"{runs[0].name!r} is running: cancel it before you delete it")
             database.execute("DELETE FROM runs WHERE id = ?", (run,))
             database.execute("DELETE FROM remarks WHERE run = ?", (run,))
+            database.execute("DELETE FROM adopted WHERE run = ?", (run,))
+            database.execute("INSERT OR IGNORE INTO dismissed VALUES (?)", (run,))
+
+    def adopt(self, run: Run, trials: Iterable[tuple[str, dict[str, Any], dict[str, Any], float]]) -> bool:
+        """Enter a finished run that was measured elsewhere, with its trials (key, spec, result, when it finished).
+
+        False, and nothing changes, if a run from here has its place, or a person has deleted it.
+        """
+        rows = [(run.id, key, json.dumps(spec), json.dumps(result), at) for key, spec, result, at in trials]
+        values = [getattr(run, name) for name in _COLUMNS.split(", ")]
+        values = [json.dumps(value) if isinstance(value, dict) else value for value in values]
+        with self._change() as database:
+            there = self._runs(database, "id = ?", run.id)
+            gone = database.execute("SELECT 1 FROM dismissed WHERE run = ?", (run.id,)).fetchone()
+            if gone or (there and not there[0].is_read_only):
+                return False
+            database.execute("DELETE FROM adopted WHERE run = ?", (run.id,))
+            marks = ", ".join("?" for _ in values)
+            database.execute(f"INSERT OR REPLACE INTO runs ({_COLUMNS}) VALUES ({marks})", values)
+            database.executemany("INSERT INTO adopted VALUES (?, ?, ?, ?, ?)", rows)
+            return True
 
     def _runs(self, database: sqlite3.Connection, where: str, value: str) -> list[Run]:
         runs, remarks = [], dict(database.execute("SELECT run, text FROM remarks").fetchall())
         for row in database.execute(f"SELECT {_COLUMNS} FROM runs WHERE {where}", (value,)).fetchall():
             values = dict(zip(_COLUMNS.split(", "), row, strict=True))
-            values |= {"spec": json.loads(values["spec"]), "remark": remarks.get(values["id"], "")}
-            run = Run(**values)
+            dictionaries = {name: json.loads(values[name] or "{}") for name in ("spec", "provenance")}
+            run = Run(**values | dictionaries, remark=remarks.get(values["id"], ""))
             is_late = time.time() - run.updated > STARTUP_SECONDS
             if (run.state == "running" or (run.state == "starting" and is_late)) and not self._is_held(
                 database, run.id
@@ -322,7 +377,8 @@ def _enter(
     # A process that takes up what was announced finds whether that was cancelled meanwhile.
     asked = "SELECT cancel FROM runs WHERE id = ? AND state = 'starting' AND ? = 'running'"
     (cancel,) = database.execute(asked, (run, state)).fetchone() or (0,)
+    database.execute("DELETE FROM adopted WHERE run = ?", (run,))
     database.execute(
-        "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, 'starting', 0, ?, '', ?, ?, ?, 0, ?)",
+        "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, 'starting', 0, ?, '', ?, ?, ?, 0, ?, '')",
         (run, kind, name, json.dumps(spec), state, total, now, now, cancel, now),
     )

@@ -32,6 +32,11 @@ from .workers import check_backend, claimed, open_pool
 
 log = logging.getLogger(__name__)
 
+Stage = tuple[str, Callable[[Any], Any], dict[str, Any]]
+
+TRIALS = "trials"
+"""The stage in which the smaller networks are trained."""
+
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -75,7 +80,22 @@ def _steps(
         trim_cache(ledger.folder / "weights")
         note = partial(_note, ledger, study.key)
         with open_pool(data, **options, note=note) as pool:
-            for stage, prepare, needed in _preparations(left.values()):
+            for stage, prepare, needed in _stages(left):
+                if stage == TRIALS:
+                    with closing(claimed(pool.run, run_trial, needed, ledger, str(holder))) as steps:
+                        for trained in steps:
+                            if trained is not None:
+                                key, (result, network) = trained
+                                save_network(network, weights_path(ledger, trials[key]))
+                                ledger.record_trial(key, trials[key].row(), result)
+                            for key in sorted(ledger.recorded(list(needed)), key=list(needed).index):
+                                trial = needed.pop(key)
+                                done += 1
+                                baselines = sum(t.ranking is None for t in needed.values())
+                                ledger.report(study.key, "evaluating on all inputs" if baselines else TRIALS, done)
+                                yield done, len(trials), trial
+                            ledger.check_cancelled(study.key)
+                    continue
                 total = len(needed)
                 ledger.report(study.key, f"{stage} (0 of {total})", done)
                 with closing(claimed(pool.prepare, prepare, needed, ledger, str(holder))) as steps:
@@ -86,29 +106,28 @@ def _steps(
                         ledger.release(prepared[0], str(holder))
                         del needed[prepared[0]]
                         ledger.report(study.key, f"{stage} ({total - len(needed)} of {total})", done)
-            with closing(claimed(pool.run, run_trial, left, ledger, str(holder))) as steps:
-                for trained in steps:
-                    if trained is not None:
-                        key, (result, network) = trained
-                        save_network(network, weights_path(ledger, trials[key]))
-                        ledger.record_trial(key, trials[key].row(), result)
-                    for key in sorted(ledger.recorded(list(left)), key=list(left).index):
-                        trial = left.pop(key)
-                        done += 1
-                        baselines = sum(t.ranking is None for t in left.values())
-                        ledger.report(study.key, "evaluating on all inputs" if baselines else "trials", done)
-                        yield done, len(trials), trial
-                    ledger.check_cancelled(study.key)
 
 
-def _preparations(trials: Collection[Trial]) -> list[tuple[str, Callable[[Any], Any], dict[str, Any]]]:
-    """What trials have in common, in the order in which it is needed: each is computed once and cached.
+def _stages(left: dict[str, Trial]) -> list[Stage]:
+    """What is to be done, in order: what trials have in common, which is computed once and cached, and the trials.
 
-    Gives what it is, the function that has it cached, and its arguments by the key under which they are claimed.
-    Rankings that improve on others come after them.
+    Gives what it is, the function that does it, and its arguments by the key under which they are claimed. The first
+    seed's trials by rankings that are had at once come before the rankings that take long, so that curves begin early.
     """
-    bases = dict.fromkeys(base for trial in trials for base in trial.bases)
-    stages: list[tuple[str, Callable[[Any], Any], dict[Any, None]]] = [("training on all inputs", prepare_base, bases)]
+    bases = dict.fromkeys(base for trial in left.values() for base in trial.bases)
+    stages: list[Stage] = [("training on all inputs", prepare_base, {_stage_key(base): base for base in bases})]
+    first = next(iter(left.values())).base.seed
+    slow = {key for key, trial in left.items() if trial.ranking and trial.ranking.method.strategy != "one-shot"}
+    early = {key: trial for key, trial in left.items() if key not in slow and trial.base.seed == first} if slow else {}
+    for part in (early, {key: trial for key, trial in left.items() if key not in early}):
+        stages += _preparations(part.values())
+        stages.append((TRIALS, run_trial, part))
+    return [stage for stage in stages if stage[2]]
+
+
+def _preparations(trials: Collection[Trial]) -> list[Stage]:
+    """The rankings of trials, as stages; those that improve on others come after them."""
+    stages: list[tuple[str, Callable[[Any], Any], dict[Any, None]]] = []
     level = dict.fromkeys(trial.ranking for trial in trials if trial.ranking)
     levels: list[dict[RankingSpec, None]] = []
     while level:
@@ -121,7 +140,7 @@ def _preparations(trials: Collection[Trial]) -> list[tuple[str, Callable[[Any], 
         prepared |= set(needed)
         improved = {spec.method.strategy for spec in needed if spec.improves}
         stages.append((" and ".join(sorted(improved)) or "ranking", prepare_ranking, needed))
-    return [(name, prepare, {_stage_key(one): one for one in needed}) for name, prepare, needed in stages if needed]
+    return [(name, prepare, {_stage_key(one): one for one in needed}) for name, prepare, needed in stages]
 
 
 def _note(ledger: Ledger, run: str, message: str) -> None:

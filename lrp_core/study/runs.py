@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 State = Literal["starting", "running", "done", "failed", "cancelled", "interrupted"]
@@ -14,7 +14,8 @@ class Run:
     """The latest run of a piece of long work: a study or an export.
 
     `done` of `total` steps, and the `stage` it is in, which began at `stage_started` with `stage_done` steps done;
-    times are seconds since 1970. `remark` is what a person noted about it.
+    times are seconds since 1970. `provenance` says where a study was measured that was adopted (`bundle`); it is empty
+    for everything that ran here. `remark` is what a person noted about it.
     """
 
     id: str
@@ -30,7 +31,13 @@ class Run:
     updated: float
     stage_done: int
     stage_started: float
+    provenance: dict[str, Any] = field(default_factory=dict)
     remark: str = ""
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether it was measured elsewhere: it can be read and deleted, and not started, gone on with or cancelled."""
+        return bool(self.provenance)
 
     @property
     def is_active(self) -> bool:

@@ -45,8 +45,13 @@ def prepare_ranking(spec: RankingSpec) -> None:
 
 
 def is_cached(spec: RankingSpec) -> bool:
-    """Whether this ranking is on disk already; the networks that it was made by need not be."""
+    """Whether this ranking is on disk already. The networks that it came from may be gone, or elsewhere."""
     return rank_inputs.is_stored(spec.essence)
+
+
+def is_trained(base: Base) -> bool:
+    """Whether the network of a base is on disk already."""
+    return train_base.is_stored(base)
 
 
 def base_data(base: Base) -> Dataset:
@@ -96,6 +101,7 @@ def rank_inputs(spec: RankingSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         start=spec.start,
         images=spec.rank_images and min(spec.rank_images, len(split)),
         keep=spec.keep,
+        fewest=spec.fewest,
         groups=base_data(spec.base).grouping,
         before=ranking_of(spec.improves) if spec.improves else None,
         seed=spec.base.seed,

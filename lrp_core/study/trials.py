@@ -13,9 +13,9 @@ from typing import Any
 
 from ..ranking import Method, find_criterion, find_strategy, seeds_of
 from ..training import Recipe
+from ..version import STAGE_VERSION
 
-STAGE_VERSION = 5
-"""Part of every cache key and trial key: raise it when a change makes results differ."""
+__all__ = ["ADDED", "MODES", "STAGE_VERSION", "Base", "RankingSpec", "Trial", "key_of", "significant"]
 
 ADDED = {
     "precision": "float32",
@@ -27,6 +27,7 @@ ADDED = {
     "patience": None,
     "split": None,
     "resplit": False,
+    "fewest": None,
 }
 """Fields that came after results had been kept: with these values they are no part of a key, so those stay valid."""
 
@@ -55,7 +56,8 @@ class RankingSpec:
     """Everything that a ranking follows from: the network that is explained, and how.
 
     `rank_images` None means all training images; for elimination, its own default in each step. `keep` is the
-    number of inputs that a strategy such as "exchange" optimises, and None for every other one. `own` is the
+    number of inputs that a strategy such as "exchange" optimises, and None for every other one; `fewest` the number
+    of inputs at which elimination ends, None for one and for strategies that eliminate nothing. `own` is the
     fingerprint of a criterion or strategy that did not come with the project: another one of that name is another
     ranking.
     """
@@ -67,6 +69,7 @@ class RankingSpec:
     rank_images: int | None = None
     keep: int | None = None
     own: str = ""
+    fewest: int | None = None
 
     @property
     def bases(self) -> tuple[Base, ...]:

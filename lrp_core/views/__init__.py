@@ -15,6 +15,7 @@ _HOMES = (
     )
     | dict.fromkeys(["MAX_FILE_BYTES", "ENOUGH"], "ranking")
     | dict.fromkeys(["Picture", "Removal"], "removal")
+    | dict.fromkeys(["report"], "reporting")
     | {"verdict_of": "verdict"}
     | dict.fromkeys(["UNSTEADY", "conv_table", "speed_table"], "savings")
     | dict.fromkeys(["draft_study", "preset_study", "write_shares", "read_shares", "read_seeds", "name_study"], "draft")
@@ -22,6 +23,7 @@ _HOMES = (
         ["outlook", "measured_timings", "offers", "can_resplit", "choice_of_data", "data_choices", "data_of_choice"],
         "draft",
     )
+    | dict.fromkeys(["repeat_of", "seconds_left"], "draft")
     | dict.fromkeys(["MAX_UPLOAD", "UPLOADS", "columns_of", "own_study", "picture_of_data", "read_upload"], "own")
 )
 
@@ -66,7 +68,10 @@ __all__ = [
     "read_shares",
     "read_summary",
     "read_upload",
+    "repeat_of",
+    "report",
     "score_of",
+    "seconds_left",
     "speed_table",
     "study_trials",
     "summarise",
@@ -91,6 +96,8 @@ if TYPE_CHECKING:
         preset_study,
         read_seeds,
         read_shares,
+        repeat_of,
+        seconds_left,
         write_shares,
     )
     from .own import MAX_UPLOAD, UPLOADS, columns_of, own_study, picture_of_data, read_upload
@@ -105,6 +112,7 @@ if TYPE_CHECKING:
         ranking_of_file,
     )
     from .removal import Picture, Removal
+    from .reporting import report
     from .savings import UNSTEADY, conv_table, speed_table
     from .study import OpenedStudy, comparison_of, export_formats, open_study, score_of, study_trials
     from .summarising import summarise, write_when_due

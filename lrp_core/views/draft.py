@@ -19,7 +19,8 @@ from ..evaluation import RANKINGS, removal_criteria
 from ..lrp import COMPOSITES, STARTS
 from ..models import ARCHITECTURES
 from ..ranking import CRITERIA, STATISTICS, STRATEGIES, keep_for_share
-from ..study import PRESETS, Study, plan, preset
+from ..study import PRESETS, Study, measured, plan, preset
+from ..study.estimate import START_SECONDS, seconds_of_study, seconds_of_trial
 from ..study.ledger import Ledger
 from ..training import OPTIMIZERS, PRECISIONS
 
@@ -59,6 +60,14 @@ def preset_study(name: str, like: Study | None = None) -> Study:
     if like.epochs == 0:  # a network that has learned
         changes |= {"epochs": 0, "modes": tuple(mode for mode in like.modes if mode != "scratch") or ("fine-tune",)}
     return preset(name, like.data(), **changes)
+
+
+def repeat_of(study: Study) -> Study:
+    """The same study with other seeds: a replication, live, of one that was measured elsewhere.
+
+    None of its networks counts as done, since a network's seed is part of what it is.
+    """
+    return measured.repeat_of(study)
 
 
 def write_shares(study: Study) -> str:
@@ -204,8 +213,9 @@ def offers() -> Offers:
 class Outlook:
     """What running a study would take: `there` of `total` networks are in the ledger.
 
-    `seconds` is a rough estimate for training the rest on `cores` cores, None where nothing was timed; it goes by
-    `timed` networks of this architecture, which were trained alike or, if not `is_alike`, with other settings.
+    `seconds` estimates everything that is left on `cores` cores: start, networks, rankings and smaller networks. It
+    goes by a moment of training on this machine, set right by `timed` networks of this architecture that were trained
+    here, alike or, if not `is_alike`, with other settings. None for a network of your own that is not known here.
     """
 
     total: int
@@ -215,9 +225,16 @@ class Outlook:
     is_alike: bool
     cores: int
 
+    @property
+    def basis(self) -> str:
+        """What the estimate goes by, as the end of a sentence."""
+        if not self.timed:
+            return "a moment of training on this machine"
+        return f"{self.timed} networks " + ("trained alike" if self.is_alike else "trained with other settings")
+
 
 def outlook(study: Study, ledger: Ledger, timings: pd.DataFrame) -> Outlook:
-    """What running a study would take, from what is in the ledger and the `timings` of what is."""
+    """What running a study would take, from what is in the ledger and the cache, and the `timings` of what is."""
     trials = plan(study, study.data())
     there = ledger.recorded([trial.key for trial in trials])
     todo = [trial for trial in trials if trial.key not in there]
@@ -227,34 +244,51 @@ def outlook(study: Study, ledger: Ledger, timings: pd.DataFrame) -> Outlook:
     is_alike = not alike.empty
     pool = alike if is_alike else pool
     cores = os.cpu_count() or 1
-    if pool.empty:
-        return Outlook(len(trials), len(there), None, 0, False, cores)
-    typical = pool.groupby("mode")["seconds"].median()
-    # The trial of a baseline as it is finds its network trained; from scratch is what training it takes.
-    modes = ["scratch" if trial.ranking is None and trial.mode == "none" else trial.mode for trial in todo]
-    seconds = sum(float(typical.get(mode, typical.max())) for mode in modes) / cores
+    try:
+        factor = float((pool["seconds"] / pool["expected"]).median()) if len(pool) else 1.0
+        seconds = seconds_of_study(todo, cores, factor)
+    except LrpError:
+        seconds = None
     return Outlook(len(trials), len(there), seconds, len(pool), is_alike, cores)
 
 
+def seconds_left(study: Study, ledger: Ledger) -> float | None:
+    """How long a study that is running still takes, whatever stage it is in; None where that cannot be told.
+
+    What is in the ledger and in the cache is done; of a piece that is at work nothing is yet.
+    """
+    found = outlook(study, ledger, measured_timings(ledger)).seconds
+    return found and max(0.0, found - START_SECONDS)
+
+
 def measured_timings(ledger: Ledger) -> pd.DataFrame:
-    """Seconds that each smaller network of every study took: the columns `ALIKE`, mode and seconds."""
+    """Seconds that each smaller network of every study that ran here took: the columns `ALIKE`, mode and seconds.
+
+    `expected` are those that a moment of training on this machine tells.
+    """
     # They hardly change while a study runs: they are read again when one was started or ended.
-    return _timings(ledger.folder, tuple((run.id, run.state) for run in ledger.runs("study")))
+    return _timings(ledger.folder, tuple((run.id, run.state) for run in ledger.runs("study") if not run.is_read_only))
 
 
 @lru_cache(maxsize=4)
 def _timings(folder: Path, runs: tuple[tuple[str, str], ...]) -> pd.DataFrame:
     ledger = Ledger(folder)
-    columns = [*ALIKE, "mode", "seconds"]
+    columns = [*ALIKE, "mode", "seconds", "expected"]
     timings = []
     for run in ledger.runs("study"):
+        if run.is_read_only:
+            continue  # another machine was as fast as it was
         try:
             study = Study.from_values(run.spec)
-            trials = plan(study, study.data())
+            trials = {trial.key: trial for trial in plan(study, study.data()) if trial.ranking is not None}
+            expected = {trial.key: seconds_of_trial(trial) for trial in trials.values()}
         except (LrpError, TypeError):
-            continue  # of another version, or its data are gone
-        table = ledger.trials([trial.key for trial in trials if trial.ranking is not None])
+            continue  # of another version, or its data or its network are gone
         own = {name: getattr(study, name) for name in ALIKE}
-        timings += [own | {name: row[name] for name in ("mode", "seconds")} for row in table.to_dict("records")]
+        timings += [
+            own | {"mode": spec["mode"], "seconds": result["seconds"], "expected": expected[key]}
+            for key, spec, result, _ in ledger.rows(list(trials))
+        ]
     # As objects, so that None, a recipe's own value, stays what it is beside numbers.
-    return pd.DataFrame(timings, columns=columns, dtype=object).astype({"mode": str, "seconds": float})
+    types = {"mode": str, "seconds": float, "expected": float}
+    return pd.DataFrame(timings, columns=columns, dtype=object).astype(types)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ..cards import comparison_of
-from ..errors import InputError
+from ..errors import InputError, LrpError
 from ..evaluation import Cost, Interval, McNemar, Scatter, measure_cost
 from ..models import build_from_spec, needed_spec
 from ..shares import keep_for_share, percent_removed
@@ -20,7 +21,9 @@ from ..study import Study, Trial, plan, results
 from ..study.export import FORMATS, score_of
 from ..study.exporting.formats import Format
 from ..study.ledger import Ledger
+from ..study.measured import adopt_rankings
 from ..study.results import Headline, Recommendation
+from ..study.stages import is_trained
 from ..words import Words
 from .budgets import Budgets
 from .images import Images
@@ -230,9 +233,15 @@ class OpenedStudy(Part):
         return score, full, self.recommend(method, mode=mode, margin=margin)
 
     def baseline_is_ready(self, seed: int) -> bool:
-        """Whether the network of a seed on all inputs has been trained: its row is in the ledger."""
-        trial = plan(self.study, self.data)[self.study.seeds.index(seed)]
-        return bool(self.ledger.recorded([trial.key]))
+        """Whether the network of a seed on all inputs has been trained, here or elsewhere: its row is in the ledger."""
+        return not self.ledger.trials([self._baseline(seed).key]).empty
+
+    def has_network(self, seed: int) -> bool:
+        """Whether the network of a seed on all inputs is here, so that explaining its images takes no training."""
+        return is_trained(self._baseline(seed).base)
+
+    def _baseline(self, seed: int) -> Trial:
+        return plan(self.study, self.data)[self.study.seeds.index(seed)]
 
     def export(
         self,
@@ -266,6 +275,9 @@ def open_study(study: Study | str, ledger: Ledger) -> OpenedStudy:
         if run is None:
             raise InputError(f"there is no study {study!r} in {ledger.folder}")
         study = Study.from_values(run.spec)
+    if run is not None and run.is_read_only:
+        with suppress(LrpError):  # without its data or its file the study still has its curves
+            adopt_rankings(run, ledger)
     # Without a run nothing says when the trials change: then every opening reads them again.
     return OpenedStudy(study, ledger.folder, time.time() if run is None else run.updated)
 

@@ -21,6 +21,8 @@ from ..errors import StorageError
 from ..shares import keep_for_share, percent_removed
 from ..storage import write_atomic
 from ..study import results
+from ..study.bundle import adopt, shipped
+from ..study.ledger import Ledger, Run
 from ..study.results import Headline, Recommendation
 from ..words import Words
 
@@ -108,6 +110,23 @@ class Summary:
 def summary_path(folder: Path, key: str) -> Path:
     """Where the summary of a study lies, in the folder of its ledger."""
     return folder / "summaries" / f"{key}.npz"
+
+
+def adopt_shipped(ledger: Ledger) -> list[Run]:
+    """Enter the measured studies that come with the project into a ledger, each with its summary, read-only.
+
+    Those that a person has deleted stay away. Raises `StorageError` where the cache cannot be written.
+    """
+    adopted = []
+    for path in shipped():
+        run = adopt(path, ledger)
+        if run is None:
+            continue
+        beside, place = path.with_suffix(".npz"), summary_path(ledger.folder, run.id)
+        if beside.is_file() and not place.is_file():
+            write_atomic(place, beside.read_bytes())
+        adopted.append(run)
+    return adopted
 
 
 def write_summary(summary: Summary, folder: Path) -> None:

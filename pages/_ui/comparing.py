@@ -10,7 +10,7 @@ import streamlit as st
 from lrp_core.errors import LrpError
 from lrp_core.study import results
 
-from . import charts, charts_studies, summaries
+from . import charts_studies, figures, summaries
 from .fields import field
 from .formats import percent, plain
 
@@ -58,12 +58,13 @@ def compare(chosen: Run, known: list[Run], ledger: Ledger) -> None:
         st.info("None of these has results by that method yet.", icon=":material/hourglass_top:")
         return
     scores = {summary.score for _, summary in found}
-    st.plotly_chart(
+    figures.draw(
         charts_studies.compared(
             curves, difference=shown != "Score", score=scores.pop() if len(scores) == 1 else "score"
         ),
-        config=charts.CONFIG,
         key="compared-chart",
+        name="studies",
+        data=lambda: pd.concat(table.assign(study=label) for label, table in curves.items()),
         alt=f"Validation score against the share of inputs removed, for {len(curves)} studies",
     )
     st.caption("On validation data. Bands: 95 % intervals over seeds, where a study has several.")

@@ -35,14 +35,21 @@ def title(name: str) -> str:
     return name[:1].upper() + name[1:]
 
 
-def points(difference: float) -> str:
+def points(difference: float, digits: int = 1) -> str:
     """A difference of two shares in points: 0.004 -> "+0.4 points"."""
-    return f"{100 * difference:+.1f} points".replace("-0.0", "+0.0")
+    return f"{_signed(difference, digits)} points"
 
 
-def between(low: float, high: float) -> str:
+def _signed(difference: float, digits: int) -> str:
+    text = f"{100 * difference:+.{digits}f}"
+    return text.replace("-", "+") if float(text) == 0 else text
+
+
+def between(low: float, high: float, digits: int = 1) -> str:
     """The interval of a difference in points: " (between -0.4 and -0.2)"; nothing where there is none."""
-    return "" if math.isnan(low) or math.isnan(high) else f" (between {100 * low:+.1f} and {100 * high:+.1f})"
+    if math.isnan(low) or math.isnan(high):
+        return ""
+    return f" (between {_signed(low, digits)} and {_signed(high, digits)})"
 
 
 def count(number: float) -> str:

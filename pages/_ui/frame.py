@@ -14,9 +14,10 @@ from lrp_core import views
 from lrp_core.errors import LrpError
 from lrp_core.study import launch
 from lrp_core.study.ledger import Ledger, Run
+from lrp_core.views.summary import adopt_shipped
 
 from . import data, given, jobs, runs, state, summaries
-from .formats import plain
+from .formats import duration, plain
 from .registry import ICON, pages
 from .words import GLOSSARY
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from lrp_core.views.summary import Summary
 
 NAME = "Input pruning by relevance"
+QUICK = "quick"
+"""The preset that starts by itself on the first visit, and what its study is called."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,11 @@ def _ledger() -> tuple[Ledger, list[Run]]:
         ledger = Ledger()
         known = ledger.runs("study")
         if not known and not given.words():
-            launch.start_preset("quick", ledger)
-            with st.spinner("Starting the first study", show_time=True):
-                known = _wait_for_first(ledger)
+            launch.start_preset(QUICK, ledger)
+            known = adopt_shipped(ledger)
+            if not known:
+                with st.spinner("Starting the first study", show_time=True):
+                    known = _wait_for_first(ledger)
         known = _with_given(known, ledger)
     except LrpError as error:
         refuse(error)
@@ -243,7 +248,7 @@ def _pick(known: list[Run]) -> Run:
     found = None if linked is None else _named(linked, known)
     is_new = linked != st.session_state.get("linked-study")
     if st.session_state.get("study") not in ids or (is_new and found is not None):
-        st.session_state["study"] = found or ids[0]
+        st.session_state["study"] = found or _first(known).id
     by_id = {run.id: run for run in known}
     if is_new and linked is not None and found is None:
         shown = by_id[st.session_state["study"]].name
@@ -275,6 +280,37 @@ def _pick(known: list[Run]) -> Run:
     if linked != chosen:
         st.query_params["study"] = chosen
     return run
+
+
+def _first(known: list[Run]) -> Run:
+    """The study that a visitor sees first: the newest of their own, else one that was measured in full."""
+    own = [run for run in known if not run.is_read_only and run.name != QUICK]
+    return next(iter(own + [run for run in known if run.is_read_only] + known))
+
+
+def measured_elsewhere(run: Run, ledger: Ledger) -> None:
+    """Where a study comes from that was not measured here, and the way to repeat it."""
+    if not run.is_read_only:
+        return
+    said = run.provenance
+    machine = plain(str(said.get("machine", "another machine")))
+    day = plain(str(said.get("measured", ""))[:10])
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f":material/inventory: Measured {day} on {machine}, in {duration(run.seconds)}: opened read-only.",
+                    width="stretch")  # fmt: skip
+        text = "The same study with other seeds, in a process of its own: an independent replication."
+        st.button("Repeat it here, live", icon=":material/replay:", on_click=_repeat, args=(run, ledger), help=text)
+    if error := st.session_state.pop("repeat-error", None):
+        st.error(error, icon=":material/error:")
+
+
+def _repeat(run: Run, ledger: Ledger) -> None:
+    try:
+        study = views.repeat_of(views.open_study(run.id, ledger).study)
+        launch.start_study(study, ledger, name=f"{run.name}, repeated")
+        st.session_state["study"] = study.key
+    except LrpError as error:
+        st.session_state["repeat-error"] = plain(str(error))
 
 
 def _named(linked: str, known: list[Run]) -> str | None:

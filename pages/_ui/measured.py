@@ -9,7 +9,7 @@ import streamlit as st
 
 from lrp_core import views
 
-from . import charts, charts_speed, jobs, tables
+from . import charts_speed, figures, jobs, tables
 from .data import ask
 from .formats import percent, size
 
@@ -41,10 +41,11 @@ def beside_the_full_one(opened: OpenedStudy, *, method: str, mode: str, keep: in
     table = views.speed_table(speed)
     left, right = st.columns([2, 3], gap="medium")
     with left:
-        st.plotly_chart(
+        figures.draw(
             charts_speed.ratios(table),
-            config=charts.CONFIG,
             key="ratios",
+            name="speed",
+            data=table,
             alt="How many times as fast as the full network the smaller one is, by runtime and batch size",
         )
     with right:

@@ -26,6 +26,7 @@ FURTHER = {
 ENTRIES = MAIN | FURTHER
 
 FORMER = {
+    "Result": "Result",
     "Overview": "Result",
     "Pruning": "Result",
     "Study": "Studies",
@@ -33,7 +34,7 @@ FORMER = {
     "Feature_removal": "Why",
     "Ranking": "How sure",
 }
-"""Where links to pages of earlier versions lead."""
+"""Where links to pages of earlier versions lead, and the first page when it is typed by its name."""
 
 
 def file_of(title: str) -> Path:
@@ -47,13 +48,16 @@ def page(title: str) -> Any:
     return st.Page(file_of(title), title=title, icon=f":material/{icon}:", default=title == "Result", help=text)
 
 
-def pages() -> dict[str, list[Any]]:
-    """The menu. New objects for each run: Streamlit writes into them which page a session is on."""
+def pages() -> list[Any]:
+    """The menu. New objects for each run: Streamlit writes into them which page a session is on.
+
+    In one list: under headings Streamlit's menu is no valid list for a screen reader.
+    """
     former = [
         st.Page(_lead_to(title), title=name.replace("_", " "), url_path=name, visibility="hidden")
         for name, title in FORMER.items()
     ]
-    return {"": [page(title) for title in MAIN] + former, "Go further": [page(title) for title in FURTHER]}
+    return [page(title) for title in ENTRIES] + former
 
 
 def _lead_to(title: str) -> Any:

@@ -9,8 +9,8 @@ const PAUSE = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M6 5h4v14H6z
 
 const count = (number) => Math.round(number).toLocaleString("en");
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}\u00a0%`;
-const points = (difference) => `${difference < -0.0004999 ? "\u2212" : "+"}${Math.abs(100 * difference).toFixed(1)}`;
-const change = (now, before) => `${now > before ? "+" : "\u2212"}${Math.abs(100 * (now / before - 1)).toFixed(0)}\u00a0%`;
+const points = (difference) => `${difference < -0.0004999 ? "-" : "+"}${Math.abs(100 * difference).toFixed(1)}`;
+const change = (now, before) => `${now > before ? "+" : "-"}${Math.abs(100 * (now / before - 1)).toFixed(0)}\u00a0%`;
 const size = (bytes) =>
   bytes >= 1e6 ? `${(bytes / 1e6).toPrecision(3)}\u00a0MB` : bytes >= 1e3 ? `${(bytes / 1e3).toPrecision(3)}\u00a0kB` : `${bytes}\u00a0B`;
 const element = (name, attributes = {}, text = "") => {
