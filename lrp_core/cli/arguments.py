@@ -16,7 +16,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Which inputs does a network need, and what does it save to drop the rest?",
-        epilog=f"'{prog} info' lists every data set, model, criterion and composite by name.",
+        epilog=f"'{prog} info' lists every data set, model, criterion and composite by name. study, export and prune "
+        "take turns with other work on the same cache folder; LRP_WORKERS processes train at once.",
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, handler, summary, groups in (
@@ -102,6 +103,15 @@ def make_dashboard_parser() -> argparse.ArgumentParser:
     _network_arguments(parser)
     parser.add_argument("--epochs", type=int, metavar="N")
     _recipe_arguments(parser)
+    parser.add_argument(
+        "--allow",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FOLDER",
+        help="folders below which visitors may name one with a data set's files",
+    )
     parser.set_defaults(command="dashboard")
     return parser
 
@@ -332,7 +342,10 @@ def _study_arguments(command: argparse.ArgumentParser) -> None:
     _recipe_arguments(command)
     _precision_argument(command)
     command.add_argument(
-        "--jobs", type=int, metavar="N", help="processes of one thread each; default: one for each core"
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="the most processes of one thread each; default: as many as may train at once (LRP_WORKERS)",
     )
     command.add_argument(
         "--backend", default="loky", metavar="NAME", help="loky: processes of this machine; dask: many machines"

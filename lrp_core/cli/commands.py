@@ -6,28 +6,28 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from ..errors import StorageError
+from .line import announced, in_line, stopped_on_request
 from .shared import (
     Answer,
-    announced,
     asked_data,
     asked_recipe,
     asked_root,
     check_suffix,
     keep_for,
     progress_bar,
-    stopped_by_sigterm,
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..study import Study
     from ..study.ledger import Ledger
+    from ..study.turns import Turn
 
 
 def train(arguments: argparse.Namespace) -> Answer:
@@ -100,14 +100,19 @@ def train(arguments: argparse.Namespace) -> Answer:
 
 
 def study(arguments: argparse.Namespace) -> Answer:
-    from ..study import Study
     from ..study.ledger import Ledger
 
     ledger = Ledger()
     if arguments.resume:
-        with announced(ledger, arguments.resume, "study") as run:
-            return _run_study(Study.from_values(run.spec), ledger, run.name, arguments)
-    return _run_study(asked_study(arguments), ledger, arguments.preset, arguments)
+        return _go_on(arguments.resume, ledger, arguments)
+    chosen = asked_study(arguments)
+    from ..study import plan
+    from ..study.workers import check_backend
+
+    check_backend(arguments.backend, jobs=arguments.jobs, scheduler=arguments.scheduler)
+    total = len(plan(chosen, chosen.data()))
+    ledger.announce(chosen.key, "study", arguments.preset, chosen.values(), total=total, take_over=True)
+    return _go_on(chosen.key, ledger, arguments, chosen)
 
 
 def asked_study(arguments: argparse.Namespace) -> Study:
@@ -143,7 +148,23 @@ def asked_study(arguments: argparse.Namespace) -> Study:
     return chosen
 
 
-def _run_study(study: Study, ledger: Ledger, name: str, arguments: argparse.Namespace) -> Answer:
+def _go_on(run: str, ledger: Ledger, arguments: argparse.Namespace, chosen: Study | None = None) -> Answer:
+    """Run a study that is in the ledger, when its turn has come: until then nothing more is loaded."""
+    from ..study.tickets import places
+
+    with announced(ledger, run, "study") as entry, ExitStack() as stack:
+        turn = None
+        if arguments.backend == "dask":  # which trains elsewhere
+            stack.enter_context(stopped_on_request(ledger, run))
+        else:
+            n, since = min(arguments.jobs or places(), places()), entry.started if entry.is_active else None
+            turn = stack.enter_context(in_line(ledger, run, "study", wants=n, since=since))
+        from ..study import Study
+
+        return _run_study(chosen or Study.from_values(entry.spec), ledger, entry.name, arguments, turn)
+
+
+def _run_study(study: Study, ledger: Ledger, name: str, arguments: argparse.Namespace, turn: Turn | None) -> Answer:
     from ..study import plan, run_study
     from ..study.results import curve, recommend
     from ..views import write_when_due
@@ -158,12 +179,9 @@ def _run_study(study: Study, ledger: Ledger, name: str, arguments: argparse.Name
         backend=arguments.backend,
         scheduler=arguments.scheduler,
         fall_back=arguments.fall_back,
+        turn=turn,
     )
-    with (
-        progress_bar("study", len(plan(study, data)), "trial") as advance,
-        stopped_by_sigterm(),
-        closing(steps),
-    ):
+    with progress_bar("study", len(plan(study, data)), "trial") as advance, closing(steps):
         for done, _, trial in steps:
             advance(f"{trial.method} {trial.keep}", done)
             write_summary()
@@ -209,7 +227,7 @@ def _curve_text(tables: dict[str, pd.DataFrame]) -> str:
     if "input_cost" in test:
         table["input_cost"] = test["input_cost"]
         names.append("cost")
-    table.columns = pd.Index(names)
+    table = table.set_axis(names, axis=1)
     percent = "{:.2%}".format
     return table.to_string(
         index=False,

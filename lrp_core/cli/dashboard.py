@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arguments import make_dashboard_parser
@@ -10,6 +11,15 @@ from .shared import asked_data, asked_recipe, asked_root, take_network
 
 if TYPE_CHECKING:
     from ..study import Study
+
+
+def given_folders(words: tuple[str, ...]) -> tuple[Path, ...]:
+    """The folders of `--allow` and `--data-root`: below them a visitor may name one with a data set's files.
+
+    Raises `InputError` for words that say nothing.
+    """
+    arguments = make_dashboard_parser().parse_args(words)
+    return (*arguments.allow, *([arguments.data_root] if arguments.data_root else []))
 
 
 @lru_cache(maxsize=4)

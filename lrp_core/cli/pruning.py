@@ -7,11 +7,13 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, StorageError
-from .shared import Answer, asked_data, asked_words, progress_bar, single_study, stopped_by_sigterm
+from .line import announced, in_line
+from .shared import Answer, asked_data, asked_words, progress_bar, single_study
 
 if TYPE_CHECKING:
     from ..study.budgets import BudgetPlan, Pruned
-    from ..study.ledger import Ledger
+    from ..study.ledger import Ledger, Run
+    from ..study.turns import Turn
 
 
 def prune_arguments(command: argparse.ArgumentParser) -> None:
@@ -45,17 +47,14 @@ def prune_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def prune(arguments: argparse.Namespace) -> Answer:
-    from ..study.budgets import BudgetPlan, plan_budgets
     from ..study.ledger import Ledger
 
-    ledger = Ledger()
+    ledger, words = Ledger(), ""
     if arguments.resume:
-        run = ledger.run(arguments.resume)
-        if run is None or run.kind != "budgets":
-            raise InputError(f"there is no path {arguments.resume!r} to go on with")
-        plan = BudgetPlan.from_values(run.spec)
-        data, words = None, ""
+        plan, found = _go_on(arguments.resume, ledger)
     else:
+        from ..study.budgets import plan_budgets
+
         data = asked_data(arguments)
         words = asked_words(arguments)
         study = single_study(argparse.Namespace(**(vars(arguments) | {"images": None, **_COMMON})), data)
@@ -69,7 +68,9 @@ def prune(arguments: argparse.Namespace) -> Answer:
             rung_epochs=arguments.rung_epochs,
             epochs=arguments.final_epochs,
         )
-    found = _run(plan, ledger, run_id=arguments.resume)
+        name, total = f"budgets, {plan.base.dataset}", 2 + len(plan.budgets)
+        ledger.announce(f"budgets-{plan.key}", "budgets", name, plan.values(), total)
+        plan, found = _go_on(f"budgets-{plan.key}", ledger)
     values: dict[str, Any] = {
         "plan": plan.values(),
         "full": found.full,
@@ -101,20 +102,38 @@ _COMMON = {"criterion": "lrp-0", "start": "log-odds", "statistic": "mean-square"
 """What a study needs to be told that a path does not ask."""
 
 
-def _run(plan: BudgetPlan, ledger: Ledger, run_id: str | None) -> Pruned:
-    from ..study.budgets import run_budgets
+def _go_on(run_id: str, ledger: Ledger) -> tuple[BudgetPlan, Pruned]:
+    """Make a path that is in the ledger, when its turn has come."""
+    known = ledger.run(run_id)
+    if known is None or known.kind != "budgets":
+        raise InputError(f"there is no path {run_id!r} to go on with")
+    with (
+        announced(ledger, run_id, "budgets") as run,
+        in_line(ledger, run_id, "budgets", since=run.started if run.is_active else None) as turn,
+    ):
+        from ..study.budgets import BudgetPlan
 
-    name = f"budgets, {plan.base.dataset}"
-    key = run_id or f"budgets-{plan.key}"
+        plan = BudgetPlan.from_values(run.spec)
+        return plan, _run(plan, run, ledger, turn)
+
+
+def _run(plan: BudgetPlan, run: Run, ledger: Ledger, turn: Turn) -> Pruned:
+    from ..study.budgets import run_budgets
+    from ..study.turns import inside
+
+    def look() -> None:
+        ledger.check_cancelled(run.id)
+
     total = 2 + len(plan.budgets)
-    with ledger.running(key, "budgets", name, plan.values(), total=total) as holder, stopped_by_sigterm():
+    with ledger.running(run.id, "budgets", run.name, plan.values(), total=total) as holder:
         if not holder:
             raise StorageError("this path is being made by another process: wait until it is done")
-        with progress_bar("prune", total, "step") as advance:
+        turn.wait(look)
+        with progress_bar("prune", total, "step") as advance, inside():
 
             def report(doing: str, done: int, _total: int) -> None:
-                ledger.check_cancelled(key)
-                ledger.report(key, doing, done)
+                turn.go_on(look)
+                ledger.report(run.id, doing, done)
                 advance(doing, done)
 
             return run_budgets(plan, ledger, report)

@@ -10,12 +10,11 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from ..errors import InputError, check_choice
 from .shared import Answer, asked_data, asked_recipe, progress_bar, single_study
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
     from ..data import Dataset, Split
@@ -175,6 +174,8 @@ def _curves(
     n_steps: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every point of every curve, and the areas under them."""
+    import pandas as pd
+
     from ..evaluation import perturbation_curves
 
     pairs = []
@@ -201,6 +202,8 @@ def _retrained(
     roar_shares: Sequence[float],
 ) -> pd.DataFrame:
     """Accuracy of networks trained without a share of the inputs ("roar"), and on the masks alone ("masks")."""
+    import pandas as pd
+
     from ..evaluation import Retrain, mask_leak, roar
     from ..study.stages import training_split
     from ..training import recipe_for
@@ -261,6 +264,8 @@ def _with_setting(table: pd.DataFrame, removal: Removal) -> pd.DataFrame:
 
 
 def _table(results: Sequence[tuple[str, RemovalResult]], classes: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
+
     tables = [
         _with_setting(outcome.table(classes).assign(criterion=criterion), outcome.removal)
         for criterion, outcome in results

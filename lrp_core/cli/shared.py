@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from ..data import Dataset
     from ..study import Study
-    from ..study.ledger import Ledger, Run
 
 
 @dataclass(frozen=True)
@@ -182,20 +181,3 @@ def keep_for(percent: float, data: Dataset) -> int:
     if not 0 <= percent < 100:
         raise InputError(f"--removed must be at least 0 and below 100 per cent, not {percent:g}")
     return keep_for_share(percent / 100, data.n_groups)
-
-
-@contextmanager
-def announced(ledger: Ledger, run: str, kind: str) -> Iterator[Run]:
-    """A run that is in the ledger; if it is refused before it begins, the ledger says why."""
-    entry = ledger.run(run)
-    if entry is None or entry.kind != kind:
-        known = ", ".join(r.id for r in ledger.runs(kind)[:5]) or "none yet"
-        raise InputError(f"there is no {kind} {run!r} to go on with; known ones: {known}")
-    if entry.is_read_only:
-        raise InputError(f"{entry.name!r} was measured elsewhere, to its end: there is nothing to go on with")
-    try:
-        yield entry
-    except Exception as error:
-        if (now := ledger.run(run)) and now.state == "starting":
-            ledger.fail(run, str(error))
-        raise

@@ -14,14 +14,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, StorageError, storage_errors
 from ..storage import cache_dir
 from .holders import hold, is_alive
 from .runs import Run, State
+from .tickets import Standing, standings
+from .turns import Turn
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["STARTUP_SECONDS", "VERSION", "Ledger", "Run", "State"]
 
@@ -30,6 +33,8 @@ VERSION = 4
 
 STARTUP_SECONDS = 60
 """A run that was started and that no process has taken up after so long is not going to."""
+
+STOPPED = "cancelled; what was done is kept"
 
 _MIGRATIONS = (
     (
@@ -154,6 +159,8 @@ class Ledger:
 
         What was measured here goes before what was adopted with a study from elsewhere.
         """
+        import pandas as pd  # which who waits for a turn can do without
+
         records = self._select("key, spec, result", keys, "adopted") + self._select("key, spec, result", keys)
         rows = {key: json.loads(spec) | _with_score(json.loads(result)) for key, spec, result in records}
         return pd.DataFrame([{"key": key, **rows[key]} for key in keys if key in rows])
@@ -176,16 +183,18 @@ class Ledger:
 
     # Runs
 
-    def announce(self, run: str, kind: str, name: str, spec: dict[str, Any], total: int) -> bool:
+    def announce(
+        self, run: str, kind: str, name: str, spec: dict[str, Any], total: int, *, take_over: bool = False
+    ) -> bool:
         """Enter a run that a process is about to be started for; False if one is active already.
 
-        Raises `StorageError` if a study that was measured elsewhere has its place.
+        Raises `StorageError` if a study that was measured elsewhere has its place, unless it is to `take_over`.
         """
         with self._change() as database:
             runs = self._runs(database, "id = ?", run)
             if runs and runs[0].is_active:
                 return False
-            if runs and runs[0].is_read_only:
+            if runs and runs[0].is_read_only and not take_over:
                 raise StorageError(
                     f"{runs[0].name!r} was measured elsewhere and is only read here: repeat it with other seeds, or "
                     "delete it first"
@@ -211,7 +220,7 @@ class Ledger:
             try:
                 yield holder
             except (KeyboardInterrupt, GeneratorExit, Cancelled):
-                self._leave(holder, run, "cancelled", "cancelled; what was done is kept")
+                self._leave(holder, run, "cancelled", STOPPED)
                 raise
             except BaseException as error:
                 self._leave(holder, run, "failed", str(error) or type(error).__name__)
@@ -242,11 +251,33 @@ class Ledger:
         with self._connect() as database:
             row = database.execute("SELECT cancel FROM runs WHERE id = ?", (run,)).fetchone()
         if row and row[0]:
-            raise Cancelled("cancelled; what was done is kept")
+            raise Cancelled(STOPPED)
+
+    def is_cancelled(self, run: str) -> bool:
+        """Whether a run was asked to stop that is not over yet."""
+        with self._connect() as database:
+            asked = "SELECT 1 FROM runs WHERE id = ? AND cancel AND state IN ('starting', 'running')"
+            return database.execute(asked, (run,)).fetchone() is not None
 
     def fail(self, run: str, message: str) -> None:
         """Say why a run that was announced never began."""
         self._update(run, state="failed", message=message)
+
+    def end_cancelled(self, run: str) -> None:
+        """Say that a run was stopped before it began, or by a process that could not wait for its work to stop."""
+        with self._change() as database:
+            runs = self._runs(database, "id = ?", run)
+            if runs and runs[0].state not in ("done", "failed", "cancelled"):
+                sql = "UPDATE runs SET state = 'cancelled', message = ?, updated = ? WHERE id = ?"
+                database.execute(sql, (STOPPED, time.time(), run))
+
+    def turn(self, run: str, kind: str, since: float | None = None) -> Turn:
+        """A place in the line of all work on this folder, for a run that was started at `since` (None: now)."""
+        return Turn(self._locks, run, kind, since)
+
+    def queue(self) -> list[Standing]:
+        """Everything that is at work on this machine or waits for its turn, in the order of the line."""
+        return standings(self._locks)
 
     def request_cancel(self, run: str) -> None:
         """Ask all who work on a run to stop; they do within seconds. What was measured elsewhere stays as it is."""
@@ -307,18 +338,23 @@ class Ledger:
             return True
 
     def _runs(self, database: sqlite3.Connection, where: str, value: str) -> list[Run]:
-        runs, remarks = [], dict(database.execute("SELECT run, text FROM remarks").fetchall())
+        remarks = dict(database.execute("SELECT run, text FROM remarks").fetchall())
+        runs = []
         for row in database.execute(f"SELECT {_COLUMNS} FROM runs WHERE {where}", (value,)).fetchall():
             values = dict(zip(_COLUMNS.split(", "), row, strict=True))
             dictionaries = {name: json.loads(values[name] or "{}") for name in ("spec", "provenance")}
-            run = Run(**values | dictionaries, remark=remarks.get(values["id"], ""))
-            is_late = time.time() - run.updated > STARTUP_SECONDS
-            if (run.state == "running" or (run.state == "starting" and is_late)) and not self._is_held(
-                database, run.id
-            ):
-                run = replace(run, state="interrupted")
-            runs.append(run)
-        return runs
+            runs.append(Run(**values | dictionaries, remark=remarks.get(values["id"], "")))
+        line = {one.run: one for one in self.queue()} if any(run.is_active for run in runs) else {}
+        return [self._as_it_stands(database, run, line.get(run.id)) if run.is_active else run for run in runs]
+
+    def _as_it_stands(self, database: sqlite3.Connection, run: Run, standing: Standing | None) -> Run:
+        """An active run with its place in line, or as interrupted where nobody is at it."""
+        if standing is not None and standing.is_waiting:
+            return replace(run, state="running", stage=standing.sentence(), before=len(standing.before))
+        if standing is not None:
+            return replace(run, state="running")
+        is_late = run.state == "running" or time.time() - run.updated > STARTUP_SECONDS
+        return replace(run, state="interrupted") if is_late and not self._is_held(database, run.id) else run
 
     def _is_held(self, database: sqlite3.Connection, run: str) -> bool:
         names = database.execute("SELECT name FROM holders WHERE run = ?", (run,)).fetchall()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Generator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from .ledger import Ledger
 from .results import INPUT_COST, baseline_mode
 from .stages import base_data, base_network, prepare_base, prepare_ranking, ranking_of, training_split, trim_cache
 from .trials import Base, RankingSpec, Trial, key_of
+from .turns import Turn
 from .workers import check_backend, claimed, open_pool
 
 log = logging.getLogger(__name__)
@@ -49,20 +50,23 @@ def run_study(
     backend: str = "loky",
     scheduler: str | None = None,
     fall_back: bool = False,
+    turn: Turn | None = None,
 ) -> Generator[tuple[int, int, Trial], None, None]:
     """Run what the ledger does not hold yet; yields (done, total, trial) as each trial finishes.
 
     Every trial is recorded the moment it is there, so a run that is killed goes on where it was. Processes that run
     the same study, or two with trials in common, share the work; each yields all of its trials, whoever ran them.
 
-    The backend "loky" has `jobs` processes of one thread each (default: one for each core), "dask" the workers of
-    `scheduler`, an address; `fall_back`: the processes of this machine if the scheduler does not answer. Raises
+    The backend "loky" has up to `jobs` processes of one thread each (default: as many as may train at once), "dask" the
+    workers of `scheduler`, an address; `fall_back`: the processes of this machine if the scheduler does not answer.
+    Processes of this machine take turns with other work on the same cache folder; `turn` is a place in that line that
+    the caller has already. Raises
     `InputError` for a study that does not fit its data or a backend that cannot be, `Cancelled` on request.
     """
     check_backend(backend, jobs=jobs, scheduler=scheduler)
     data = study.data()
     trials = {trial.key: trial for trial in plan(study, data)}
-    options = {"backend": backend, "jobs": jobs, "scheduler": scheduler, "fall_back": fall_back}
+    options = {"backend": backend, "jobs": jobs, "scheduler": scheduler, "fall_back": fall_back, "turn": turn}
     return _steps(study, ledger or Ledger(), name, data, trials, options)
 
 
@@ -70,7 +74,10 @@ def _steps(
     study: Study, ledger: Ledger, name: str, data: Dataset, trials: dict[str, Trial], options: dict[str, Any]
 ) -> Generator[tuple[int, int, Trial], None, None]:
     """What `run_study` yields, after everything was checked."""
-    with ledger.running(study.key, "study", name, study.values(), len(trials), share=True) as holder:
+    with (
+        ExitStack() as stack,
+        ledger.running(study.key, "study", name, study.values(), len(trials), share=True) as holder,
+    ):
         recorded = ledger.recorded(list(trials))
         left = {key: trial for key, trial in trials.items() if key not in recorded}
         done = len(trials) - len(left)
@@ -79,10 +86,11 @@ def _steps(
             return
         trim_cache(ledger.folder / "weights")
         note = partial(_note, ledger, study.key)
+        options["turn"] = options["turn"] or stack.enter_context(ledger.turn(study.key, "study"))
         with open_pool(data, **options, note=note) as pool:
             for stage, prepare, needed in _stages(left):
                 if stage == TRIALS:
-                    with closing(claimed(pool.run, run_trial, needed, ledger, str(holder))) as steps:
+                    with closing(claimed(pool, pool.run, run_trial, needed, ledger, str(holder))) as steps:
                         for trained in steps:
                             if trained is not None:
                                 key, (result, network) = trained
@@ -98,7 +106,7 @@ def _steps(
                     continue
                 total = len(needed)
                 ledger.report(study.key, f"{stage} (0 of {total})", done)
-                with closing(claimed(pool.prepare, prepare, needed, ledger, str(holder))) as steps:
+                with closing(claimed(pool, pool.prepare, prepare, needed, ledger, str(holder))) as steps:
                     for prepared in steps:
                         if prepared is None:
                             ledger.check_cancelled(study.key)

@@ -15,7 +15,8 @@ class Run:
 
     `done` of `total` steps, and the `stage` it is in, which began at `stage_started` with `stage_done` steps done;
     times are seconds since 1970. `provenance` says where a study was measured that was adopted (`bundle`); it is empty
-    for everything that ran here. `remark` is what a person noted about it.
+    for everything that ran here. `remark` is what a person noted about it. `before`: so many
+    other runs come first while it waits for its turn; its stage says so, too.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Run:
     stage_started: float
     provenance: dict[str, Any] = field(default_factory=dict)
     remark: str = ""
+    before: int = 0
 
     @property
     def is_read_only(self) -> bool:

@@ -24,6 +24,7 @@ _HOMES = (
         "draft",
     )
     | dict.fromkeys(["repeat_of", "seconds_left"], "draft")
+    | dict.fromkeys(["allowed_folders", "check_folder"], "folders")
     | dict.fromkeys(["MAX_UPLOAD", "UPLOADS", "columns_of", "own_study", "picture_of_data", "read_upload"], "own")
 )
 
@@ -41,7 +42,9 @@ __all__ = [
     "Removal",
     "Summary",
     "agreement",
+    "allowed_folders",
     "can_resplit",
+    "check_folder",
     "choice_of_data",
     "columns_of",
     "comparison_of",

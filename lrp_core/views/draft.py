@@ -23,6 +23,7 @@ from ..study import PRESETS, Study, measured, plan, preset
 from ..study.estimate import START_SECONDS, seconds_of_study, seconds_of_trial
 from ..study.ledger import Ledger
 from ..training import OPTIMIZERS, PRECISIONS
+from .folders import allowed_folders, check_folder
 
 ALIKE = ["dataset", "architecture", "n_train", "epochs", "retrain_epochs", "precision", "batch_size", "patience"]
 """What a network's training time follows from, beside its mode."""
@@ -32,13 +33,14 @@ MAX_NETWORKS = 20_000
 """More shares, seeds or networks than these in one study are a slip of the pen."""
 
 
-def draft_study(shares: Sequence[float], **values: Any) -> Study:
+def draft_study(shares: Sequence[float], *, allowed: Sequence[str | Path] = (), **values: Any) -> Study:
     """A study of these shares of the inputs removed; `values` are the study's other fields.
 
-    Raises `InputError` for a study that could not run, `StorageError` if its data are not there.
+    A `root` has to lie in a folder of `allowed`, or in one that is always (`allowed_folders`). Raises `InputError` for
+    a study that could not run, `StorageError` if its data are not there.
     """
-    if values.get("root"):  # the process that runs it may stand in another folder
-        values["root"] = str(Path(values["root"]).expanduser().resolve())
+    if values.get("root"):  # a real path: the process that runs it may stand in another folder
+        values["root"] = str(check_folder(values["root"], allowed_folders(allowed)))
     study = Study(keeps=(1,), **values)
     data = study.data()
     study = replace(study, keeps=tuple(dict.fromkeys(keep_for_share(share, data.n_groups) for share in shares)))

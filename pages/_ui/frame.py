@@ -16,7 +16,7 @@ from lrp_core.study import launch
 from lrp_core.study.ledger import Ledger, Run
 from lrp_core.views.summary import adopt_shipped
 
-from . import data, given, jobs, runs, state, summaries
+from . import data, given, jobs, runs, shared, state, summaries
 from .formats import duration, plain
 from .registry import ICON, pages
 from .words import GLOSSARY
@@ -102,6 +102,8 @@ def _head(title: str) -> None:
     # Opened as the very first page of a fresh server, a page runs alone, with a menu made of file names.
     # Registering the pages here as well gives that run the same menu, and every later one app.py.
     st.navigation(pages())
+    if warned := shared.warning():
+        st.warning(warned, icon=":material/public:")
 
 
 def _ledger() -> tuple[Ledger, list[Run]]:

@@ -23,3 +23,12 @@ def study() -> Study | None:
     from lrp_core.cli.dashboard import given_study  # loads the numerics, which takes seconds
 
     return given_study(words())
+
+
+def folders() -> tuple[Path, ...]:
+    """The folders that a visitor may name, beside those that are always allowed. Raises `InputError`."""
+    if not words():
+        return ()
+    from lrp_core.cli.dashboard import given_folders
+
+    return given_folders(words())

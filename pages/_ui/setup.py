@@ -108,8 +108,9 @@ def _what(offers: Offers) -> None:
                         )  # fmt: skip
         if dataset in offers.datasets and dataset != "mnist":
             field(st.text_input, "Folder with its files", key="new-root", width=300, max_chars=1000,
-                  placeholder="/home/me/data", help="On the machine that this app runs on. Leave it empty if the files "
-                  "were downloaded with the command line's --download.")  # fmt: skip
+                  placeholder="/home/me/data", help="On the machine that this app runs on, in a folder that it was "
+                  "started with (--allow FOLDER). Leave it empty if the files were downloaded with the command line's "
+                  "--download.")  # fmt: skip
         field(st.selectbox, "Network", offers.architectures, key="new-architecture", width=200,
               help="softmax trains in seconds, cnn-32-64 takes minutes. lenet-5 and cnn-32-64 are for images, cnn-1d "
               "and transformer-1d for series; the others take any data.")  # fmt: skip
@@ -206,7 +207,7 @@ def _draft() -> Study:
     chosen["seeds"] = views.read_seeds(seeds) if seeds else tuple(range(n_seeds))
     chosen["mask_seeds"] = views.read_seeds(masks) if masks else ()
     chosen["resplit"] = bool(st.session_state.get("new-resplit")) and views.can_resplit(st.session_state["new-dataset"])
-    return views.draft_study(views.read_shares(st.session_state["new-shares"]), **chosen)
+    return views.draft_study(views.read_shares(st.session_state["new-shares"]), allowed=given.folders(), **chosen)
 
 
 def _start(known: list[Run], ledger: Ledger) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import InputError, StorageError, check_choice
+from ..tickets import places
+from ..turns import Turn
 from .pool import POLL_SECONDS, Item, Pool, Steps
 
 if TYPE_CHECKING:
@@ -52,11 +53,12 @@ def open_pool(
     scheduler: str | None = None,
     fall_back: bool = False,
     note: Callable[[str], None] = log.warning,
+    turn: Turn | None = None,
 ) -> Iterator[Pool]:
-    """Processes for calls that work on `data`: `jobs` of them here (default: one for each core), or a scheduler's.
+    """Processes for calls that work on `data`: up to `jobs` here (default: as many as may train), or a scheduler's.
 
-    With `fall_back`, `note` is told if the scheduler does not answer, and the processes are here after all; otherwise
-    `StorageError` is raised.
+    Each here has a place of `turn`; those of a scheduler need none. With `fall_back`, `note` is told if the scheduler
+    does not answer, and the processes are here after all; otherwise `StorageError` is raised.
     """
     if backend == "dask":
         from .cluster import open_cluster
@@ -71,10 +73,29 @@ def open_pool(
             with cluster:
                 yield cluster
             return
-    yield Pool(jobs or os.cpu_count() or 1)
+    pool = Pool(1 if turn is not None and turn.is_nested else jobs or places(), turn)
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+class _Free(Iterator[Item[T]]):
+    """What is left and no other process has claimed; it is claimed as it is taken."""
+
+    def __init__(self, left: dict[str, T], ledger: Ledger, holder: str) -> None:
+        self._left = left
+        self._source = (item for item in list(left.items()) if item[0] in left and ledger.claim(item[0], holder))
+
+    def __next__(self) -> Item[T]:
+        return next(self._source)
+
+    def __length_hint__(self) -> int:
+        return len(self._left)
 
 
 def claimed(
+    pool: Pool,
     run: Callable[[Callable[[T], Any], Iterator[Item[T]]], Steps[tuple[Item[T], Any]]],
     function: Callable[[T], Any],
     left: dict[str, T],
@@ -83,14 +104,14 @@ def claimed(
 ) -> Steps[tuple[str, Any]]:
     """Key and result of `function` for what is `left`, as they finish, until the caller has taken all of it out.
 
-    `run` is a pool's. Each call is claimed first, so that two processes never compute the same; those that another
+    `run` is the pool's. Each call is claimed first, so that two processes never compute the same; those that another
     one has claimed are looked at again later. None comes about once a second, for the caller to look around.
     """
     while left:
-        free = (item for item in list(left.items()) if item[0] in left and ledger.claim(item[0], holder))
-        with closing(run(function, free)) as steps:
+        with closing(run(function, _Free(left, ledger, holder))) as steps:
             for step in steps:
                 yield step and (step[0][0], step[1])
         if left:
+            pool.rest()
             time.sleep(POLL_SECONDS)
             yield None

@@ -30,7 +30,8 @@ from ...errors import LrpError, StorageError
 from ...version import __version__
 from ..cache import NotStored, Result, collecting, keep, only_stored
 from ..trials import STAGE_VERSION
-from .pool import Item, Pool, Steps
+from .pool import Item, Steps
+from .stream import Stream
 
 ANSWER_SECONDS = 10
 """How long a scheduler may take to answer, and its first worker to appear."""
@@ -85,7 +86,7 @@ def open_cluster(scheduler: str, data: Dataset) -> Cluster:
         raise
 
 
-class Cluster(Pool):
+class Cluster(Stream):
     """The workers that a client's scheduler has, as long as the context is open; their number may change."""
 
     def __init__(self, client: Client, scheduler: str, data: Dataset) -> None:
