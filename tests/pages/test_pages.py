@@ -223,7 +223,7 @@ def test_a_prepared_export_is_offered_at_once(small, tmp_path):
     app = small.open("Export", removed=str(removed))
     assert not app.exception
     assert [b.proto.label for b in app.get("download_button")] == ["Download the network"]
-    assert metrics(app)["Test accuracy"] == f"{100 * made.card['accuracy']['value']:.2f} %"
+    assert metrics(app)["Test accuracy"] == f"{100 * made.card['accuracy']['value']:.2f}\u00a0%"
     with zipfile.ZipFile(io.BytesIO(data.zipped(folder, export_card.readme(made.card)))) as archive:
         archive.extractall(tmp_path)
     _, card = load_export(tmp_path / "small-network")
