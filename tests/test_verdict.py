@@ -104,4 +104,5 @@ def test_a_difference_of_nothing_has_no_minus(share):
 
 def test_an_end_of_an_interval_keeps_its_sign():
     assert "+0.5 points (between +0.02 and +1.0)" in verdict(Interval(0.005, 0.0002, 0.0098)).sentence
-    assert "(between +0.0 and +1.0)" in verdict(Interval(0.005, -0.00001, 0.0098)).sentence
+    assert "(between +0.00 and +1.0)" in verdict(Interval(0.005, -0.00001, 0.0098)).sentence
+    assert "+0.02 points (between -0.10 and +0.14)" in verdict(Interval(0.0002, -0.001, 0.0014)).sentence

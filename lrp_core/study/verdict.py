@@ -15,6 +15,9 @@ from .results import over_seeds
 PART = "test"
 """What a verdict is measured on: a threshold is chosen on validation, so that the test data are fresh for it."""
 
+NARROW = 0.004
+"""An interval narrower than this share has two decimals, or its ends would read alike."""
+
 MOST_NAMED = 3
 """More controls than these are counted, not each named with its numbers."""
 
@@ -109,17 +112,22 @@ class Verdict:
 
 def points(one: Interval) -> str:
     """A difference of shares with its interval: "+0.3 points (between -0.1 and +0.7)"."""
-    said = f"{_signed(one.estimate)} points"
-    return said if math.isnan(one.low) else f"{said} (between {_bound(one.low)} and {_bound(one.high)})"
+    if math.isnan(one.low):
+        return f"{_signed(one.estimate)} points"
+    digits = 2 if one.high - one.low < NARROW else 1
+    ends = " and ".join(_bound(end, digits) for end in (one.low, one.high))
+    return f"{_signed(one.estimate, digits)} points (between {ends})"
 
 
-def _signed(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-0.0", "+0.0")
+def _signed(share: float, digits: int = 1) -> str:
+    text = f"{100 * share:+.{digits}f}"
+    return text.replace("-", "+") if float(text) == 0 else text
 
 
-def _bound(share: float) -> str:
-    """An end of an interval: with a digit more where the sign would be lost, for it says who is ahead."""
-    return _signed(share) if abs(share) < 5e-5 or abs(share) >= 5e-4 else f"{100 * share:+.2f}"
+def _bound(share: float, digits: int) -> str:
+    """An end of an interval: with two decimals where one would lose its sign, for it says who is ahead."""
+    text = _signed(share, digits)
+    return _signed(share, 2) if float(text) == 0 else text
 
 
 def _list(names: Mapping[str, Interval]) -> str:

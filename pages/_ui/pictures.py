@@ -23,9 +23,10 @@ GROUND = 0.1
 """How much of grey shows where a picture is blank, so that its edges show too."""
 
 
-def ink(image: np.ndarray) -> bytes:
-    """One image with values in [0, 1], ink on the page's ground."""
-    return _png(_tone(INK, image))
+def image(pixels: np.ndarray, removed: np.ndarray | None = None) -> bytes:
+    """An image with values in [0, 1] as ink on the page's ground, with a tint over what is `removed` (bool)."""
+    paint = _tone(INK, pixels)
+    return _png(paint if removed is None else _over(_tone(WARM, 0.3 * removed), paint))
 
 
 def signed(scores: np.ndarray, limit: float | None = None) -> bytes:
@@ -39,15 +40,10 @@ def strength(values: np.ndarray, color: str = ACCENT) -> bytes:
     return _png(_tone(color, 0.04 + 0.96 * values))
 
 
-def without(image: np.ndarray, removed: np.ndarray) -> bytes:
-    """An image as the network gets it, with a tint over the pixels that were replaced (bool)."""
-    return _png(_over(_tone(WARM, 0.3 * removed), _tone(INK, image)))
-
-
 def mask(kept: np.ndarray, mean: np.ndarray) -> bytes:
     """The mean image with the pixels that stay in colour, and the removed ones dimmed."""
-    image = mean / max(float(mean.max()), 1e-9)
-    dim, bright = _tone(NEUTRAL, 0.06 + 0.24 * image), _tone(ACCENT, 0.35 + 0.65 * image)
+    lit = mean / max(float(mean.max()), 1e-9)
+    dim, bright = _tone(NEUTRAL, 0.06 + 0.24 * lit), _tone(ACCENT, 0.35 + 0.65 * lit)
     return _png(np.where(kept[..., None], bright, dim))
 
 

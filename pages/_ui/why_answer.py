@@ -31,7 +31,7 @@ def show(
         picture, heat, *rest = st.columns(3 if opened.data.classes else 2, gap="medium")
         with picture:
             st.markdown("**The image**")
-            st.image(pictures.ink(explanation.image), width=240, alt=_named(opened, explanation, picked))
+            st.image(pictures.image(explanation.image), width=240, alt=_named(opened, explanation, picked))
         with heat:
             _map(opened, relevance, explained, choice)
     else:

@@ -46,7 +46,7 @@ def show(opened: OpenedStudy, picture: Picture, scores: np.ndarray, choice: Choi
             with column:
                 st.markdown(f"**{name}**")
                 st.image(
-                    pictures.without(found.images[place], found.removed[place]),
+                    pictures.image(found.images[place], found.removed[place]),
                     width=240,
                     alt=f"{name}, {row['removed']} {counted} removed: the network says {opened.data.classes[says]}",
                 )

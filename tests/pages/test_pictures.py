@@ -23,7 +23,7 @@ def read(content: bytes, rows: int) -> np.ndarray:
 
 
 def test_ink_is_stronger_where_the_image_is():
-    shown = read(pictures.ink(np.array([[0.0, 0.5, 1.0]])), 1)[0]
+    shown = read(pictures.image(np.array([[0.0, 0.5, 1.0]])), 1)[0]
     assert list(shown[:, 3]) == sorted(shown[:, 3])
     assert shown[0, 3] == pytest.approx(255 * pictures.GROUND, abs=1)
     assert shown[2, 3] == 255
@@ -55,7 +55,7 @@ def test_the_mask_colours_what_stays(kept, mean):
 
 def test_the_removed_pixels_are_tinted():
     removed = np.eye(4, dtype=bool)
-    shown = read(pictures.without(np.full((4, 4), 0.5), removed), 4)
+    shown = read(pictures.image(np.full((4, 4), 0.5), removed), 4)
     assert len({tuple(color) for color in shown[removed]}) == 1
     assert len({tuple(color) for color in shown[~removed]}) == 1
     assert tuple(shown[0, 0]) != tuple(shown[0, 1])
@@ -74,7 +74,7 @@ def test_who_keeps_which_has_four_colours():
 
 @pytest.mark.parametrize("shape", [(28, 28), (6, 6), (3, 40), (500, 400)])
 def test_a_picture_is_large_enough_and_its_pixels_are_squares(shape):
-    width, height = Image.open(io.BytesIO(pictures.ink(np.zeros(shape)))).size
+    width, height = Image.open(io.BytesIO(pictures.image(np.zeros(shape)))).size
     assert max(width, height) >= pictures.SIDE
     assert (height % shape[0], width % shape[1]) == (0, 0)
     assert height // shape[0] == width // shape[1]

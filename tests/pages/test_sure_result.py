@@ -11,6 +11,7 @@ from lrp_core.errors import Cancelled
 from lrp_core.study import Study, results, run_study, verdict
 from lrp_core.views.ranking import Rankings
 from lrp_core.views.study import study_trials
+from lrp_core.words import Words
 from pages._ui import charts_methods, jobs, state, sure_parts
 from pages._ui.formats import one_way
 from tests.support import rerun_until
@@ -28,7 +29,12 @@ MANY = replace(
 
 def recommended(stage: Stage, margin: float) -> results.Recommendation:
     found = results.recommend(
-        study_trials(stage.study, stage.ledger), 784, "lrp-0", mode="fine-tune", margin=margin / 100
+        study_trials(stage.study, stage.ledger),
+        784,
+        "lrp-0",
+        mode="fine-tune",
+        margin=margin / 100,
+        words=Words("pixels"),
     )
     assert found is not None
     return found
@@ -160,7 +166,7 @@ def test_the_measured_points_have_their_paired_difference(small):
 
 def test_one_seed_has_no_intervals_and_says_why(single):
     app = single.open("How sure", margin="20.0")
-    assert "result of one seed" in app.info[0].value
+    assert "This is one seed" in app.info[0].value
     assert "one seed gives no interval" in texts(app)
     assert "No intervals: the study has one seed." in texts(app)
     [table] = [t for t in app.dataframe if "difference" in t.value]
