@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import lrp_core
-from lrp_core.cli.arguments import make_parser
+from lrp_core.cli.arguments import make_dashboard_parser, make_parser
 from lrp_core.models import ARCHITECTURES
 from lrp_core.ranking import CRITERIA, STRATEGIES
 
@@ -86,8 +86,11 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("line", commands())
 def test_every_command_of_the_documents_is_one(line):
-    program, *words = shlex.split(line, comments=True)
-    if program == "make":
+    program, *words = (word for word in shlex.split(line, comments=True) if not re.match(r"[A-Z_]+=", word))
+    if program == "streamlit":
+        assert words[:2] == ["run", "app.py"]
+        make_dashboard_parser().parse_args(words[words.index("--") + 1 :] if "--" in words else [])
+    elif program == "make":
         assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif program == "pip":
         assert words[0] == "install"
