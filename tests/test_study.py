@@ -38,7 +38,7 @@ from lrp_core.study import (
 )
 from lrp_core.study.ledger import Ledger
 from lrp_core.study.results import paired
-from lrp_core.study.run import make_network
+from lrp_core.study.run import _stages, make_network
 from lrp_core.study.stages import (
     base_network,
     ranking_of,
@@ -48,7 +48,7 @@ from lrp_core.study.trials import ADDED, Base, RankingSpec, Trial, key_of, signi
 from lrp_core.training import PRECISIONS, evaluate, fit, one_thread
 from lrp_core.training.stopping import Held
 
-from .support import MEASURED
+from .support import MEASURED, toy_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -482,13 +482,45 @@ def test_presets(mnist: Dataset) -> None:
     for name in PRESETS:
         study = preset(name, mnist)
         assert {"lrp-0", "random", "variance"} <= set(study.criteria)
-        assert [round(1 - keep / 784, 2) for keep in study.keeps] == [0.15, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95]
+        assert study.methods[0] == "lrp-0, elimination"
+        assert (study.n_train, study.modes) == (None, ("scratch",))
+        assert len(study.seeds) > 1, "there are intervals"
         assert plan(study, mnist)
-    assert preset("full", mnist).n_train is None
-    assert len(preset("full", mnist).seeds) >= 5
+    full = preset("full", mnist)
+    assert [round(1 - keep / 784, 2) for keep in full.keeps] == [0.15, 0.3, 0.5, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
+    assert len(full.seeds) >= 5
+    quick = preset("quick", mnist)
+    assert quick.fewest == min(quick.keeps)
+    assert preset("quick", mnist, keeps=(300, 100)).fewest == 100
+    assert preset("quick", mnist, strategies=("one-shot",)).fewest is None
     assert preset("quick", mnist, epochs=1).epochs == 1
     with pytest.raises(InputError, match="quick, full"):
         preset("large", mnist)
+
+
+def test_the_quick_study_suits_itself_to_the_data_and_the_network(mnist: Dataset, own_cache: Path) -> None:
+    for architecture in ("lenet-5", "mlp-1000"):
+        large = preset("quick", mnist, architecture=architecture)
+        assert (large.n_train, large.modes, large.strategies) == (10_000, ("fine-tune",), ("one-shot",))
+        assert (large.lr, large.fewest) == (None, None)
+    few = preset("quick", toy_dataset())
+    assert (few.modes, few.strategies) == (("fine-tune",), ("elimination", "one-shot"))
+    assert (few.lr, few.n_train, few.epochs) == (None, 240, 200)
+    half = replace(mnist, name="half of it", train=mnist.train.take(torch.arange(25_000)))
+    assert (preset("quick", half).epochs, preset("quick", mnist).epochs) == (6, 3)
+
+
+def test_the_first_seed_has_its_quick_trials_before_what_takes_long(mnist: Dataset) -> None:
+    study = preset("quick", mnist)
+    left = {trial.key: trial for trial in plan(study, mnist)}
+    stages = _stages(left)
+    assert [name for name, _, _ in stages] == ["training on all inputs", "ranking", "trials", "ranking", "trials"]
+    early, late = stages[2][2], stages[4][2]
+    assert early | late == left
+    assert all(trial.base.seed == 0 or trial.ranking is None for trial in early.values())
+    assert {trial.method for trial in early.values()} == {"none", "lrp-0", "random", "variance"}
+    one_shot = {key: trial for key, trial in left.items() if "elimination" not in trial.method}
+    assert [name for name, _, _ in _stages(one_shot)] == ["training on all inputs", "ranking", "trials"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", None])

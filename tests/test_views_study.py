@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,7 +15,9 @@ from lrp_core.data import Dataset, load_dataset
 from lrp_core.errors import InputError, StorageError
 from lrp_core.ranking import CRITERIA, keep_for_share
 from lrp_core.study import PRESETS, Study, plan, preset, run_study
+from lrp_core.study.estimate import START_SECONDS, _laid_out, seconds_of_study, seconds_of_trial
 from lrp_core.study.ledger import Ledger
+from lrp_core.study.stages import rank_inputs, train_base
 from lrp_core.views import draft as views_study
 
 STUDY = Study(
@@ -22,9 +26,9 @@ STUDY = Study(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
-def test_the_shares_of_a_preset_are_those_that_people_say(mnist: Dataset, name: str) -> None:
-    assert views_study.write_shares(preset(name, mnist)) == "15 30 50 70 80 90 95"
+@pytest.mark.parametrize(("name", "shares"), [("quick", "50 70 90"), ("full", "15 30 50 70 75 80 85 90 95")])
+def test_the_shares_of_a_preset_are_those_that_people_say(mnist: Dataset, name: str, shares: str) -> None:
+    assert views_study.write_shares(preset(name, mnist)) == shares
 
 
 @given(st.lists(st.integers(1, 783), min_size=1, max_size=20, unique=True))
@@ -119,7 +123,10 @@ def test_names(mnist: Dataset) -> None:
 def test_what_a_study_would_take(tmp_path_factory: pytest.TempPathFactory) -> None:
     ledger = Ledger(tmp_path_factory.mktemp("outlook"))
     nothing = views_study.outlook(STUDY, ledger, views_study.measured_timings(ledger))
-    assert (nothing.total, nothing.there, nothing.seconds, nothing.timed) == (12, 0, None, 0)
+    assert (nothing.total, nothing.there, nothing.timed) == (12, 0, 0)
+    assert nothing.seconds is not None
+    assert nothing.seconds > START_SECONDS
+    assert nothing.basis == "a moment of training on this machine"
 
     list(run_study(STUDY, ledger, name="small", jobs=1))
     timings = views_study.measured_timings(ledger)
@@ -132,10 +139,14 @@ def test_what_a_study_would_take(tmp_path_factory: pytest.TempPathFactory) -> No
     larger = replace(STUDY, keeps=(50, 100, 400))
     found = views_study.outlook(larger, ledger, timings)
     assert (found.total, found.there, found.timed, found.is_alike) == (16, 12, 8, True)
-    assert found.seconds == pytest.approx(4 * own.median() / found.cores)
+    assert found.basis == "8 networks trained alike"
+    assert found.seconds is not None
+    assert START_SECONDS < found.seconds < nothing.seconds + START_SECONDS
+    assert views_study.seconds_left(larger, ledger) == pytest.approx(found.seconds - START_SECONDS)
+    assert views_study.seconds_left(STUDY, ledger) == 0
     longer = views_study.outlook(replace(STUDY, epochs=2), ledger, timings)
     assert (longer.there, longer.timed, longer.is_alike) == (0, 8, False)
-    assert views_study.outlook(replace(STUDY, architecture="lenet-5"), ledger, timings).seconds is None
+    assert longer.basis == "8 networks trained with other settings"
 
     stopped = replace(STUDY, seeds=(0,), keeps=(400,), batch_size=64, patience=1)
     list(run_study(stopped, ledger, name="stopped early", jobs=1))
@@ -143,6 +154,51 @@ def test_what_a_study_would_take(tmp_path_factory: pytest.TempPathFactory) -> No
     for study, timed in ((larger, 8), (stopped, 2)):
         found = views_study.outlook(study, ledger, timings)
         assert (found.timed, found.is_alike) == (timed, True), "None beside numbers is a value of its own"
+
+
+def test_an_estimate_grows_with_passes_rows_networks_and_seeds(mnist: Dataset, own_cache: Path) -> None:
+    small = replace(STUDY, architecture="mlp-300-100", criteria=("lrp-0",), strategies=("elimination",))
+
+    def seconds(cores: int = 1, **changes: Any) -> float:
+        return seconds_of_study(plan(replace(small, **changes), mnist), cores) - START_SECONDS
+
+    first = seconds()
+    assert seconds(cores=2) == pytest.approx(first / 2)
+    assert seconds(seeds=(0, 1, 2, 3)) == pytest.approx(2 * first)
+    tuned = plan(small, mnist)[-1]
+    longer = replace(tuned, retrain=replace(tuned.retrain, epochs=12 * tuned.retrain.epochs))
+    rows = replace(longer, base=replace(longer.base, n_train=50_000))
+    evaluated = seconds_of_trial(replace(tuned, mode="none"))
+    assert seconds_of_trial(longer) - evaluated == pytest.approx(12 * (seconds_of_trial(tuned) - evaluated))
+    assert seconds_of_trial(rows) - evaluated == pytest.approx(250 * (seconds_of_trial(longer) - evaluated))
+    assert seconds(strategies=("one-shot",)) < first < seconds(strategies=("exchange",))
+    assert seconds(fewest=100) < first
+    assert seconds_of_study([], 2) == 0
+
+
+def test_what_is_in_the_cache_is_no_longer_estimated(mnist: Dataset, own_cache: Path) -> None:
+    trials = plan(replace(STUDY, criteria=("lrp-0",), seeds=(7,)), mnist)
+    before = seconds_of_study(trials, 1)
+    train_base(trials[0].base)
+    trained = seconds_of_study(trials, 1)
+    assert trained < before
+    assert trials[-1].ranking is not None
+    rank_inputs(trials[-1].ranking)
+    assert seconds_of_study(trials, 1) < trained
+
+
+def test_pieces_are_laid_out_on_cores_as_workers_take_them() -> None:
+    assert _laid_out([], 2) == 0
+    assert _laid_out([3, 1, 1, 1], 2) == 3
+    assert _laid_out([1, 1, 3], 2) == 4
+    assert _laid_out([2, 2, 2], 8) == 2
+
+
+def test_a_network_that_is_not_known_here_has_no_estimate(own_cache: Path) -> None:
+    ledger = Ledger(own_cache)
+    values = STUDY.values() | {"architecture": "of-mine"}
+    study = Study.from_values(values | {"own": {"architecture": "of-mine", "network": "0"}})
+    assert views_study.outlook(study, ledger, views_study.measured_timings(ledger)).seconds is None
 
 
 def test_timings_leave_out_what_cannot_be_read(tmp_path_factory: pytest.TempPathFactory) -> None:

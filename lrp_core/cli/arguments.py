@@ -294,7 +294,7 @@ def _study_arguments(command: argparse.ArgumentParser) -> None:
         "--preset",
         default="quick",
         metavar="NAME",
-        help="quick (under a minute) or full; every option below changes one part of it",
+        help="quick (little over a minute for MNIST) or full; every option below changes one part of it",
     )
     command.add_argument("--model", metavar="NAME", help="architecture, by name")
     _network_arguments(command)

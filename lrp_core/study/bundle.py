@@ -206,9 +206,8 @@ def _checked(described: dict[str, Any], arrays: dict[str, np.ndarray]) -> Bundle
     """What the file says, if it is what a study would say."""
     values, provenance = described["values"], described["provenance"]
     _check(isinstance(values, dict) and values.get("root", 0) is None, "values")
-    _check(
-        isinstance(provenance, dict) and all(type(v) in (str, int, float) for v in provenance.values()), "provenance"
-    )
+    plain = isinstance(provenance, dict) and all(type(value) in (str, int, float) for value in provenance.values())
+    _check(plain and len(provenance) > 0, "provenance")
     _check(isinstance(described["name"], str) and 0 < len(described["name"]) <= 200, "name")
     started, seconds = (float(described[name]) for name in ("started", "seconds"))
     _check(0 < started < time.time() + 86_400 and 0 <= seconds < 1e9, "times")

@@ -31,6 +31,9 @@ from .trials import Base, RankingSpec, Trial
 START_SECONDS = 6.0
 """Until the processes of a study are at work: each imports torch and opens the data."""
 
+TOGETHER = 1.4
+"""How many times as long a network takes while every core trains one: they share caches, memory and clock."""
+
 FEW = 0.1
 """The share of the inputs at which a smaller network is timed; between this one and all of them cost is a line."""
 

@@ -126,7 +126,11 @@ def _stages(left: dict[str, Trial]) -> list[Stage]:
     stages: list[Stage] = [("training on all inputs", prepare_base, {_stage_key(base): base for base in bases})]
     first = next(iter(left.values())).base.seed
     slow = {key for key, trial in left.items() if trial.ranking and trial.ranking.method.strategy != "one-shot"}
-    early = {key: trial for key, trial in left.items() if key not in slow and trial.base.seed == first} if slow else {}
+    early = {
+        key: trial
+        for key, trial in left.items()
+        if slow and key not in slow and (trial.ranking is None or trial.base.seed == first)
+    }
     for part in (early, {key: trial for key, trial in left.items() if key not in early}):
         stages += _preparations(part.values())
         stages.append((TRIALS, run_trial, part))

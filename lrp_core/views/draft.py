@@ -20,7 +20,7 @@ from ..lrp import COMPOSITES, STARTS
 from ..models import ARCHITECTURES
 from ..ranking import CRITERIA, STATISTICS, STRATEGIES, keep_for_share
 from ..study import PRESETS, Study, measured, plan, preset
-from ..study.estimate import START_SECONDS, seconds_of_study, seconds_of_trial
+from ..study.estimate import START_SECONDS, TOGETHER, seconds_of_study, seconds_of_trial
 from ..study.ledger import Ledger
 from ..training import OPTIMIZERS, PRECISIONS
 from .folders import allowed_folders, check_folder
@@ -247,7 +247,7 @@ def outlook(study: Study, ledger: Ledger, timings: pd.DataFrame) -> Outlook:
     pool = alike if is_alike else pool
     cores = os.cpu_count() or 1
     try:
-        factor = float((pool["seconds"] / pool["expected"]).median()) if len(pool) else 1.0
+        factor = float((pool["seconds"] / pool["expected"]).median()) if len(pool) else TOGETHER
         seconds = seconds_of_study(todo, cores, factor)
     except LrpError:
         seconds = None
