@@ -22,6 +22,8 @@ _HOMES = (
         "draft",
     )
     | dict.fromkeys(["MAX_UPLOAD", "UPLOADS", "columns_of", "own_study", "picture_of_data", "read_upload"], "own")
+    | dict.fromkeys(["Answer", "Pair", "Standing"], "trying")
+    | dict.fromkeys(["Predictions", "Tested", "confusion", "gallery"], "tested")
 )
 
 __all__ = [
@@ -30,19 +32,26 @@ __all__ = [
     "MAX_UPLOAD",
     "UNSTEADY",
     "UPLOADS",
+    "Answer",
     "OpenedStudy",
+    "Pair",
     "Picture",
+    "Predictions",
     "Removal",
+    "Standing",
+    "Tested",
     "agreement",
     "can_resplit",
     "choice_of_data",
     "columns_of",
     "comparison_of",
+    "confusion",
     "conv_table",
     "data_choices",
     "data_of_choice",
     "draft_study",
     "export_formats",
+    "gallery",
     "kept_apart",
     "kept_by",
     "measured_timings",
@@ -95,5 +104,7 @@ if TYPE_CHECKING:
     from .removal import Picture, Removal
     from .savings import UNSTEADY, conv_table, speed_table
     from .study import OpenedStudy, comparison_of, export_formats, open_study, score_of, study_trials
+    from .tested import Predictions, Tested, confusion, gallery
+    from .trying import Answer, Pair, Standing
 
 __getattr__, __dir__ = attach(__name__, _HOMES)
