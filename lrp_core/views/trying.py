@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -232,6 +233,26 @@ class Trying(Part):
         data, x = self.data_of(seed), torch.tensor(inputs, dtype=torch.float32)[None]
         seen: np.ndarray = colours(data, x)[0] if len(data.shape) == 3 else as_seen(data, x)[0, 0]
         return seen
+
+    def by_group(self, answers: tuple[Answer, Answer], inputs: np.ndarray, seed: int, most: int = 12) -> pd.DataFrame:
+        """The inputs, or groups of them, that matter most to either network: name, value, kept, full and small.
+
+        `full` and `small` are relevance as a share of the largest of both, from -1 to 1 (NaN where it is not known);
+        `value` is what the input holds in its own unit, NaN for a group of several.
+        """
+        grouping, data = self.data.grouping, self.data_of(seed)
+        held = as_seen(data, torch.tensor(inputs, dtype=torch.float32)[None])[0].flatten()
+        size = grouping.sums(torch.ones(data.n_inputs)).numpy()
+        known = len(held) == data.n_inputs  # of images, colours are seen as one
+        value = grouping.sums(torch.tensor(held)).numpy() if known else np.full(len(size), np.nan)
+        table = pd.DataFrame({"name": self.data.group_names, "value": np.where(size == 1, value, np.nan)})
+        table["kept"] = grouping.sums(torch.tensor(answers[1].kept).float()).numpy() > 0
+        for name, answer in zip(("full", "small"), answers, strict=True):
+            table[name] = np.nan if answer.of_groups is None else answer.of_groups
+        largest = table[["full", "small"]].abs().max(axis=1).fillna(0)
+        table[["full", "small"]] /= float(largest.max()) or 1.0
+        order = np.argsort(-largest.to_numpy(), kind="stable")[:most]
+        return table.iloc[order].reset_index(drop=True)
 
     def thumbnails(self, positions: Sequence[int], seed: int) -> list[bytes]:
         """Test images of a seed as PNG files, `THUMBNAIL` pixels high or wide at most."""
