@@ -14,6 +14,7 @@ import streamlit as st
 from lrp_core.errors import LrpError
 
 from . import drawing, frame, picker, trying_desk
+from .data import freeze_again
 from .fields import field
 from .formats import percent, things
 
@@ -134,6 +135,7 @@ def _drawn() -> tuple[bytes, int]:
     drawn = dict(st.session_state.get(DESK, {})).get("drawn")
     if not isinstance(drawn, dict) or not isinstance(drawn.get("n"), int):  # the browser may send anything
         return st.session_state.get(DRAWING, b""), 0
+    freeze_again()
     st.session_state[DRAWING] = drawing.decoded(drawn.get("png")) or b""
     return st.session_state[DRAWING], drawn["n"]
 
