@@ -225,8 +225,8 @@ class Trying(Part):
 
     def label(self, index: int, seed: int) -> int | float:
         """The class of a test row of a seed, or its number in its own unit."""
-        label, number = self.data_of(seed).test.labels[index], self.data.target
-        return int(label) if number is None else float(number.restore(label))
+        label, number = self.data_of(seed).test.labels[index : index + 1], self.data.target
+        return int(label[0]) if number is None else float(number.restore(label)[0])
 
     def seen(self, inputs: np.ndarray, seed: int) -> np.ndarray:
         """An image as a person sees it, uint8 [height, width, 1 or 3]; any other input in its own unit, flat."""
