@@ -26,6 +26,8 @@ _HOMES = (
     | dict.fromkeys(["repeat_of", "seconds_left"], "draft")
     | dict.fromkeys(["allowed_folders", "check_folder"], "folders")
     | dict.fromkeys(["MAX_UPLOAD", "UPLOADS", "columns_of", "own_study", "picture_of_data", "read_upload"], "own")
+    | dict.fromkeys(["Answer", "Pair", "Standing"], "trying")
+    | dict.fromkeys(["Predictions", "Tested", "confusion", "gallery"], "tested")
 )
 
 _HOMES |= dict.fromkeys(["Summary", "packed", "read_summary", "unpacked", "write_summary"], "summary")
@@ -37,10 +39,15 @@ __all__ = [
     "MAX_UPLOAD",
     "UNSTEADY",
     "UPLOADS",
+    "Answer",
     "OpenedStudy",
+    "Pair",
     "Picture",
+    "Predictions",
     "Removal",
+    "Standing",
     "Summary",
+    "Tested",
     "agreement",
     "allowed_folders",
     "can_resplit",
@@ -48,11 +55,13 @@ __all__ = [
     "choice_of_data",
     "columns_of",
     "comparison_of",
+    "confusion",
     "conv_table",
     "data_choices",
     "data_of_choice",
     "draft_study",
     "export_formats",
+    "gallery",
     "kept_apart",
     "kept_by",
     "measured_timings",
@@ -120,6 +129,8 @@ if TYPE_CHECKING:
     from .study import OpenedStudy, comparison_of, export_formats, open_study, score_of, study_trials
     from .summarising import summarise, write_when_due
     from .summary import Summary, packed, read_summary, unpacked, write_summary
+    from .tested import Predictions, Tested, confusion, gallery
+    from .trying import Answer, Pair, Standing
     from .verdict import verdict_of
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

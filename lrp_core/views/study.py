@@ -31,6 +31,8 @@ from .part import Part, PlannedExport
 from .ranking import Rankings
 from .removal import Removals
 from .savings import Savings, smaller_network
+from .tested import Testing
+from .trying import Trying
 
 __all__ = [
     "OpenedStudy",
@@ -110,6 +112,16 @@ class OpenedStudy(Part):
     def budgets(self) -> Budgets:
         """What its networks become under a budget of MACs, inputs and hidden units together."""
         return Budgets(self.study, self.folder)
+
+    @property
+    def trying(self) -> Trying:
+        """Its full and small networks, to be asked side by side about any input."""
+        return Trying(self.study, self.folder)
+
+    @property
+    def testing(self) -> Testing:
+        """The same networks on all of its test set."""
+        return Testing(self.study, self.folder)
 
     @property
     def are_images(self) -> bool:

@@ -127,7 +127,7 @@ def pick_test_image(opened: OpenedStudy, seed: int, *, with_wrong: bool = False)
                 format_func=lambda i: "any" if i is None else classes[i],
                 help=f"The buttons go through the test {images} of this class.",
             )  # fmt: skip
-        index = field(st.number_input, f"Test {image}", 0, n_images - 1, 0, key="image", width=150, in_url=True,
+        index = field(st.number_input, f"Test {image}", 0, n_images - 1, key="image", width=150, in_url=True,
                       help=f"Its position among the {n_images:,} test {images}, from 0.")  # fmt: skip
         st.button("Previous", icon=":material/chevron_left:", on_click=step, args=(-1,))
         st.button("Next", icon=":material/chevron_right:", on_click=step, args=(1,))
