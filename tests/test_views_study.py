@@ -163,7 +163,7 @@ def test_an_estimate_grows_with_passes_rows_networks_and_seeds(mnist: Dataset, o
         return seconds_of_study(plan(replace(small, **changes), mnist), cores) - START_SECONDS
 
     first = seconds()
-    assert seconds(cores=2) == pytest.approx(first / 2)
+    assert seconds(cores=2) == pytest.approx(first / 2, rel=0.05)
     assert seconds(seeds=(0, 1, 2, 3)) == pytest.approx(2 * first)
     tuned = plan(small, mnist)[-1]
     longer = replace(tuned, retrain=replace(tuned.retrain, epochs=12 * tuned.retrain.epochs))
