@@ -61,6 +61,7 @@ def pages() -> list[Any]:
 
 def _lead_to(title: str) -> Any:
     def lead() -> None:
-        st.switch_page(page(title), query_params=dict(st.query_params))
+        asked = dict(st.query_params)
+        st.switch_page(page(title), query_params=asked)
 
     return lead

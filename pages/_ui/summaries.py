@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,16 +48,18 @@ def _read(run: Run, ledger: Ledger) -> Summary | None:
         stamp = os.stat(summary_path(ledger.folder, run.id)).st_mtime_ns
     except OSError:
         return None
-    return _read_at(ledger.folder, run.id, stamp)
+    return _reader(stamp)(ledger.folder, run.id)
 
 
 @lru_cache(maxsize=32)
-def _read_at(folder: Path, key: str, _stamp: int) -> Summary | None:
-    return read_summary(folder, key)
+def _reader(_stamp: int) -> Callable[[Path, str], Summary | None]:
+    """`read_summary`, remembered for files written at one time."""
+    return lru_cache(maxsize=4)(read_summary)
 
 
 @lru_cache(maxsize=32)
 def _made(key: str, _done: int, _updated: float, folder: Path) -> Summary:
     from lrp_core.study.ledger import Ledger
 
-    return views.summarise(views.open_study(key, Ledger(folder)))
+    opened = views.open_study(key, Ledger(folder))
+    return views.summarise(opened)

@@ -19,7 +19,7 @@ from .fields import field
 from .formats import percent, things
 
 if TYPE_CHECKING:
-    from lrp_core.views import Answer, OpenedStudy, Pair, Picture
+    from lrp_core.views import Answer, OpenedStudy, Pair
 
 SOURCE, DESK, DRAWING, OPENED = "try-source", "desk", "tried-drawing", "tried-opened"
 """Keys of the session; the drawing outlasts a visit to another page."""
@@ -118,7 +118,7 @@ def _subject(opened: OpenedStudy, asked: Asked) -> Subject:
     if not is_drawn:
         if not asked.content:
             return Subject(None, "Your picture", "Choose a file above.")
-        picture = _picture(opened, asked.content, asked.name, is_drawing=False)
+        picture = opened.removals.picture_of_file(asked.content, asked.name, is_drawing=False)
         return Subject(picture.pixels, "Your picture", _sentence(picture.notes))
     png, n = _drawn()
     what = "a digit" if opened.data.classes == DIGITS else "what the networks know"
@@ -126,7 +126,9 @@ def _subject(opened: OpenedStudy, asked: Asked) -> Subject:
     is_ready = DRAWING not in st.session_state and opened.data.classes == DIGITS
     png = drawing.ready() if is_ready else png
     sheet = {"png": drawing.as_url(png) if png else None, "isReady": is_ready}
-    pixels = _picture(opened, png, "the drawing", is_drawing=True).pixels if png else None
+    pixels = None
+    if png:
+        pixels = opened.removals.picture_of_file(png, "the drawing", is_drawing=True).pixels
     return Subject(pixels, "Your drawing", hint, sheet=sheet, n=n)
 
 
@@ -138,10 +140,6 @@ def _drawn() -> tuple[bytes, int]:
     freeze_again()
     st.session_state[DRAWING] = drawing.decoded(drawn.get("png")) or b""
     return st.session_state[DRAWING], drawn["n"]
-
-
-def _picture(opened: OpenedStudy, content: bytes, name: str, *, is_drawing: bool) -> Picture:
-    return opened.removals.picture_of_file(content, name, is_drawing=is_drawing)
 
 
 def _sentence(notes: Sequence[str]) -> str:

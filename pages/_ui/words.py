@@ -3,7 +3,7 @@
 GLOSSARY = {
     "LRP": "Layer-wise relevance propagation goes back from an answer of the network through its layers and shares it "
     "out: the relevance of an input is how much of the answer came from it.",
-    "method": "What orders the inputs: a criterion, such as a rule of LRP or the variance of a pixel, and a strategy.",
+    "method": "What orders the inputs: a criterion, such as a rule of LRP or the variance of an input, and a strategy.",
     "one-shot": "A strategy: rank once, with the full network.",
     "elimination": "A strategy: remove the least relevant inputs, let the network adapt, rank again, and so on.",
     "control": "A method that does not look at relevance. What LRP is worth is how far it is ahead of these.",

@@ -16,7 +16,7 @@ from .test_pages import metrics, stop, texts
 
 pytestmark = pytest.mark.slow
 
-PAGE = "Study"
+PAGE = "Studies"
 
 
 @pytest.fixture
@@ -29,6 +29,7 @@ def started(monkeypatch):
         return ledger.announce(study.key, "study", name, asdict(study), total=0)
 
     monkeypatch.setattr(lrp_core.study.launch, "start_study", start)
+    monkeypatch.setattr(lrp_core.study.launch, "start_preset", lambda name, ledger: True)
     return found
 
 
@@ -54,9 +55,8 @@ def fill_small(app):
 def test_the_form_starts_with_the_quick_preset(tidy, started):
     app = tidy.open(PAGE)
     assert not app.exception
-    assert "**quick:** 69 networks." in texts(app)
-    assert "No network of this architecture was timed yet" in texts(app)
-    assert app.text_input(key="new-shares").value == "15 30 50 70 80 90 95"
+    assert "**quick:** 39 networks." in texts(app)
+    assert app.text_input(key="new-shares").value == "50 70 90"
     start_button(app).click().run()
     assert not app.exception
     assert started == [(preset("quick", load_dataset("mnist")), "quick")]
@@ -70,7 +70,7 @@ def test_the_other_preset_fills_every_field(tidy):
     assert app.number_input(key="new-n-seeds").value == 5
     assert app.number_input(key="new-n_train").value is None
     assert app.session_state["new-modes"] == ["scratch"]
-    assert "**full:** 145 networks." in texts(app)
+    assert "**full:** 230 networks." in texts(app)
 
 
 def test_an_earlier_study_is_a_start(tidy, started):
@@ -163,7 +163,7 @@ def test_another_data_set_asks_for_its_folder(tidy, tmp_path):
     app = tidy.open(PAGE)
     app.selectbox(key="new-dataset").set_value("fashion-mnist").run()
     app.text_input(key="new-root").set_value(str(tmp_path / "nowhere")).run()
-    assert "is not a folder" in app.error[0].value
+    assert "is not in a folder that this app may read" in app.error[0].value
 
 
 def test_one_seed_is_warned_of(tidy):
@@ -256,7 +256,7 @@ def test_a_study_of_another_version_does_not_stop_the_page(tidy):
     tidy.ledger.announce("future", "study", "future", {**asdict(SMALL), "quantum": 1}, 3)
     app = tidy.open(PAGE)
     assert not app.exception
-    assert "another version of the program" in app.error[0].value
+    assert "cannot be read here" in "".join(error.value for error in app.error)
     assert start_button(app).label == "Start"
     assert not [button for button in app.button if button.key == "use"]
 
@@ -264,4 +264,6 @@ def test_a_study_of_another_version_does_not_stop_the_page(tidy):
 def test_the_form_is_there_before_any_study_is_done(empty, started):
     app = Stage(empty, SMALL).open(PAGE)
     assert not app.exception
-    assert start_button(app).label == "Open it", "the quick study is starting"
+    assert app.selectbox(key="study").value == empty.runs("study")[0].id
+    assert empty.runs("study")[0].is_read_only, "the measured study is there at once"
+    assert start_button(app).label == "Start"
