@@ -37,7 +37,7 @@ def _two_places(monkeypatch: pytest.MonkeyPatch) -> None:
 def stand(tmp_path: Path) -> Iterator[Callable[..., Turn]]:
     """Stands in line, in the order of the calls, and wants so many places."""
     with ExitStack() as stack:
-        since = iter(range(1000))
+        since = iter(range(1, 1000))
 
         def enter(run: str, wants: int, kind: str = "study") -> Turn:
             turn = stack.enter_context(Turn(tmp_path, run, kind, float(next(since))))
