@@ -77,6 +77,10 @@ def open_result(title: str) -> tuple[Summary, Run, Ledger]:
         st.info("What they find appears here by itself.", icon=":material/hourglass_top:")
         st.stop()
     _say(state.load(summary, title))
+    if not summary.done and run.state == "done":
+        st.title("This study has no results here", anchor=False)
+        runs.outdated(ledger, run)
+        st.stop()
     runs.show(ledger, run, others, live=True)
     if not run.is_active and not others:
         data.warm_up_soon()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -16,6 +16,7 @@ from lrp_core.study import Study, preset, trial_at
 from lrp_core.study.export import export_trial, load_export
 from lrp_core.study.ledger import Ledger
 from pages._ui import data, export_card, state
+from pages._ui.formats import plain
 from pages._ui.registry import ENTRIES
 
 from .conftest import SMALL, Stage
@@ -100,22 +101,47 @@ def test_one_seed_says_why_there_is_no_interval(single):
 # Nothing there, broken, stopped
 
 
-def test_the_first_visit_starts_the_quick_study_once(empty, monkeypatch):
+def test_the_first_visit_shows_a_measured_study_and_starts_the_quick_one_once(empty, monkeypatch):
     started = []
-
-    def start(study, ledger, *, name):
-        fresh = ledger.announce(study.key, "study", name, asdict(study), total=0)
-        started.append((study, name, fresh))
-        return fresh
-
-    monkeypatch.setattr(lrp_core.study.launch, "start_study", start)
-    stage = Stage(empty, preset("quick", load_dataset("mnist")))
+    monkeypatch.setattr(lrp_core.study.launch, "start_preset", lambda name, ledger: started.append(name))
+    stage = Stage(empty, preset("full", load_dataset("mnist")))
     for name in NAMES:
         app = stage.open(name)
         assert not app.exception
         assert not app.error
-        assert "starting its process" in app.get("progress")[0].proto.text.lower()
-    assert started == [(stage.study, "quick", True)]
+        assert app.selectbox(key="study").value == stage.study.key
+    assert started == ["quick"]
+    [run] = empty.runs("study")
+    assert run.is_read_only
+    assert any(button.label == "Repeat it here, live" for button in stage.open("Result").button)
+
+
+def test_two_first_visitors_start_one_process(empty, monkeypatch):
+    processes = []
+    monkeypatch.setattr(lrp_core.study.launch.subprocess, "Popen", lambda *a, **k: processes.append(a))
+    assert lrp_core.study.launch.start_preset("quick", empty)
+    assert not lrp_core.study.launch.start_preset("quick", empty)
+    assert len(processes) == 1
+
+
+def test_a_measured_study_is_repeated_with_other_seeds(empty, monkeypatch):
+    started = []
+    monkeypatch.setattr(lrp_core.study.launch, "start_preset", lambda name, ledger: True)
+    monkeypatch.setattr(
+        lrp_core.study.launch, "start_study",
+        lambda study, ledger, *, name: started.append((study, name)) or ledger.announce(
+            study.key, "study", name, asdict(study), total=0
+        ),
+    )  # fmt: skip
+    stage = Stage(empty, preset("full", load_dataset("mnist")))
+    app = stage.open("Result")
+    [again] = [button for button in app.button if button.label == "Repeat it here, live"]
+    again.click().run()
+    assert not app.exception
+    [(study, name)] = started
+    assert name == "full, repeated"
+    assert study == replace(stage.study, seeds=tuple(seed + 100 for seed in stage.study.seeds))
+    assert app.selectbox(key="study").value == study.key
 
 
 def test_a_damaged_ledger_is_named(empty):
@@ -125,7 +151,7 @@ def test_a_damaged_ledger_is_named(empty):
     app = Stage(empty, SMALL).open("Result")
     assert not app.exception
     assert "damaged" in app.error[0].value
-    assert str(empty.path) in app.error[0].value
+    assert plain(str(empty.path)) in app.error[0].value
 
 
 def stop(ledger: Ledger, study: Study, error: Exception) -> None:
