@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from pages._ui import explorer, frame, registry, reports, state
-from pages._ui.formats import between, count, percent, points, saved
+from pages._ui.formats import between, count, percent, points, saved, things
 from pages._ui.words import GLOSSARY
 
 if TYPE_CHECKING:
@@ -99,5 +99,5 @@ with frame.refusals():
         f":small[{GLOSSARY['LRP']} Averaged over the training data, that ranks the {inputs}; the least relevant go. "
         f"Every place was chosen on validation {images}; the test {images} only measured it. "
         f"Ranked by {state.value('method')}, small network: {state.value('mode')}, "
-        f"{len(summary.seeds)} seed{'' if len(summary.seeds) == 1 else 's'}.]"
+        f"{things(len(summary.seeds), 'splits' if summary.resplit else 'seeds')}.]"
     )

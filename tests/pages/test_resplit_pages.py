@@ -37,8 +37,10 @@ def test_every_page_opens(stage: Stage, title: str) -> None:
     app = stage.open(title)
     assert not app.exception
     assert not [error.value for error in app.error]
-    assert "6 splits · " in texts(app)
-    if title in ("Result", "How sure"):
+    assert "6 splits, " in texts(app)
+    if title == "Result":
+        assert ", 6 splits.]" in texts(app)
+    if title == "How sure":
         assert "over 6 splits of the rows" in texts(app) + " ".join(box.value for box in app.success)
         assert "intervals over splits" in " ".join(caption.value for caption in app.caption)
 
@@ -61,7 +63,7 @@ def test_an_image_that_another_split_does_not_have(stage: Stage) -> None:
 def test_the_box_is_there_for_data_that_can_be_split_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
     monkeypatch.setattr(lrp_core.study.launch, "start_study", lambda study, *_, **__: started.append(study))
-    app = stage.open("Study")
+    app = stage.open("Studies")
     app.button(key="use").click().run()
     assert app.checkbox(key="new-resplit").value
     assert "Each seed draws its own" in texts(app)
