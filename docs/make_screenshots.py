@@ -1,7 +1,7 @@
 """Take the screenshots of docs/screenshots: python docs/make_screenshots.py [CACHE]
 
 Starts the app on a free port with the given cache folder (default: the project's), waits until its study is
-complete, and writes one small PNG for each page, in light colours, and the pruning page in dark ones as well.
+complete, and writes one small PNG for each page, in light colours, and the first page in dark ones as well.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ from tools.ensure_browser import on_path  # noqa: E402
 
 TARGET = ROOT / "docs" / "screenshots"
 SHOTS = (
-    ("overview", "", "light"),
-    ("study", "Study", "light"),
-    ("relevance", "Relevance?image=4", "light"),
-    ("ranking", "Ranking?removed=70", "light"),
-    ("feature-removal", "Feature_removal?image=4", "light"),
-    ("pruning", "Pruning?removed=70", "light"),
-    ("pruning-dark", "Pruning?removed=70", "dark"),
+    ("result", "", "light"),
+    ("result-dark", "", "dark"),
+    ("try-it", "Try_it", "light"),
+    ("why", "Why?image=4", "light"),
+    ("how-sure", "How_sure", "light"),
+    ("studies", "Studies", "light"),
     ("budget", "Budget", "light"),
-    ("savings", "Savings?removed=70", "light"),
-    ("export", "Export?removed=70", "light"),
+    ("savings", "Savings", "light"),
+    ("export", "Export", "light"),
 )
 LIMIT = 220_000
 """Bytes that one picture may take."""
@@ -44,14 +43,6 @@ def main(cache: Path) -> None:
             page.goto(f"{server.url}/{path}")
             page.get_by_text("Complete").wait_for(timeout=300_000)
             _settle(page)
-            curves = page.get_by_text("Ever more pixels")
-            if curves.count():
-                page.get_by_text("Between its two curves").wait_for(timeout=120_000)
-                _settle(page)
-            settling = page.get_by_text("Are these enough images?")
-            if settling.count():
-                page.get_by_text("Two rankings from that many images").wait_for(timeout=120_000)
-                _settle(page)
             finding = page.get_by_role("button", name="Find the path")
             if finding.count():
                 finding.click()
