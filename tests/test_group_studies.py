@@ -85,7 +85,7 @@ def test_a_study_keeps_drops_and_pays_for_groups(data: Dataset, result: StudyRes
 def test_what_is_recommended_is_said_of_groups(result: StudyResult) -> None:
     best = result.recommend("lrp-0, elimination", margin=0.9)
     assert best is not None
-    assert "75% of the groups can go, 1 of 4 are enough" in best.sentence
+    assert "75 % of the groups can go, 1 of 4 are enough" in best.sentence
 
 
 def test_the_pages_speak_of_groups(data: Dataset, result: StudyResult) -> None:
