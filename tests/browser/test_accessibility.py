@@ -13,8 +13,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 SERIOUS = {"serious", "critical"}
 
-# Streamlit writes the chosen part of a segmented control in the primary colour. No colour has 4.5:1 there on a dark page
-# and under the white text of its buttons, too.
+# Streamlit writes the chosen part of a segmented control in the primary colour. No colour has 4.5:1 there on a dark
+# page and under the white text of its buttons, too.
 STREAMLITS_OWN = {"color-contrast": "foreground color: #0d8074"}
 """Rule -> part of what axe says: what is Streamlit's, and no page's."""
 

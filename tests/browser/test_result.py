@@ -16,6 +16,11 @@ from .conftest import settle
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 AXIS = re.compile("removed")
+# In the browser's own time: keys that are sent to a busy machine one by one are no burst.
+BURST = """(range) => { for (let i = 0; i < 15; i++) {
+  range.value = Number(range.value) + 1;
+  range.dispatchEvent(new Event("input", { bubbles: true }));
+} }"""
 
 
 @pytest.fixture
@@ -51,9 +56,7 @@ def test_a_key_changes_every_tile_and_the_address_follows_a_burst_once(result):
     before = result.locator(".tile b").all_inner_texts()
     entries = result.evaluate("history.length")
     slider = result.locator("input[type=range]")
-    slider.focus()
-    for _ in range(15):
-        slider.press("ArrowRight")
+    slider.evaluate(BURST)
     after = result.locator(".tile b").all_inner_texts()
     assert all(one != other for one, other in zip(before, after, strict=True))
     result.wait_for_url(re.compile(r"removed=\d+"))
