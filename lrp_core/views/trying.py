@@ -124,7 +124,7 @@ class Trying(Part):
         )
 
     def is_ready(self, pair: Pair) -> bool:
-        """Whether both networks can be had without training one."""
+        """Whether both networks are here, or follow from what is here without training."""
         return not self._missing(pair)
 
     def _missing(self, pair: Pair) -> list[str]:
