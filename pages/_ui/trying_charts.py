@@ -6,14 +6,17 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from .charts import ACCENT, COOL, NEUTRAL, ROSE, WARM, finish, ramp, rgba
+from .charts import ACCENT, COOL, INK, NEUTRAL, ROSE, WARM, finish, ramp, rgba
 
 NUMBERED = 12
 """Classes up to which the numbers of a matrix can be read in its cells."""
 
 
-def confusion(counts: np.ndarray, classes: tuple[str, ...]) -> go.Figure:
-    """How many rows of each true class a network says each class of; errors in colour, right answers in grey."""
+def confusion(counts: np.ndarray, classes: tuple[str, ...], ink: str = INK) -> go.Figure:
+    """How many rows of each true class a network says each class of; errors in colour, right answers in grey.
+
+    `ink` is the colour of the numbers, which have to be read on cells of any depth.
+    """
     right = np.eye(len(counts), dtype=bool)
     n = counts.sum(1, keepdims=True)
     share = counts / np.maximum(n, 1)
@@ -23,15 +26,15 @@ def confusion(counts: np.ndarray, classes: tuple[str, ...]) -> go.Figure:
         _cells(hits, counts, ramp(NEUTRAL, 0.1, 0.45), 0, 1),
         _cells(errors, counts, ramp(WARM, 0, 0.65), 0, limit),
     ]
-    return _matrix(layers, counts, classes)
+    return _matrix(layers, counts, classes, ink)
 
 
-def change(difference: np.ndarray, classes: tuple[str, ...]) -> go.Figure:
+def change(difference: np.ndarray, classes: tuple[str, ...], ink: str = INK) -> go.Figure:
     """How many more rows, or fewer, the small network says each class of; what grew to the worse is red."""
     limit = max(float(np.abs(difference).max()), 1.0)
     worse = np.where(np.eye(len(difference), dtype=bool), -difference, difference)
     scale = [[0.0, rgba(COOL, 0.6)], [0.5, "rgba(128,140,150,0)"], [1.0, rgba(ROSE, 0.6)]]
-    return _matrix([_cells(worse, difference, scale, -limit, limit, sign="+")], difference, classes, sign="+")
+    return _matrix([_cells(worse, difference, scale, -limit, limit, sign="+")], difference, classes, ink, sign="+")
 
 
 def _cells(values: np.ndarray, counts: np.ndarray, scale: list, low: float, high: float, sign: str = "") -> go.Heatmap:
@@ -42,13 +45,17 @@ def _cells(values: np.ndarray, counts: np.ndarray, scale: list, low: float, high
     )  # fmt: skip
 
 
-def _matrix(layers: list[go.Heatmap], counts: np.ndarray, classes: tuple[str, ...], sign: str = "") -> go.Figure:
+def _matrix(
+    layers: list[go.Heatmap], counts: np.ndarray, classes: tuple[str, ...], ink: str, sign: str = ""
+) -> go.Figure:
     figure = go.Figure(layers)
     if len(classes) <= NUMBERED:
-        # As a trace of their own the numbers have the colour of the page's text, on light and dark pages alike.
+        # A heat map would colour its numbers by its own scale, as if no page showed through.
         rows, columns = np.nonzero(counts)
         text = [format(int(count), f"{sign},") for count in counts[rows, columns]]
-        figure.add_trace(go.Scatter(x=columns, y=rows, text=text, mode="text", textfont={"size": 10}, hoverinfo="skip"))
+        figure.add_trace(
+            go.Scatter(x=columns, y=rows, text=text, mode="text", textfont={"size": 10, "color": ink}, hoverinfo="skip")
+        )
     names = [name if len(name) <= 12 else name[:11] + "\N{HORIZONTAL ELLIPSIS}" for name in classes]
     ticks = {"tickvals": list(range(len(names))), "ticktext": names, "showgrid": False, "zeroline": False}
     if len(names) > NUMBERED:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 KINDS = {"break": "Break", "heal": "Heal"}
 ORDERS = {"sure": "The surest error first", "class": "By class"}
+INKS = {"light": "#16212b", "dark": "#e8eef1"}
+"""The colour of the page's text, which numbers on coloured cells need."""
 PAGE = 24
 """Pictures that the gallery shows at once."""
 
@@ -152,11 +154,12 @@ def matrices(opened: OpenedStudy, predictions: Predictions, recorded: Tested | N
         return
     n = len(classes)
     before, after = (views.confusion(predictions.labels, said, n) for said in (predictions.full, predictions.small))
+    ink = INKS.get(st.context.theme.type, INKS["light"])
     columns = st.columns(3, gap="medium")
     drawn = (
-        ("Full network", trying_charts.confusion(before, classes), "full"),
-        ("Small network", trying_charts.confusion(after, classes), "small"),
-        ("Difference", trying_charts.change(after - before, classes), "change"),
+        ("Full network", trying_charts.confusion(before, classes, ink), "full"),
+        ("Small network", trying_charts.confusion(after, classes, ink), "small"),
+        ("Difference", trying_charts.change(after - before, classes, ink), "change"),
     )
     for column, (title, figure, key) in zip(columns, drawn, strict=True):
         with column:
