@@ -11,7 +11,7 @@ opened, run = frame.open_page(
 
 with frame.refusals():
     trying_tested.open_next()
-    method, mode, seed, removed = state.choose(opened)
+    method, mode, seed, removed = state.choose()
     place = {"method": method, "mode": mode, "keep": opened.keep_for(removed), "seed": seed}
     standing = opened.trying.standing(**place)
     pair = trying_standing.settle(opened, run, standing)

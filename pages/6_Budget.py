@@ -43,7 +43,7 @@ def choose() -> tuple[str, str, int]:
             help="Each score is divided by the MACs that are saved. A composite's name: relevance under it. "
             + " ".join(f"{name}: {text}." for name, text in criteria.items() if " composite" not in text),
         )  # fmt: skip
-        seed = state.seed(opened)
+        seed = state.seed()
     return scope, criterion, seed
 
 
@@ -71,7 +71,7 @@ def metrics(place: Place, found: Pruned) -> None:
                       help=f"{text} The full network: {shown(before)}.")  # fmt: skip
         st.metric(
             f"{title(pixels) if opened.data.groups else 'Inputs'} read", count(place.inputs), f"of {full['inputs']:,}",
-            delta_color="off", delta_arrow="off", border=True, help="What the smaller network is given.",
+            delta_color="off", delta_arrow="off", border=True, help="What the small network is given.",
         )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def explore(found: Pruned, seed: int) -> None:
     number = st.select_slider(
         "MACs left", list(shares), start, key=f"rung-{len(shares)}", persist_state="session",
         format_func=lambda i: f"{100 * shares[i]:.3g} %",
-        help="One path: what is gone at a larger budget is gone at every smaller one. Arrow keys work.",
+        help="One path: what is gone at a larger budget is gone at every small one. Arrow keys work.",
     )  # fmt: skip
     place = budgets.place(found, number)
     metrics(place, found)

@@ -1,4 +1,4 @@
-"""What the smaller network costs, beside the full one."""
+"""What the small network costs, beside the full one."""
 
 import streamlit as st
 
@@ -7,7 +7,7 @@ from pages._ui.formats import count, saved, size
 
 opened, run = frame.open_page(
     "Savings",
-    "What the smaller network costs, counted layer by layer, and how good a network a budget buys.",
+    "What the small network costs, counted layer by layer, and how good a network a budget buys.",
     live=True,
 )
 study = opened.study
@@ -17,9 +17,9 @@ with frame.refusals():
     seed = state.value("seed")
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            method = state.method(opened)
-            mode = state.mode(opened)
-        removed = state.removed(opened)
+            method = state.method()
+            mode = state.mode()
+        removed = state.removed()
     keep = opened.keep_for(removed)
     if not frame.has_ranking(opened, run, method, keep, seed):
         st.stop()
@@ -74,7 +74,7 @@ with frame.refusals():
             persist_state="session",
         )
     st.subheader("Layer by layer", anchor=False)
-    st.caption(f"The smaller network at {removed} % removed beside the full one; layers without weights left out.")
+    st.caption(f"The small network at {removed} % removed beside the full one; layers without weights left out.")
     tables.layers(small, full, image)
     measured.beside_the_full_one(opened, method=method, mode=mode, keep=keep, seed=seed)
     if opened.savings.convolves:

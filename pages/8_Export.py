@@ -1,4 +1,4 @@
-"""Take the smaller network away."""
+"""Take the small network away."""
 
 import streamlit as st
 
@@ -9,7 +9,7 @@ from pages._ui.formats import percent, points, things
 
 opened, _ = frame.open_page(
     "Export",
-    "Take the smaller network with you, in files that others can run, and a card that says what they are and how good.",
+    "Take the small network with you, in files that others can run, and a card that says what they are and how good.",
 )
 study, ledger = opened.study, opened.ledger
 
@@ -45,14 +45,14 @@ def expected(keep: int) -> None:
 
 with frame.refusals():
     n_groups = opened.n_groups
-    method, mode, seed, removed = state.choose(opened)
+    method, mode, seed, removed = state.choose()
     keep = opened.keep_for(removed)
     choice = {"method": method, "keep": keep, "mode": mode, "seed": seed}
     export = opened.export(**choice)
     folder, run = export.folder, ledger.run(export.run)
     st.markdown(
         f"Network **{study.architecture}** on **{study.dataset}**, reading **{keep}** of "
-        f"{things(n_groups, opened.words[0])} ({percent(keep / n_groups, 0)}), ranked by **{method}**, smaller network "
+        f"{things(n_groups, opened.words[0])} ({percent(keep / n_groups, 0)}), ranked by **{method}**, small network "
         f"**{mode}**, seed **{seed}**."
     )
     expected(keep)

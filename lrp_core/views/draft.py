@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from ..ranking import CRITERIA, STATISTICS, STRATEGIES, keep_for_share
 from ..study import PRESETS, Study, measured, plan, preset
 from ..study.estimate import START_SECONDS, TOGETHER, seconds_of_study, seconds_of_trial
 from ..study.ledger import Ledger
+from ..study.tickets import places
 from ..training import OPTIMIZERS, PRECISIONS
 from .folders import allowed_folders, check_folder
 
@@ -245,7 +245,7 @@ def outlook(study: Study, ledger: Ledger, timings: pd.DataFrame) -> Outlook:
     alike = pool[[all(row[name] == own[name] for name in ALIKE) for row in pool.to_dict("records")]]
     is_alike = not alike.empty
     pool = alike if is_alike else pool
-    cores = os.cpu_count() or 1
+    cores = places()
     try:
         factor = float((pool["seconds"] / pool["expected"]).median()) if len(pool) else TOGETHER
         seconds = seconds_of_study(todo, cores, factor)

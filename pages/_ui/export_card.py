@@ -59,7 +59,7 @@ def readme(card: dict[str, Any]) -> str:
     width = max(map(len, files))
     beside = "".join(f"{title(line)}.\n" for line in views.comparison_of(card))
     return (
-        f"A smaller network for {measured['dataset']}: reads {things(len(card['input']['kept_pixels']), inputs)}.\n"
+        f"A small network for {measured['dataset']}: reads {things(len(card['input']['kept_pixels']), inputs)}.\n"
         f"{title(measured['name'])} on {measured['images']:,} test {images}: {percent(measured['value'])}.\n{beside}\n"
         + "".join(f"{name:<{width}}  {said}\n" for name, said in files.items())
         + f"\nPredict from a file:\n\n    {_command(kind)}\n\n"
@@ -96,7 +96,7 @@ def show(card: dict[str, Any]) -> None:
 
 
 def _compare(card: dict[str, Any]) -> None:
-    """The full network beside the smaller one, and whether it keeps the margin."""
+    """The full network beside the small one, and whether it keeps the margin."""
     if not (lines := views.comparison_of(card)):
         return
     beside, (side, _, difference) = lines[0], lines[1].partition(": ")

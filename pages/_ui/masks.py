@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from . import charts, charts_inputs, pictures
+from . import charts_inputs, figures, pictures
 from .formats import things
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def draw(opened: OpenedStudy, method: str, keep: int, seed: int) -> None:
     else:
         figure = charts_inputs.ranked(opened.rankings.table(method, keep, seed))
         alt = f"The {pixels} by their score, in colour those that stay, {keep} of them"
-    st.plotly_chart(figure, config=charts.CONFIG, key="mask", alt=alt)
+    figures.draw(figure, key="mask", alt=alt)
 
 
 def says(opened: OpenedStudy, keep: int) -> str:

@@ -1,4 +1,4 @@
-"""What the page on savings measures when it is asked to: the smaller network on this machine."""
+"""What the page on savings measures when it is asked to: the small network on this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def beside_the_full_one(opened: OpenedStudy, *, method: str, mode: str, keep: int, seed: int) -> None:
-    """Time, files and memory of the smaller network beside the full one."""
+    """Time, files and memory of the small network beside the full one."""
     st.subheader("Measured on this machine", anchor=False)
     savings = opened.savings
     int8 = st.toggle("With int8", key="int8", persist_state="session", help="Measure both with the weights of dense "
@@ -46,7 +46,7 @@ def beside_the_full_one(opened: OpenedStudy, *, method: str, mode: str, keep: in
             key="ratios",
             name="speed",
             data=table,
-            alt="How many times as fast as the full network the smaller one is, by runtime and batch size",
+            alt="How many times as fast as the full network the small one is, by runtime and batch size",
         )
     with right:
         tables.speed(table)

@@ -76,7 +76,7 @@ def choose(opened: OpenedStudy, *, of_one: bool, removes: bool) -> Choice:
             target = field(st.selectbox, "Explained class", [None, *range(len(classes))], key="target", width=160,
                            format_func=lambda i: "the predicted one" if i is None else classes[i],
                            help="Red inputs speak for this class, blue ones against it.")  # fmt: skip
-        seed = state.seed(opened)
+        seed = state.seed()
         if removes:
             with st.popover("More choices", icon=":material/tune:", help="Which pixels may go, and what they become."):
                 taken = _more(offers.removal_rankings)

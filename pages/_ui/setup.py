@@ -121,7 +121,7 @@ def _what(offers: Offers) -> None:
                  persist_state="session", wrap=True,
                  help=" ".join(f"{name}: {text}." for name, text in offers.strategies.items())
                  + " Only criteria that explain single answers have a choice.")  # fmt: skip
-        st.pills("Smaller networks", list(state.MODES), key="new-modes", selection_mode="multi",
+        st.pills("Small networks", list(state.MODES), key="new-modes", selection_mode="multi",
                  persist_state="session", wrap=True, help=state.MODE_HELP)  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def _how_often() -> None:
     """Shares and seeds."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         field(st.text_input, "Inputs removed (%)", key="new-shares", width=330, max_chars=2000,
-              placeholder="15 30 50 70 80 90 95", help="One network for each share, method, smaller network and seed. "
+              placeholder="15 30 50 70 80 90 95", help="One network for each share, method, small network and seed. "
               "Blanks or commas between them; decimals are fine. "
               "Where inputs are kept or dropped as groups, shares are of these.")  # fmt: skip
         field(st.number_input, "Seeds", 1, MAX_SEEDS, step=1, key="new-n-seeds", width=150,
@@ -198,7 +198,7 @@ def _draft() -> Study:
     chosen |= views.data_of_choice(st.session_state["new-dataset"])
     root = st.session_state.get("new-root", "").strip()
     chosen["root"] = root if root and chosen["dataset"] != "mnist" and "digest" not in chosen else None
-    for name, what in (("criteria", "criterion"), ("strategies", "strategy"), ("modes", "kind of smaller network")):
+    for name, what in (("criteria", "criterion"), ("strategies", "strategy"), ("modes", "kind of small network")):
         chosen[name] = tuple(st.session_state[f"new-{name}"])
         if not chosen[name]:
             raise InputError(f"choose at least one {what}")

@@ -79,7 +79,7 @@ def write(key: str) -> None:
     _written()[key] = st.query_params.get(key)
 
 
-def method(_opened: object = None) -> str:
+def method() -> str:
     """The picker of what the inputs are ranked by; a list where they would take more than a row."""
     methods, text = _facts().methods, method_help(_facts().says)
     label = f"{_inputs()} ranked by"
@@ -91,14 +91,14 @@ def method(_opened: object = None) -> str:
     return _shown("method", chosen)
 
 
-def mode(_opened: object = None) -> str:
+def mode() -> str:
     """The picker of what happens to the small network."""
     chosen = st.segmented_control("Small network", _facts().modes, key="mode", required=True,
                                   persist_state="session", help=MODE_HELP)  # fmt: skip
     return _shown("mode", chosen)
 
 
-def removed(_opened: object = None) -> int:
+def removed() -> int:
     """The threshold slider: percent of the inputs, or groups, removed."""
     text = (
         f"Share of the {_facts().words[0]} that the small network does not get, the least relevant first. "
@@ -109,7 +109,7 @@ def removed(_opened: object = None) -> int:
     return _shown("removed", chosen)
 
 
-def margin(_opened: object = None) -> float:
+def margin() -> float:
     """The score that may be lost, in points."""
     text = f"How many points of {_facts().score} may be lost. {GLOSSARY['recommended']}"
     chosen = field(st.number_input, "Margin (points)", 0.0, MAX_MARGIN, step=0.1, format="%.2f", key="margin",
@@ -117,7 +117,7 @@ def margin(_opened: object = None) -> float:
     return _shown("margin", chosen)
 
 
-def seed(_opened: object = None) -> int:
+def seed() -> int:
     """The picker of the seed."""
     seeds = _facts().seeds
     splits = " and on a split of its own" if _facts().resplit else ""
@@ -127,7 +127,7 @@ def seed(_opened: object = None) -> int:
     return _shown("seed", chosen)
 
 
-def choose(_opened: object = None, *, with_margin: bool = False) -> tuple[str, str, int, int]:
+def choose(*, with_margin: bool = False) -> tuple[str, str, int, int]:
     """The shared controls in one box: method, mode, seed and percent removed; the margin if asked for."""
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -9,7 +9,7 @@ import streamlit as st
 
 from lrp_core import views
 
-from . import charts, charts_ranking, frame, pictures, sure_ranking
+from . import charts_ranking, figures, frame, pictures, sure_ranking
 from .fields import field
 from .formats import plain, things
 
@@ -71,9 +71,8 @@ def _compare(opened: OpenedStudy, first: Ranking, one: str, keep: int, second: R
     curve, mask, shift = st.columns(3 if drawn else [2, 1, 1], gap="medium")
     with curve:
         st.markdown(f"**{pixels.capitalize()} in common**")
-        st.plotly_chart(
+        figures.draw(
             charts_ranking.overlap(agreement.overlap, marker=1 - keep / first.n_groups, counted=pixels),
-            config=charts.CONFIG,
             key="overlap",
             alt=f"Share of the {pixels} kept that both rankings have in common, against the share removed",
         )

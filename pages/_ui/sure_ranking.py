@@ -9,7 +9,7 @@ import streamlit as st
 
 from lrp_core import views
 
-from . import charts, charts_ranking, frame, jobs, masks, networks, pictures, state
+from . import charts, charts_ranking, figures, frame, jobs, masks, networks, pictures, state
 from .fields import field
 from .formats import one_way, percent, things
 
@@ -26,9 +26,9 @@ def choose(opened: OpenedStudy, run: Run) -> tuple[Ranking | None, str, int, int
     """The controls, and the ranking that they choose if it is there: with its method, its seed and how many stay."""
     with st.container(border=True):
         with st.container(horizontal=True):  # what has a label stands at the top, so that labels are on one line
-            method = state.method(opened)
-            seed = state.seed(opened)
-        keep = opened.keep_for(state.removed(opened))
+            method = state.method()
+            seed = state.seed()
+        keep = opened.keep_for(state.removed())
     is_there = frame.has_ranking(opened, run, method, keep, seed)
     return opened.rankings.of(method, keep, seed) if is_there else None, method, seed, keep
 
@@ -145,9 +145,8 @@ def _scores_in_order(pixels: str, shown: RankingPicture, keep: int) -> None:
     """Scores from the most to the least important input."""
     ties = int((shown.table["score"] == 0).sum())
     st.markdown("**Scores in order**")
-    st.plotly_chart(
+    figures.draw(
         charts_ranking.in_order(shown.table, spans_decades=shown.spans_decades, marker=keep, height=390),
-        config=charts.CONFIG,
         key="scores",
         alt=f"Score of each of the {pixels} from the most to the least important; the line marks how many are kept",
     )
@@ -197,11 +196,10 @@ def _settle(opened: OpenedStudy, method: str, seed: int) -> None:
           help=f"Count the overlap of so many {pixels}; the choices are the study's.")  # fmt: skip
     left, right = st.columns(2, gap="medium")
     with left:
-        st.plotly_chart(
+        figures.draw(
             charts_ranking.settling(
                 settling.table, keep, used=settling.used, enough=views.ENOUGH, counted=pixels, images=images
             ),
-            config=charts.CONFIG,
             key="agreement",
             alt=f"Rank correlation and overlap of two rankings against the number of {images} that each is made from",
         )
@@ -210,9 +208,8 @@ def _settle(opened: OpenedStudy, method: str, seed: int) -> None:
             f"{settling.used:,} {images} that the study ranks by."
         )
     with right:
-        st.plotly_chart(
+        figures.draw(
             charts_ranking.relative_error(settling.table, used=settling.used, images=images),
-            config=charts.CONFIG,
             key="errors",
             alt=f"Median standard error of the scores against the number of {images}",
         )

@@ -8,7 +8,7 @@ import streamlit as st
 
 from lrp_core import views
 
-from . import charts, charts_removal, frame, jobs, networks, removal, tables_relevance
+from . import charts_removal, figures, frame, jobs, networks, removal, tables_relevance
 from .fields import field
 from .formats import PERCENT, one_way, percent
 from .removal import Choice
@@ -100,9 +100,8 @@ def _curves(opened: OpenedStudy, choice: Choice, share: float) -> None:
     )
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        st.plotly_chart(
+        figures.draw(
             charts_removal.perturbation(measured.points, measure, chosen=criterion, marker=share),
-            config=charts.CONFIG,
             key="curves",
             alt=f"{charts_removal.MEASURES[measure][1]} against the share of pixels removed, least and most relevant "
             "first, for each criterion; the line marks the slider",
@@ -113,9 +112,8 @@ def _curves(opened: OpenedStudy, choice: Choice, share: float) -> None:
         )
     with right:
         st.markdown("**Area between the curves**")
-        st.plotly_chart(
+        figures.draw(
             charts_removal.areas(measured.areas, chosen=criterion),
-            config=charts.CONFIG,
             key="area-chart",
             alt=f"Area between the two curves of each criterion with its 95{PERCENT} interval, the largest on top",
         )

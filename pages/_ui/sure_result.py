@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from . import charts, charts_methods, state, tables
+from . import charts_methods, figures, state, tables
 from .data import ask
 from .formats import PERCENT, count, one_way, p_value, things, title
 
@@ -22,7 +22,7 @@ MANY = 8
 
 def show(opened: OpenedStudy, verdict: Verdict | None) -> None:
     """The part of the page, with its controls."""
-    method, mode, seed, removed = state.choose(opened, with_margin=True)
+    method, mode, seed, removed = state.choose(with_margin=True)
     keep = opened.keep_for(removed)
     recommended = opened.recommend(method, mode=mode, margin=state.value("margin") / 100)
     if recommended is not None:
@@ -86,22 +86,22 @@ def _curves(opened: OpenedStudy, method: str, mode: str, keep: int, recommended:
     st.header(f"{title(opened.score)} as {pixels} go", anchor=False)
     slot = st.container()
     curves = opened.curves(_drawn(opened, method), mode)
-    slot.plotly_chart(
-        charts_methods.score_curves(
-            curves,
-            opened.study.methods,
-            chosen=method,
-            marker=1 - keep / opened.n_groups,
-            recommended=recommended.row if recommended is not None else None,
-            height=380,
-            score=opened.score,
-            counted=pixels,
-        ),
-        config=charts.CONFIG,
-        key="curve",
-        alt=f"Validation {opened.score} against the share removed; the line marks the slider, the ring the recommended "
-        "threshold",
-    )
+    with slot:
+        figures.draw(
+            charts_methods.score_curves(
+                curves,
+                opened.study.methods,
+                chosen=method,
+                marker=1 - keep / opened.n_groups,
+                recommended=recommended.row if recommended is not None else None,
+                height=380,
+                score=opened.score,
+                counted=pixels,
+            ),
+            key="curve",
+            alt=f"Validation {opened.score} against the share removed; the line marks the slider, the ring the "
+            "recommended threshold",
+        )
     st.caption(
         f"On validation {images}. Points are measured, lines between them interpolated. {_bands(opened, curves)}"
     )

@@ -125,18 +125,18 @@ def layers(small: object, full: object, image: str = "image") -> None:
         column_config={
             "layer": st.column_config.TextColumn("Layer", pinned=True),
             "kind": st.column_config.TextColumn("Kind"),
-            "macs": _count("MACs", f"Of the smaller network, for one {image}"),
+            "macs": _count("MACs", f"Of the small network, for one {image}"),
             "full_macs": _count("Full: MACs", f"Of the full network, for one {image}"),
-            "parameters": _count("Parameters", "Of the smaller network"),
+            "parameters": _count("Parameters", "Of the small network"),
             "full_parameters": _count("Full: parameters", "Of the full network"),
-            "bytes": _count("Bytes", "Weights of the smaller network, float32"),
+            "bytes": _count("Bytes", "Weights of the small network, float32"),
             "full_bytes": _count("Full: bytes", "Weights of the full network, float32"),
             "left": st.column_config.ProgressColumn(
                 "Parameters left", format="%.0f\u00a0%%", min_value=0, max_value=100, help="Of the full layer's"
             ),
         },
         key="layers",
-        alt="Cost of each layer, of the smaller network beside the full one",
+        alt="Cost of each layer, of the small network beside the full one",
     )
 
 
@@ -199,6 +199,6 @@ def conv_ways(table: pd.DataFrame) -> None:
 
 
 def _pairs(small: object, full: object) -> list[tuple]:
-    """Layers of both networks by name; what the smaller one lacks is not shown."""
+    """Layers of both networks by name; what the small one lacks is not shown."""
     before = {layer.name: layer for layer in full.layers}
     return [(layer, before[layer.name]) for layer in small.layers if layer.name in before]

@@ -10,8 +10,8 @@ import streamlit as st
 
 from lrp_core import views
 
-from . import charts, jobs, trying, trying_charts, trying_gallery
-from .formats import count, percent, points
+from . import figures, jobs, trying, trying_charts, trying_gallery
+from .formats import count, percent, plain, points
 
 if TYPE_CHECKING:
     from lrp_core.views import OpenedStudy, Pair, Predictions, Tested
@@ -141,9 +141,9 @@ def matrices(opened: OpenedStudy, predictions: Predictions, recorded: Tested | N
     """Confusion before and after, and the difference; for numbers, what is predicted against what is true."""
     classes, number = opened.data.classes, opened.data.target
     if number is not None:
-        st.plotly_chart(
+        figures.draw(
             trying_charts.numbers(predictions.labels, predictions.full, predictions.small, number.name),
-            config=charts.CONFIG, key="try-numbers",
+            key="try-numbers",
             alt=f"Predicted {number.name} of both networks against the true one, over the test rows",
         )  # fmt: skip
         errors = [float(np.abs(said - predictions.labels).mean()) for said in (predictions.full, predictions.small)]
@@ -164,13 +164,15 @@ def matrices(opened: OpenedStudy, predictions: Predictions, recorded: Tested | N
     for column, (title, figure, key) in zip(columns, drawn, strict=True):
         with column:
             st.markdown(f"**{title}**")
-            st.plotly_chart(
-                figure, config=charts.CONFIG, key=f"try-{key}",
+            figures.draw(
+                figure, key=f"try-{key}",
                 alt=f"{title}: how many test {opened.words[1]} of each class, down, get each answer, across",
             )  # fmt: skip
     worst = np.unravel_index(np.argmax(after - before - 1e9 * np.eye(n)), (n, n))
     rise = int((after - before)[worst])
-    most = f" Most new errors: {rise} more of class {classes[worst[0]]} are taken for {classes[worst[1]]}."
+    most = (
+        f" Most new errors: {rise} more of class {plain(classes[worst[0]])} are taken for {plain(classes[worst[1]])}."
+    )
     st.caption(
         "Rows are the true classes, columns the answers. In the difference, red is a change for the worse, blue one "
         "for the better." + (most if rise > 0 else "")
@@ -195,8 +197,8 @@ def _compare(opened: OpenedStudy, predictions: Predictions, recorded: Tested | N
 def by_class(opened: OpenedStudy, tested: Tested) -> None:
     """What breaks and heals in each class."""
     table = tested.by_class(opened.data.classes)
-    st.plotly_chart(
-        trying_charts.class_changes(table), config=charts.CONFIG, key="try-classes",
+    figures.draw(
+        trying_charts.class_changes(table), key="try-classes",
         alt=f"For each class the test {opened.words[1]} that break, that heal, and the change that is left",
     )  # fmt: skip
     known = table[table["rows"] > 0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from . import charts, charts_inputs, pictures
+from . import charts, charts_inputs, figures, pictures
 from .formats import percent, plain
 from .removal import Choice
 
@@ -104,9 +104,8 @@ def _bars(opened: OpenedStudy, explanation: ImageExplanation, explained: str) ->
     names = opened.group_names()
     st.markdown(f"**Relevance of each {opened.words[0].removesuffix('s')}**")
     held = explanation.image[0] if opened.data.grouping.is_single else None
-    st.plotly_chart(
+    figures.draw(
         charts_inputs.signed(names, explanation.of_groups, held),
-        config=charts.CONFIG,
         key="heat",
         alt=f"Relevance of each input for {explained}: red for it, blue against it",
     )
@@ -117,9 +116,8 @@ def _groups(opened: OpenedStudy, explanation: ImageExplanation, explained: str) 
     """Relevance of groups of pixels as bars, below the picture."""
     names = opened.group_names()
     st.markdown("**Relevance of each group**")
-    st.plotly_chart(
+    figures.draw(
         charts_inputs.signed(names, explanation.of_groups, None),
-        config=charts.CONFIG,
         key="groups",
         alt=f"Relevance of each group of pixels for {explained}: red for it, blue against it",
     )
@@ -134,9 +132,8 @@ def _cut(names: tuple[str, ...], counted: str) -> None:
 def _probabilities(opened: OpenedStudy, explanation: ImageExplanation) -> None:
     classes = opened.data.classes
     st.markdown("**What the network answers**")
-    st.plotly_chart(
+    figures.draw(
         charts.probabilities(explanation.probabilities, classes, int(explanation.label), explanation.target),
-        config=charts.CONFIG,
         key="probabilities",
         alt=f"Probability of each class, highest for {classes[int(explanation.probabilities.argmax())]}",
     )

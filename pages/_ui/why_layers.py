@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import streamlit as st
 
-from . import charts, pictures, tables_relevance
+from . import charts, figures, pictures, tables_relevance
 from .removal import RULES, Choice
 
 if TYPE_CHECKING:
@@ -46,9 +46,8 @@ def _layers(opened: OpenedStudy, explanation: ImageExplanation) -> None:
             if values.ndim == 3:
                 _maps(name, values)
             else:
-                st.plotly_chart(
+                figures.draw(
                     charts.of_layer(values),
-                    config=charts.CONFIG,
                     key=f"layer-{name}",
                     alt=f"Relevance at the output of layer {name}",
                 )
@@ -76,9 +75,8 @@ def _conservation(explanation: ImageExplanation) -> None:
         f"It starts with **{arrived:.4g}** at the output; **{absorbed:.4g}** is absorbed on the way, and "
         f"**{float(explanation.relevance.sum()):.4g}** reaches the inputs."
     )
-    st.plotly_chart(
+    figures.draw(
         charts.conservation(balance),
-        config=charts.CONFIG,
         key="conservation",
         alt="Relevance that arrived at each layer as what it handed on and what it absorbed",
     )

@@ -71,7 +71,7 @@ def test_the_order_as_a_table_is_the_study_s(small):
     found = small.opened.rankings.of("variance", 784, 1)
     assert (table["row"] * 28 + table["column"]).tolist() == found.order.tolist()
     labels = [button.proto.label for button in app.get("download_button")]
-    assert labels == ["Save the ranking", "Save as CSV"]
+    assert labels == ["CSV", "Save the ranking", "Save as CSV"]
 
 
 def test_a_control_has_nothing_to_settle(small):

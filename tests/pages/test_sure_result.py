@@ -161,7 +161,7 @@ def test_the_measured_points_have_their_paired_difference(small):
     curve = results.curve(study_trials(SMALL, small.ledger), 784)
     assert table.value["difference"].dropna().tolist() == pytest.approx((100 * curve["difference"]).dropna().tolist())
     assert {"difference_low", "difference_high"} <= set(table.proto.column_order)
-    assert [button.proto.label for button in app.get("download_button")] == ["Download as CSV"]
+    assert [button.proto.label for button in app.get("download_button")] == ["CSV", "Download as CSV"]
 
 
 def test_one_seed_has_no_intervals_and_says_why(single):
