@@ -51,11 +51,15 @@ def _accuracy(headline: Headline) -> str:
     seeds = (
         "" if chosen.is_certain else " One seed: there is no interval, and chance is not ruled out."
     )  # fmt: skip
+    errors = (
+        "" if summary.has_classes else
+        f" The mean absolute error is {row['absolute_error']:.4g}, and {base['absolute_error']:.4g} with all {inputs}."
+    )  # fmt: skip
     digits = 2 if row["difference_high"] - row["difference_low"] < NARROW else 1
     return (
         f"{name} **{points(row['difference'], digits)}** on test {images}"
         f"{between(row['difference_low'], row['difference_high'], digits)}: {percent(row['score'])}, and "
-        f"{percent(base['score'])} with all {inputs}. Your margin is a loss of {100 * margin:g} points.{saves}{seeds}"
+        f"{percent(base['score'])} with all {inputs}. Your margin is a loss of {100 * margin:g} points.{errors}{saves}{seeds}"
     )
 
 

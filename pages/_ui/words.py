@@ -11,7 +11,7 @@ GLOSSARY = {
     "small network": "The network that reads the kept inputs alone.",
     "fine-tune": "Train on for a few epochs. The full network it is compared with gets the same epochs.",
     "scratch": "Train from new weights, on the kept inputs alone.",
-    "margin": "The loss of accuracy that you allow, in points.",
+    "margin": "The loss that you allow, in points.",
     "recommended": "The recommended threshold is the furthest at which the whole 95 % interval of the difference to "
     "the full network stays within your margin.",
     "points": "Percentage points: from 98 % to 97.5 % is a loss of 0.5 points.",

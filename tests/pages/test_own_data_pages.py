@@ -19,7 +19,7 @@ from lrp_core.errors import InputError, StorageError
 from lrp_core.study import Study, preset, run_study, trial_at
 from lrp_core.study.export import export_trial
 from lrp_core.study.ledger import Ledger
-from pages._ui import export_card
+from pages._ui import explorer, export_card
 
 from .conftest import PAGES, Stage, staged
 
@@ -49,6 +49,22 @@ def stage(request, tmp_path_factory: pytest.TempPathFactory):
     yield from staged(folder, data, keeps=(2, 4), seeds=(0, 1))
 
 
+def told(stage: Stage) -> dict:
+    """What the first page tells the browser."""
+    summary = views.summarise(stage.opened)
+    best = summary.recommend()
+    assert best is not None
+    keep = summary.n_groups if best.row is None else int(best.row["keep"])
+    return explorer.told(
+        summary,
+        method=best.method,
+        mode=best.mode,
+        removed=summary.removed_for(keep),
+        margin=0.005,
+        drawn=[best.method],
+    )
+
+
 @pytest.mark.parametrize("title", TITLES)
 def test_every_page_shows_inputs_that_are_no_images(stage: Stage, title: str) -> None:
     app = stage.open(title)
@@ -61,6 +77,8 @@ def test_every_page_shows_inputs_that_are_no_images(stage: Stage, title: str) ->
         assert "inputs" in spoken
     if title in ("Result", "Why"):
         drawn = " ".join(str(chart.proto) for chart in app.get("plotly_chart"))
+        if title == "Result":
+            drawn = str(told(stage)["names"])
         name = stage.opened.group_names()[1]
         assert name in drawn
         assert name in ("sensor b", "channel 0, value 1")
@@ -117,14 +135,20 @@ def test_every_page_shows_groups_with_their_cost(grouped: Stage, title: str) -> 
     if title in ("Result", "Savings", "How sure"):
         assert "groups" in " ".join(texts).lower()
     if title == "Result":
-        metrics = {metric.label: metric.value for metric in app.metric}
-        keep, ranked_by = int(metrics["Groups kept"]), app.session_state["method"]
-        table = grouped.opened.rankings.table(ranked_by, keep, 0)
-        assert len(table) == grouped.opened.n_groups
-        assert metrics["Cost of inputs"] == f"{table[table['kept']]['cost'].sum():g}"
+        shown, n = told(grouped), grouped.opened.n_groups
+        assert shown["places"][0]["input_cost"] == float(grouped.opened.data.costs.sum())
+        place = shown["places"][shown["at"]]
+        keep = place["keep"]
+        own = grouped.opened.curve()
+        own = own[(own["method"] == app.session_state["method"]) & (own["keep"] == keep)]
+        assert place["input_cost"] == pytest.approx(
+            own["input_cost"].iloc[0] if keep < n else shown["places"][0]["input_cost"]
+        )
+        assert shown["axes"]["x"] == "Groups removed (%)"
+        assert "image" not in str(shown["words"].values()) or grouped.opened.are_images
     if title == "Savings":
         assert "that it reads cost" in " ".join(texts)
-    if title in ("Result", "Savings", "How sure"):
+    if title in ("Savings", "How sure"):
         drawn = " ".join(str(chart.proto) for chart in app.get("plotly_chart"))
         assert "Groups removed (%)" in drawn
         assert "Inputs removed" not in drawn

@@ -120,6 +120,9 @@ def _places(summary: Summary, method: str, mode: str) -> list[dict[str, Any]]:
         for name in _COSTS:
             within = len(known) > 0 and known["keep"].iloc[0] <= keep <= known["keep"].iloc[-1]
             places[keep][name] = float(np.interp(keep, known["keep"], known[name])) if within else None
+        if results.INPUT_COST in known:  # which groups go decides: between measured places nothing is known
+            measured = known.loc[known["keep"] == keep, results.INPUT_COST]
+            places[keep][results.INPUT_COST] = float(measured.iloc[0]) if len(measured) else None
     return list(places.values())
 
 

@@ -183,6 +183,12 @@ class Explorer {
         tiles.push([label, (data.exact ? "" : isMeasured ? "" : "about ") + shown(at[name]), saved]);
       }
     }
+    if (full.input_cost !== undefined && full.input_cost !== null) {
+      const price = (number) => number.toLocaleString("en", { maximumSignificantDigits: 6 });
+      const known = at.input_cost !== null;
+      const note = at.keep === data.n ? "the full network" : `${known ? `${change(at.input_cost, full.input_cost)}; ` : ""}all of them ${price(full.input_cost)}`;
+      tiles.push(["cost of inputs", known ? price(at.input_cost) : "\u2013", known ? note : `not measured here; ${note}`]);
+    }
     const made = tiles.map(([label, value, note, state, more]) => {
       const tile = html("div", "tile");
       tile.append(html("span", "", label[0].toUpperCase() + label.slice(1)), html("b", "", value), html("small", "", note));
