@@ -26,20 +26,20 @@ ROW = 35
 def write(page, label: str, text: str) -> None:
     page.get_by_role("textbox", name=label, exact=True).fill(text)
     page.keyboard.press("Enter")
-    settle(page, "Study")
+    settle(page, "Studies")
 
 
 def count(page, label: str, number: int) -> None:
     page.get_by_role("spinbutton", name=label, exact=True).fill(str(number))
     page.keyboard.press("Enter")
-    settle(page, "Study")
+    settle(page, "Studies")
 
 
 def set_up(page, name: str, *, shares: str, images: int, seeds: int) -> None:
     """A study of the softmax network by clicking."""
-    settle(page, "Study")
-    choose(page, "Study", "Network", "softmax")
-    settle(page, "Study")
+    settle(page, "Studies")
+    choose(page, "Studies", "Network", "softmax")
+    settle(page, "Studies")
     page.get_by_text("Advanced").click()
     count(page, "Training images", images)
     count(page, "Images for relevance", 100)
@@ -65,7 +65,7 @@ def state_of(server, name: str) -> str:
 
 
 def test_a_study_is_set_up_started_watched_and_opened(open_page, server):
-    page = open_page("Study")
+    page = open_page("Studies")
     set_up(page, "tiny", shares="50 80", images=300, seeds=2)
     page.get_by_text("16 networks.").wait_for()
     started(page, "tiny")
@@ -82,7 +82,7 @@ def test_a_study_is_set_up_started_watched_and_opened(open_page, server):
 
 
 def test_a_study_is_cancelled_resumed_and_deleted(open_page, server):
-    page = open_page("Study")
+    page = open_page("Studies")
     set_up(page, "long", shares=" ".join(str(share) for share in range(5, 95, 5)), images=10_000, seeds=3)
     started(page, "long")
     panel = page.locator("[class*=st-key-run-]").filter(has_text="Study “long”")
@@ -95,7 +95,7 @@ def test_a_study_is_cancelled_resumed_and_deleted(open_page, server):
     expect(page.get_by_text("was cancelled")).to_have_count(0)
     panel.get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Resume").wait_for(timeout=120_000)
-    settle(page, "Study")
+    settle(page, "Studies")
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("button", name="Delete it").click()
     expect(page.get_by_text("Study “long”")).to_have_count(0)
@@ -103,8 +103,8 @@ def test_a_study_is_cancelled_resumed_and_deleted(open_page, server):
 
 
 def test_a_row_of_the_list_opens_its_study(open_page, server):
-    page = open_page("Study")
-    settle(page, "Study")
+    page = open_page("Studies")
+    settle(page, "Studies")
     wait_until_idle(page)
     names = [run.name for run in Ledger(server.cache).runs("study")]
     page.get_by_text(f"Study “{names[0]}”", exact=True).wait_for()
@@ -115,7 +115,7 @@ def test_a_row_of_the_list_opens_its_study(open_page, server):
 
 
 def test_the_recommended_threshold_moves_the_slider(open_page):
-    page = open_page("How_sure?margin=20&removed=3")
+    page = open_page("How_sure?study=quick&margin=20&removed=3")
     settle(page, "How sure")
     wait_until_idle(page)
     button = page.get_by_role("button", name="Move the slider there")
@@ -129,7 +129,7 @@ def test_the_recommended_threshold_moves_the_slider(open_page):
 
 
 def test_a_ranking_is_saved_loaded_and_compared(open_page, tmp_path):
-    page = open_page("How_sure?part=ranking")
+    page = open_page("How_sure?study=quick&part=ranking")
     settle(page, "How sure")
     wait_until_idle(page)
     page.get_by_text(re.compile("^The sample (suffices|does not suffice)")).wait_for()

@@ -61,7 +61,7 @@ def metric(page, label: str):
 
 def exported_here(page, said: str, folder: Path) -> Path:
     """The export of the place of the slider, prepared, downloaded and unpacked; the page says which that is."""
-    settle(page, "Pruning")
+    settle(page, "How sure")
     go(page, "Export")
     settle(page, "Export")
     page.get_by_text(re.compile(said)).wait_for()
@@ -73,8 +73,8 @@ def exported_here(page, said: str, folder: Path) -> Path:
 
 
 def test_a_table_is_dropped_corrected_studied_and_exported(open_page, tmp_path):
-    page = open_page("Study")
-    settle(page, "Study")
+    page = open_page("Studies")
+    settle(page, "Studies")
     page.get_by_text("Your own data").click()
     give(page, "File", "machine.csv", table(0).to_csv(index=False))
     page.get_by_text(re.compile("240 rows of .*2 classes")).wait_for()  # the shift, by its look
@@ -84,21 +84,21 @@ def test_a_table_is_dropped_corrected_studied_and_exported(open_page, tmp_path):
     page.get_by_text("240 rows of 8 inputs in 7 groups, 3 classes").wait_for()
     page.keyboard.press("Escape")
     choose(page, "Study", "Inputs kept or dropped as one", "as a file says, with costs")
-    settle(page, "Study")
+    settle(page, "Studies")
     give(page, "Groups and costs", "costs.csv", GROUPS)
     page.get_by_text("240 rows of 8 inputs in 5 groups, 3 classes").wait_for()
-    settle(page, "Study")
+    settle(page, "Studies")
     page.get_by_role("button", name="Use these data").click()
-    settle(page, "Study")
+    settle(page, "Studies")
     name = page.get_by_role("textbox", name="Name", exact=True)
     name.fill("machine")
     page.keyboard.press("Enter")
-    settle(page, "Study")
+    settle(page, "Studies")
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_text("Study “machine”", exact=True).wait_for()
     page.get_by_text(re.compile(r"Complete · \d+ networks")).wait_for(timeout=300_000)
 
-    go(page, "Pruning")
+    go(page, "How sure")
     slider = page.get_by_role("slider", name="Groups removed")
     slider.focus()
     kept, cost = metric(page, "Groups kept"), metric(page, "Cost of inputs")
