@@ -59,7 +59,8 @@ def _accuracy(headline: Headline) -> str:
     return (
         f"{name} **{points(row['difference'], digits)}** on test {images}"
         f"{between(row['difference_low'], row['difference_high'], digits)}: {percent(row['score'])}, and "
-        f"{percent(base['score'])} with all {inputs}. Your margin is a loss of {100 * margin:g} points.{errors}{saves}{seeds}"
+        f"{percent(base['score'])} with all {inputs}. Your margin is a loss of {100 * margin:g} points."
+        f"{errors}{saves}{seeds}"
     )
 
 

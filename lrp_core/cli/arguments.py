@@ -336,6 +336,9 @@ def _study_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--statistic", metavar="NAME", help="how relevance is aggregated over images")
     command.add_argument("--start", metavar="NAME", help="relevance at the output")
     command.add_argument(
+        "--fewest", type=int, metavar="N", help="where elimination ends; quick: the fewest inputs that are kept"
+    )
+    command.add_argument(
         "--epochs", type=int, metavar="N", help="passes over the images when training on all inputs or from scratch"
     )
     command.add_argument("--retrain-epochs", type=int, metavar="N", help="passes over the images when fine-tuning")

@@ -135,6 +135,7 @@ def asked_study(arguments: argparse.Namespace) -> Study:
         mask_seeds=_tuple(arguments.mask_seeds),
         statistic=arguments.statistic,
         start=arguments.start,
+        fewest=arguments.fewest,
         rank_images=arguments.images,
         retrain_epochs=arguments.retrain_epochs,
         precision=arguments.precision,

@@ -17,6 +17,7 @@ PLACE = "DATA"
 _OPTIONS = {
     "statistic": "--statistic",
     "start": "--start",
+    "fewest": "--fewest",
     "precision": "--precision",
     "optimizer": "--optimizer",
     "batch_size": "--batch-size",

@@ -5,6 +5,7 @@ Every field keeps its value in the session under "new-..."; `fill` writes them a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -48,6 +49,7 @@ def fill(study: Study) -> None:
     held["new-dataset"], held["new-root"] = views.choice_of_data(study), study.root or ""
     held["new-architecture"] = study.architecture
     held["new-criteria"], held["new-strategies"] = list(study.criteria), list(study.strategies)
+    held["new-order"], held["new-ends-early"] = study.strategies, study.fewest is not None
     held["new-shares"], held["new-modes"] = views.write_shares(study), list(study.modes)
     is_counted = study.seeds == tuple(range(len(study.seeds)))
     held["new-n-seeds"] = len(study.seeds)
@@ -202,12 +204,19 @@ def _draft() -> Study:
         chosen[name] = tuple(st.session_state[f"new-{name}"])
         if not chosen[name]:
             raise InputError(f"choose at least one {what}")
+    # The pills forget in which order strategies were chosen, which is part of what a study is.
+    order = st.session_state.get("new-order", ())
+    first = [name for name in order if name in chosen["strategies"]]
+    chosen["strategies"] = tuple(dict.fromkeys([*first, *chosen["strategies"]]))
     seeds, masks = (st.session_state[f"new-{name}"].strip() for name in ("seeds", "masks"))
     n_seeds = min(int(st.session_state["new-n-seeds"]), MAX_SEEDS)
     chosen["seeds"] = views.read_seeds(seeds) if seeds else tuple(range(n_seeds))
     chosen["mask_seeds"] = views.read_seeds(masks) if masks else ()
     chosen["resplit"] = bool(st.session_state.get("new-resplit")) and views.can_resplit(st.session_state["new-dataset"])
-    return views.draft_study(views.read_shares(st.session_state["new-shares"]), allowed=given.folders(), **chosen)
+    shares = views.read_shares(st.session_state["new-shares"])
+    study = views.draft_study(shares, allowed=given.folders(), **chosen)
+    ends_early = st.session_state.get("new-ends-early") and "elimination" in study.strategies
+    return replace(study, fewest=min(study.keeps)) if ends_early else study
 
 
 def _start(known: list[Run], ledger: Ledger) -> None:
@@ -281,12 +290,8 @@ def _outlook(study: Study, ledger: Ledger) -> str:
     if outlook.there:
         text += f"{outlook.there} of them are there already. "
     if outlook.seconds is None:
-        return text + "No network of this architecture was timed yet, so there is no estimate of how long it takes."
-    trained = "trained alike" if outlook.is_alike else "of this architecture, trained with other settings"
-    text += (
-        f"Training {'the rest' if outlook.there else 'them'} takes roughly **{duration(outlook.seconds)}** on "
-        f"{outlook.cores} cores, going by {outlook.timed} networks {trained}."
+        return text + "The network is not known here, so there is no estimate of how long it takes."
+    return text + (
+        f"{'The rest takes' if outlook.there else 'They take'} roughly **{duration(outlook.seconds)}** on "
+        f"{outlook.cores} cores, rankings and the start included, going by {outlook.basis}."
     )
-    if slow := [name for name in study.strategies if name in ("elimination", "exchange", "stability")]:
-        text += f" Ranking by {' and '.join(slow)} comes on top."
-    return text

@@ -67,9 +67,9 @@ def state_of(server, name: str) -> str:
 def test_a_study_is_set_up_started_watched_and_opened(open_page, server):
     page = open_page("Studies")
     set_up(page, "tiny", shares="50 80", images=300, seeds=2)
-    page.get_by_text("16 networks.").wait_for()
+    page.get_by_text("18 networks.").wait_for()
     started(page, "tiny")
-    page.get_by_text(re.compile("Complete · 16 networks")).wait_for(timeout=120_000)
+    page.get_by_text(re.compile("Complete · 18 networks")).wait_for(timeout=120_000)
     assert state_of(server, "tiny") == "done"
     go(page, "How sure")
     page.locator(".js-plotly-plot .scatterlayer .trace").nth(2).wait_for(state="attached")
@@ -77,8 +77,8 @@ def test_a_study_is_set_up_started_watched_and_opened(open_page, server):
     with page.expect_download() as waiting:
         page.get_by_test_id("stDownloadButton").get_by_role("button", name="Download as CSV").click()
     table = pd.read_csv(waiting.value.path())
-    assert table["keep"].tolist() == [784, 784, *[392, 157] * 3]
-    assert table["difference_low"].notna().sum() == 6
+    assert table["keep"].tolist() == [784, *[392, 157] * 4]
+    assert table["difference_low"].notna().sum() == 8
 
 
 def test_a_study_is_cancelled_resumed_and_deleted(open_page, server):
@@ -86,7 +86,7 @@ def test_a_study_is_cancelled_resumed_and_deleted(open_page, server):
     set_up(page, "long", shares=" ".join(str(share) for share in range(5, 95, 5)), images=10_000, seeds=3)
     started(page, "long")
     panel = page.locator("[class*=st-key-run-]").filter(has_text="Study “long”")
-    panel.get_by_text("of 168").wait_for(timeout=120_000)
+    panel.get_by_text("of 219").wait_for(timeout=120_000)
     panel.get_by_role("button", name="Cancel").click()
     page.get_by_text("was cancelled").wait_for(timeout=120_000)
     assert state_of(server, "long") == "cancelled"

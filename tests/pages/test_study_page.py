@@ -140,7 +140,7 @@ def test_a_click_starts_what_the_form_says_by_then(tidy, started):
         ("new-masks", "-1", "'-1' is no seed"),
         ("new-criteria", [], "Choose at least one criterion"),
         ("new-strategies", [], "Choose at least one strategy"),
-        ("new-modes", [], "Choose at least one kind of smaller network"),
+        ("new-modes", [], "Choose at least one kind of small network"),
         ("new-n_train", 70_000, "the number of training images must be between 1 and 50000"),
         ("new-rank_images", 70_000, "the number of images for relevance must be between 1 and 50000"),
         ("new-dataset", "kmnist", "kmnist is not complete"),
