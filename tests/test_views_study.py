@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrp_core.data import Dataset, load_dataset
-from lrp_core.errors import InputError, StorageError
+from lrp_core.errors import InputError
 from lrp_core.ranking import CRITERIA, keep_for_share
 from lrp_core.study import PRESETS, Study, plan, preset, run_study
 from lrp_core.study.estimate import START_SECONDS, _laid_out, seconds_of_study, seconds_of_trial
@@ -103,7 +103,7 @@ def test_a_draft_is_the_study_that_was_meant(mnist: Dataset) -> None:
         ({"n_train": 60_000}, InputError, "n_train must be between 1 and 50000"),
         ({"seeds": ()}, InputError, "at least one value in seeds"),
         ({"criteria": ("magic",)}, InputError, "unknown criterion 'magic'"),
-        ({"dataset": "kmnist", "root": "/nowhere"}, StorageError, "is not a folder"),
+        ({"dataset": "kmnist", "root": "/nowhere"}, InputError, "is not in a folder that this app may read"),
     ],
 )
 def test_a_draft_that_cannot_run(change: dict[str, object], error: type[Exception], said: str) -> None:

@@ -221,7 +221,7 @@ def preset(name: str, data: Dataset, **changes: Any) -> Study:
     asked = {key: value for key, value in changes.items() if value is not None}
     values |= {key: tuple(value) if isinstance(value, range | list) else value for key, value in asked.items()}
     if name == "quick" and "elimination" in values["strategies"] and changes.get("fewest") is None:
-        values["fewest"] = min(values["keeps"])
+        values["fewest"] = max(1, min(values["keeps"]))  # what cannot be kept is refused by its name
     values |= _splits(data, values, changes.get("seeds"))
     if 0 < len(data.train) < FEW_ROWS:
         architecture = values.get("architecture", Study.architecture)

@@ -143,8 +143,11 @@ class Explorer {
     mark.hidden = data.recommended === null;
     if (!mark.hidden) {
       const share = data.recommended / Math.max(data.places.length - 1, 1);
-      mark.style.marginLeft = `calc(0.5rem + (100% - 1rem) * ${share})`;
-      mark.className = `mark ${share > 0.8 ? "right" : share < 0.2 ? "left" : ""}`;
+      // Its triangle stands below the place, its text where there is room.
+      const isRight = share > 0.5;
+      mark.className = isRight ? "mark right" : "mark";
+      mark.style.left = isRight ? "auto" : `calc((100% - 1rem) * ${share} - 0.2rem)`;
+      mark.style.right = isRight ? `calc((100% - 1rem) * ${1 - share} - 0.2rem)` : "auto";
       mark.textContent = place === data.recommended ? "recommended: here" : "recommended";
     }
     this.tiles(at);
