@@ -274,7 +274,7 @@ def test_however_it_is_stopped_nothing_is_left_running(tmp_path: Path, stop: str
     command = [
         *(sys.executable, "-m", "lrp_core", "study", "--model", "softmax", "--train-images", "3000", "--jobs", "2"),
         *("--images", "100", "--seeds", "0", "1", "--keeps", "100", "400", "--modes", *MODES, "--epochs", "150"),
-        *("--retrain-epochs", "150"),
+        *("--retrain-epochs", "150", "--preset", "full", "--criteria", *STUDY.criteria, "--strategies", "one-shot"),
     ]
     ledger, keys = Ledger(tmp_path), keys_of(study)
     process = subprocess.Popen(
