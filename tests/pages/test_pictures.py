@@ -12,11 +12,19 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from pages._ui import pictures
+from pages._ui.drawing import decoded
 
 
-def read(content: bytes, rows: int) -> np.ndarray:
+def opened(url: str) -> Image.Image:
+    """The picture in an address."""
+    content = decoded(url)
+    assert content is not None
+    return Image.open(io.BytesIO(content))
+
+
+def read(url: str, rows: int) -> np.ndarray:
     """One colour for each pixel of the array, [rows, columns, 4]."""
-    large = np.asarray(Image.open(io.BytesIO(content)))
+    large = np.asarray(opened(url))
     size = large.shape[0] // rows
     assert large.shape[0] == rows * size
     return large[size // 2 :: size, size // 2 :: size].astype(int)
@@ -74,7 +82,7 @@ def test_who_keeps_which_has_four_colours():
 
 @pytest.mark.parametrize("shape", [(28, 28), (6, 6), (3, 40), (500, 400)])
 def test_a_picture_is_large_enough_and_its_pixels_are_squares(shape):
-    width, height = Image.open(io.BytesIO(pictures.image(np.zeros(shape)))).size
+    width, height = opened(pictures.image(np.zeros(shape))).size
     assert max(width, height) >= pictures.SIDE
     assert (height % shape[0], width % shape[1]) == (0, 0)
     assert height // shape[0] == width // shape[1]
