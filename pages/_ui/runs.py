@@ -118,14 +118,19 @@ def _active(ledger: Ledger, run: Run, detailed: bool) -> None:
         text = stage[:1].upper() + stage[1:]
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(min(run.progress, 1.0), text=text)
-        if st.button(
-            "Cancel", key=f"cancel-{run.id}", icon=":material/stop_circle:", help="Stop; what is finished is kept."
-        ):
-            try:
-                ledger.request_cancel(run.id)
-                st.toast("Stopping after the steps in progress", icon=":material/stop_circle:")
-            except LrpError as error:
-                st.error(str(error), icon=":material/error:")
+        # A callback: the panel may be drawn again, because the run has moved on, before it comes to this button.
+        st.button("Cancel", key=f"cancel-{run.id}", icon=":material/stop_circle:", on_click=_cancel, args=(ledger, run),
+                  help="Stop; what is finished is kept.")  # fmt: skip
+    if error := st.session_state.pop(f"cancel-error-{run.id}", None):
+        st.error(error, icon=":material/error:")
+
+
+def _cancel(ledger: Ledger, run: Run) -> None:
+    try:
+        ledger.request_cancel(run.id)
+        st.toast("Stopping: what is finished is kept", icon=":material/stop_circle:")
+    except LrpError as error:
+        st.session_state[f"cancel-error-{run.id}"] = plain(str(error))
 
 
 def _stopped(ledger: Ledger, run: Run) -> None:
