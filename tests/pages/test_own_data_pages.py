@@ -309,7 +309,7 @@ def test_a_refusal_names_the_file_and_not_where_it_was_put(tmp_path: Path) -> No
 
 
 def test_the_page_takes_a_file_and_fills_the_form(frame: pd.DataFrame, small: Stage) -> None:
-    app = small.open("Study")
+    app = small.open("Studies")
     app.get("file_uploader")[0].set_value([("people.csv", csv(frame), "text/csv")]).run()
     assert not app.exception
     app.selectbox(key="own-label").set_value("outcome").run()
@@ -343,8 +343,8 @@ def test_what_the_dashboard_is_started_with(
     monkeypatch.setattr(sys, "argv", ["app.py", *words])
     monkeypatch.setattr("lrp_core.study.launch.start_study", start)
     stage = Stage(Ledger(own_cache), study)
-    app = stage.open("Overview")
+    app = stage.open("Result")
     assert [one.key for one in started] == [study.key]
     assert app.selectbox(key="study").value == study.key
-    assert not stage.open("Overview").exception
+    assert not stage.open("Result").exception
     assert len(started) == 1, "it is there by then"
