@@ -15,10 +15,9 @@ pixels, images, image = opened.words
 
 with frame.refusals():
     seed = state.value("seed")
-    with st.container(border=True):
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            method = state.method()
-            mode = state.mode()
+    with st.container(border=True, horizontal=True, vertical_alignment="top"):
+        method = state.method()
+        mode = state.mode()
         removed = state.removed()
     keep = opened.keep_for(removed)
     if not frame.has_ranking(opened, run, method, keep, seed):

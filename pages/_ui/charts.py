@@ -60,7 +60,7 @@ def probabilities(
             hovertemplate=f"%{{y}}: %{{x:.2f}}{PERCENT}<extra></extra>",
         )
     )
-    figure.update_xaxes(title="Probability (%)", range=[0, 118], tickvals=[0, 25, 50, 75, 100])
+    figure.update_xaxes(title="Probability (%)", range=[0, 132], tickvals=[0, 25, 50, 75, 100])
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
     figure = finish(figure, height)
     figure.update_layout(margin={"t": 4})

@@ -29,6 +29,13 @@ NAME = "Input pruning by relevance"
 QUICK = "quick"
 """The preset that starts by itself on the first visit, and what its study is called."""
 
+STYLE = """<style>
+[data-testid="stButtonGroup"] button[data-variant] { min-height: 2.5rem; }
+[data-testid="stButtonGroup"] button[data-variant][data-selected] { color: inherit; }
+[data-testid="stSliderThumbValue"] { color: inherit; }
+</style>"""
+"""Segmented controls as high as the lists beside them, so that labels stand in line; legible on dark pages."""
+
 
 @dataclass(frozen=True)
 class Studies:
@@ -106,6 +113,7 @@ def _head(title: str) -> None:
     # Opened as the very first page of a fresh server, a page runs alone, with a menu made of file names.
     # Registering the pages here as well gives that run the same menu, and every later one app.py.
     st.navigation(pages())
+    st.html(STYLE)
     if warned := shared.warning():
         st.warning(warned, icon=":material/public:")
 

@@ -20,8 +20,6 @@ from .words import GLOSSARY
 if TYPE_CHECKING:
     from lrp_core.views.summary import Summary
 
-MANY_METHODS = 5
-
 REMOVED = 80
 """Percent of the inputs that the slider removes until someone moves it, as long as the study recommends nothing."""
 
@@ -80,21 +78,17 @@ def write(key: str) -> None:
 
 
 def method() -> str:
-    """The picker of what the inputs are ranked by; a list where they would take more than a row."""
-    methods, text = _facts().methods, method_help(_facts().says)
-    label = f"{_inputs()} ranked by"
-    if len(methods) > MANY_METHODS:
-        chosen = field(st.selectbox, label, methods, key="method", width=260, help=text)
-    else:
-        chosen = st.segmented_control(label, methods, key="method", required=True,
-                                      persist_state="session", help=text)  # fmt: skip
+    """The picker of what the inputs are ranked by."""
+    chosen = field(st.selectbox, f"{_inputs()} ranked by", _facts().methods, key="method", width=220,
+                   help=method_help(_facts().says))  # fmt: skip
     return _shown("method", chosen)
 
 
 def mode() -> str:
     """The picker of what happens to the small network."""
-    chosen = st.segmented_control("Small network", _facts().modes, key="mode", required=True,
-                                  persist_state="session", help=MODE_HELP)  # fmt: skip
+    modes = _facts().modes
+    chosen = field(st.selectbox, "Small network", modes, key="mode", width=130, disabled=len(modes) == 1,
+                   help=MODE_HELP)  # fmt: skip
     return _shown("mode", chosen)
 
 
@@ -128,14 +122,13 @@ def seed() -> int:
 
 
 def choose(*, with_margin: bool = False) -> tuple[str, str, int, int]:
-    """The shared controls in one box: method, mode, seed and percent removed; the margin if asked for."""
-    with st.container(border=True):
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            chosen_method = method()
-            chosen_mode = mode()
-            chosen_seed = seed()
-            if with_margin:
-                margin()
+    """The shared controls in one row: method, mode, seed, the margin if asked for, and percent removed."""
+    with st.container(border=True, horizontal=True, vertical_alignment="top"):
+        chosen_method = method()
+        chosen_mode = mode()
+        chosen_seed = seed()
+        if with_margin:
+            margin()
         chosen_removed = removed()
     return chosen_method, chosen_mode, chosen_seed, chosen_removed
 

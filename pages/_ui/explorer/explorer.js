@@ -169,12 +169,12 @@ class Explorer {
     const tiles = [[
       `${data.words.inputs} kept`, count(at.keep), `of ${count(data.n)}, ${percent(1 - at.keep / data.n, 0)} removed`,
     ]];
-    if (score === null) tiles.push([`${data.words.score}, small network`, "\u2013", "not measured this far"]);
+    if (score === null) tiles.push([`${data.words.score} (validation)`, "\u2013", "not measured this far"]);
     else {
       const lost = score - base;
       const range = low === null ? "one seed, no interval" : `between ${percent(low)} and ${percent(Math.min(high, 1))}`;
       tiles.push([
-        `${data.words.score}, small network`, percent(score),
+        `${data.words.score} (validation)`, percent(score),
         at.keep === data.n ? "the full network" : `${points(lost)} points; full network ${percent(base)}`,
         at.keep === data.n ? "" : lost >= -data.margin ? "inside" : "outside", `${range}${isMeasured ? "" : ", interpolated"}`,
       ]);
@@ -211,7 +211,7 @@ class Explorer {
     const box = this.part(".pictures");
     box.className = `pictures ${data.drawn}`;
     const captions = {
-      picture: `What the small network sees of three ${data.words.images}`,
+      picture: `What the small network sees, and the ${data.words.inputs} it reads`,
       series: `What the small network sees of three ${data.words.images}`,
       names: `What the small network reads, the most important first`,
     };
@@ -242,8 +242,10 @@ class Explorer {
       this.canvases = [];
       return;
     }
-    if (box.children.length !== this.samples.length) {
-      box.replaceChildren(...this.samples.map((_, i) => {
+    const isPicture = data.drawn === "picture";
+    const needed = this.samples.length + (isPicture ? 1 : 0); // the last one is the mask
+    if (box.children.length !== needed) {
+      box.replaceChildren(...Array.from({ length: needed }, () => {
         const canvas = document.createElement("canvas");
         canvas.setAttribute("role", "img");
         return canvas;
@@ -252,10 +254,11 @@ class Explorer {
     this.canvases = [...box.children];
     this.canvases.forEach((canvas, i) => {
       const [height, width] = data.shape;
-      const isPicture = data.drawn === "picture";
       canvas.width = isPicture ? width : Math.max(width, 320);
       canvas.height = isPicture ? height : 70;
-      canvas.setAttribute("aria-label", `${data.words.image} ${data.sampleNames[i] ?? i + 1} as the small network sees it`);
+      const sample = `${data.words.image} ${data.sampleNames[i] ?? i + 1} as the small network sees it`;
+      const mask = `the ${data.words.inputs} that the small network reads, those that go last are the darkest`;
+      canvas.setAttribute("aria-label", i < this.samples.length ? sample : mask);
     });
     if (data.note) this.part(".seen").append(html("p", "note", data.note));
     if (!this.shown || this.shown.length !== data.order.length) this.shown = new Float32Array(data.order.length).fill(1);
@@ -301,6 +304,7 @@ class Explorer {
       if (data.drawn === "series") return this.paintSeries(canvas, pen, this.samples[number], ink, accent, style);
       const values = this.samples[number];
       const image = pen.createImageData(canvas.width, canvas.height);
+      if (!values) return this.paintMask(pen, image, accent);
       for (let i = 0; i < values.length; i++) {
         const seen = this.shown[i];
         // A pixel that is read: ink over a tint of the accent. One that is not: nothing but a trace of the ground.
@@ -310,6 +314,17 @@ class Explorer {
       }
       pen.putImageData(image, 0, 0);
     });
+  }
+
+  /** The inputs that are read, those that go last the strongest. */
+  paintMask(pen, image, accent) {
+    const { order } = this.data;
+    for (let i = 0; i < order.length; i++) {
+      for (let c = 0; c < 3; c++) image.data[4 * i + c] = accent[c];
+      const strength = 0.15 + 0.85 * (1 - order[i] / order.length) ** 2;
+      image.data[4 * i + 3] = 255 * (this.shown[i] * strength + (1 - this.shown[i]) * 0.03);
+    }
+    pen.putImageData(image, 0, 0);
   }
 
   paintSeries(canvas, pen, values, ink, accent) {
