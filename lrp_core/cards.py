@@ -98,8 +98,7 @@ def comparison_of(card: dict[str, Any]) -> tuple[str, ...]:
     low, high = score["interval_95"]
     side = "within" if margin["kept"] else "outside"
     return (
-        f"the network on all inputs: test {score['name']} {100 * score['value']:.2f} % "
-        f"({100 * low:.2f} to {100 * high:.2f} %), "
+        f"the network on all inputs: test {score['name']} {score['value']:.2%} ({low:.2%} to {high:.2%}), "
         f"{card['full_network']['macs']:,} MACs, {card['full_network']['parameters']:,} parameters",
         f"{side} your margin of {100 * margin['value']:g} points: on the validation split the smaller network is "
         f"{_points(margin['difference'])} (on the test split, {_points(margin['test_difference'])})",

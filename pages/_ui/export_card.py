@@ -8,7 +8,7 @@ import streamlit as st
 
 from lrp_core import views
 
-from .formats import count, percent, size, things, title
+from .formats import PERCENT, count, percent, size, things, title
 
 FILES = {"image": "picture.png", "channels": "new.npz", "row": "new.csv", "series": "new.npz"}
 """What holds new data of each kind."""
@@ -97,7 +97,8 @@ def show(card: dict[str, Any]) -> None:
 
 def _compare(card: dict[str, Any]) -> None:
     """The full network beside the small one, and whether it keeps the margin."""
-    if not (lines := views.comparison_of(card)):
+    # the command line's way of writing shares becomes that of the pages
+    if not (lines := [line.replace("%", PERCENT) for line in views.comparison_of(card)]):
         return
     beside, (side, _, difference) = lines[0], lines[1].partition(": ")
     color, icon = ("green", ":material/check:") if card["margin"]["kept"] else ("orange", ":material/warning:")

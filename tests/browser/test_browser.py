@@ -18,7 +18,7 @@ from lrp_core.study.export import load_export, predict
 from lrp_core.study.ledger import Ledger, Run
 from pages._ui.registry import ENTRIES
 
-from .conftest import go, heading, icons, menu, settle
+from .conftest import choose, go, heading, icons, menu, settle
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -99,7 +99,7 @@ def test_the_choice_survives_page_switches_and_is_in_the_url(open_page, browser)
     for _ in range(8):
         page.keyboard.press("ArrowRight")
     page.wait_for_url(re.compile("removed=8$|removed=8&"))
-    page.get_by_role("radio", name="variance").or_(page.get_by_role("button", name="variance")).first.click()
+    choose(page, "How sure", "ranked by", "variance")
     page.wait_for_url(re.compile("method=variance"))
     for name in ("Result", "Studies", "Why", "Try it", "Savings", "Export", "How sure"):
         go(page, name)

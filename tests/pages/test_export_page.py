@@ -16,6 +16,7 @@ from lrp_core.study import trial_at
 from lrp_core.study.export import export_trial, load_export
 from lrp_core.study.exporting import formats
 from pages._ui import data, export_card
+from pages._ui.formats import PERCENT
 
 from .conftest import SMALL
 
@@ -79,7 +80,7 @@ def test_the_full_network_stands_beside(margin: float, side: str, small, tmp_pat
     app = small.open("Export", removed="49", method="variance", seed="2")
     assert not app.exception
     full = made.card["full_network"]["score"]["value"]
-    assert f"test accuracy {full:.2%}" in texts(app)
+    assert f"test accuracy {100 * full:.2f}{PERCENT}" in texts(app)
     assert f"{side} your margin of {100 * margin:g} points" in texts(app)
     assert "No faster here." in texts(app)
     assert app.checkbox(key="format-state-dict").value, "what it was made in is ticked"
