@@ -513,14 +513,17 @@ def test_the_quick_study_suits_itself_to_the_data_and_the_network(mnist: Dataset
 def test_the_first_seed_has_its_quick_trials_before_what_takes_long(mnist: Dataset) -> None:
     study = preset("quick", mnist)
     left = {trial.key: trial for trial in plan(study, mnist)}
-    stages = _stages(left)
-    assert [name for name, _, _ in stages] == ["training on all inputs", "ranking", "trials", "ranking", "trials"]
-    early, late = stages[2][2], stages[4][2]
+    stages = _stages(left, 2)
+    names = ["training on all inputs", "ranking", "trials"]
+    assert [name for name, _, _ in stages] == [*names, *names]
+    assert [[base.seed for base in needed.values()] for name, _, needed in stages if name == names[0]] == [[0, 1], [2]]
+    assert [name for name, _, _ in _stages(left, -1)] == [*names, "ranking", "trials"]
+    early, late = stages[2][2], stages[5][2]
     assert early | late == left
-    assert all(trial.base.seed == 0 or trial.ranking is None for trial in early.values())
+    assert all(trial.base.seed == 0 for trial in early.values())
     assert {trial.method for trial in early.values()} == {"none", "lrp-0", "random", "variance"}
     one_shot = {key: trial for key, trial in left.items() if "elimination" not in trial.method}
-    assert [name for name, _, _ in _stages(one_shot)] == ["training on all inputs", "ranking", "trials"]
+    assert [name for name, _, _ in _stages(one_shot, 2)] == ["training on all inputs", "ranking", "trials"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", None])

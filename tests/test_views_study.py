@@ -26,7 +26,7 @@ STUDY = Study(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "shares"), [("quick", "50 70 90"), ("full", "15 30 50 70 75 80 85 90 95")])
+@pytest.mark.parametrize(("name", "shares"), [("quick", "60 75 90"), ("full", "15 30 50 70 75 80 85 90 95")])
 def test_the_shares_of_a_preset_are_those_that_people_say(mnist: Dataset, name: str, shares: str) -> None:
     assert views_study.write_shares(preset(name, mnist)) == shares
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import InputError
 from ..models import Network
@@ -118,6 +117,8 @@ def _count_macs(model: nn.Module, shape: Sequence[int]) -> Counter[str]:
     """Multiply-accumulates of every module itself by name, for one input, each time that it runs."""
     shadow = copy.deepcopy(model).to("meta").eval()
     macs: Counter[str] = Counter()
+    from torch.utils.flop_counter import FlopCounterMode  # takes a quarter of a second to import
+
     counter = FlopCounterMode(display=False)
     running: list[list[int]] = []
     """For every module that runs, what had been counted before it, and what the modules in it have counted."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from ..errors import InputError, check_choice
 from ..evaluation.statistics import (
@@ -22,6 +21,9 @@ from ..evaluation.statistics import (
     unpack,
 )
 from ..words import Words
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MARGIN = 0.005
 """How much accuracy may be lost unless a person says otherwise: half a point."""
@@ -50,9 +52,11 @@ def curve(trials: pd.DataFrame, n_groups: int, part: str = "validation") -> pd.D
     has drawn a split of its own (`splits` counts them, and is 0 elsewhere), they allow for the rows that splits share
     (`resampled_interval`). A lone seed has no interval (NaN).
     """
+    from pandas import DataFrame  # takes half a second to import, and processes that train need none
+
     check_choice("part", part, ("validation", "test"))
     if trials.empty:
-        return pd.DataFrame(columns=list(COLUMNS))
+        return DataFrame(columns=list(COLUMNS))
     trials = paired(trials, part)
     rows = []
     for _, group in trials.groupby(["method", "mode", "keep"], sort=False):
@@ -72,7 +76,7 @@ def curve(trials: pd.DataFrame, n_groups: int, part: str = "validation") -> pd.D
         row |= {name: float(group[f"{part}_{name}"].mean()) for name in _MEASURES if f"{part}_{name}" in group}
         row |= {name: float(group[name].mean()) for name in (*_COSTS, INPUT_COST) if name in group}
         rows.append(row)
-    table = pd.DataFrame(rows)
+    table = DataFrame(rows)
     return table.sort_values(["method", "mode", "removed"], key=_baseline_first).reset_index(drop=True)
 
 
@@ -136,8 +140,10 @@ def scatter_at(trials: pd.DataFrame, method: str, mode: str, keep: int, part: st
 
 def with_baseline(table: pd.DataFrame, method: str, mode: str) -> pd.DataFrame:
     """One method's curve from no input removed on: the baseline row, then its own, by share removed."""
+    from pandas import concat
+
     own = table[(table["method"] == method) & (table["mode"] == mode)]
-    return pd.concat([baseline_of(table, mode), own]).sort_values("removed").reset_index(drop=True)
+    return concat([baseline_of(table, mode), own]).sort_values("removed").reset_index(drop=True)
 
 
 def expected_score(table: pd.DataFrame, method: str, mode: str, keep: int) -> Interval | None:

@@ -88,7 +88,7 @@ def _steps(
         note = partial(_note, ledger, study.key)
         options["turn"] = options["turn"] or stack.enter_context(ledger.turn(study.key, "study"))
         with open_pool(data, **options, note=note) as pool:
-            for stage, prepare, needed in _stages(left):
+            for stage, prepare, needed in _stages(left, pool.jobs):
                 if stage == TRIALS:
                     with closing(claimed(pool, pool.run, run_trial, needed, ledger, str(holder))) as steps:
                         for trained in steps:
@@ -116,22 +116,24 @@ def _steps(
                         ledger.report(study.key, f"{stage} ({total - len(needed)} of {total})", done)
 
 
-def _stages(left: dict[str, Trial]) -> list[Stage]:
+def _stages(left: dict[str, Trial], at_once: int) -> list[Stage]:
     """What is to be done, in order: what trials have in common, which is computed once and cached, and the trials.
 
     Gives what it is, the function that does it, and its arguments by the key under which they are claimed. The first
-    seed's trials by rankings that are had at once come before the rankings that take long, so that curves begin early.
+    seed's trials by rankings that are had at once come before what takes long, so that curves begin early: before the
+    other rankings, and before more networks on all inputs than are trained `at_once` (-1: all of them).
     """
-    bases = dict.fromkeys(base for trial in left.values() for base in trial.bases)
-    stages: list[Stage] = [("training on all inputs", prepare_base, {_stage_key(base): base for base in bases})]
-    first = next(iter(left.values())).base.seed
+    bases = list(dict.fromkeys(base for trial in left.values() for base in trial.bases))
     slow = {key for key, trial in left.items() if trial.ranking and trial.ranking.method.strategy != "one-shot"}
-    early = {
-        key: trial
-        for key, trial in left.items()
-        if slow and key not in slow and (trial.ranking is None or trial.base.seed == first)
-    }
-    for part in (early, {key: trial for key, trial in left.items() if key not in early}):
+    seed = bases[0].seed
+    early = {key: trial for key, trial in left.items() if slow and key not in slow and trial.base.seed == seed}
+    late = {key: trial for key, trial in left.items() if key not in early}
+    needed = {base for trial in early.values() for base in trial.bases}
+    bases.sort(key=lambda base: base not in needed)
+    first = max(at_once, len(needed)) if early and at_once > 0 else len(bases)
+    stages: list[Stage] = []
+    for part, some in ((early, bases[:first]), (late, bases[first:])):
+        stages.append(("training on all inputs", prepare_base, {_stage_key(base): base for base in some}))
         stages += _preparations(part.values())
         stages.append((TRIALS, run_trial, part))
     return [stage for stage in stages if stage[2]]

@@ -86,8 +86,7 @@ def method() -> str:
 
 def mode() -> str:
     """The picker of what happens to the small network."""
-    modes = _facts().modes
-    chosen = field(st.selectbox, "Small network", modes, key="mode", width=130, disabled=len(modes) == 1,
+    chosen = field(st.selectbox, "Small network", _facts().modes, key="mode", width=130,
                    help=MODE_HELP)  # fmt: skip
     return _shown("mode", chosen)
 
@@ -115,7 +114,7 @@ def seed() -> int:
     """The picker of the seed."""
     seeds = _facts().seeds
     splits = " and on a split of its own" if _facts().resplit else ""
-    chosen = field(st.selectbox, "Seed", seeds, key="seed", width=110, disabled=len(seeds) == 1,
+    chosen = field(st.selectbox, "Seed", seeds, key="seed", width=110,
                    help=f"Each seed trains a network of its own, from other first weights{splits}; their masks "
                    "differ a little.")  # fmt: skip
     return _shown("seed", chosen)

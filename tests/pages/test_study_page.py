@@ -56,7 +56,7 @@ def test_the_form_starts_with_the_quick_preset(tidy, started):
     app = tidy.open(PAGE)
     assert not app.exception
     assert "**quick:** 39 networks." in texts(app)
-    assert app.text_input(key="new-shares").value == "50 70 90"
+    assert app.text_input(key="new-shares").value == "60 75 90"
     start_button(app).click().run()
     assert not app.exception
     assert started == [(preset("quick", load_dataset("mnist")), "quick")]
