@@ -26,10 +26,12 @@ class BagOfWords(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Images to counts of visual words, as a transformer of scikit-learn.
 
     Patches of `size` x `size` pixels, one every `stride` pixels, are compared with `n_words` words: the centres that
-    k-means finds among `n_patches` patches of the images given to `fit`. A patch counts for its `nearest` words: for
-    1 the nearest alone (hard assignment), for more with weights proportional to exp(-D / D0), D the squared distance
-    and D0 its mean to the nearest word (soft assignment, as in Liu, Wang and Liu 2011). Words are counted in each cell
-    of each of the `grids`: (1,) the whole image, (2,) quadrants, (1, 2) both. The counts of an image have the sum 1.
+    k-means finds among `n_patches` patches of the images given to `fit`. With `normalise`, each patch has its mean
+    taken off and is divided by its standard deviation, to which a third of the root mean square of all of them is
+    added. A patch counts for its `nearest` words: for 1 the nearest alone (hard assignment), for more with weights
+    proportional to exp(-D / D0), D the squared distance and D0 its mean to the nearest word (soft assignment, as in
+    Liu, Wang and Liu 2011). Words are counted in each cell of each of the `grids`: (1,) the whole image, (2,)
+    quadrants, (1, 2) both. The counts of an image have the sum 1.
 
     >>> import numpy as np
     >>> from lrp_core import BagOfWords
@@ -47,6 +49,7 @@ class BagOfWords(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         n_words: int = 196,
         grids: tuple[int, ...] = (2,),
         nearest: int = 1,
+        normalise: bool = True,
         n_patches: int = 100_000,
         random_state: Any = 0,
     ) -> None:
@@ -55,13 +58,15 @@ class BagOfWords(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.n_words = n_words
         self.grids = grids
         self.nearest = nearest
+        self.normalise = normalise
         self.n_patches = n_patches
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> BagOfWords:
         """Learn the vocabulary from images [n, height, width] or [n, channels, height, width].
 
-        Sets `vocabulary_` [n_words, values of a patch], `softness_` (D0) and `layout_`. Raises `InputError` for images
+        Sets `vocabulary_` [n_words, values of a patch], `softness_` (D0), `contrast_` (what is added to the standard
+        deviations) and `layout_`. Raises `InputError` for images
         smaller than a patch, for fewer patches than words, and for numbers that are not finite.
         """
         images = as_images(X)
@@ -79,6 +84,8 @@ class BagOfWords(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(
                 f"{len(patches)} patches are too few for {n_words} words: give more images or ask for fewer"
             )
+        self.contrast_ = float(np.sqrt(patches.var(1).mean())) / 3 or 1.0
+        patches = self._prepared(patches)
         means = MiniBatchKMeans(n_words, random_state=self.random_state, n_init=1, batch_size=4096, max_iter=50)
         self.vocabulary_: NDArray[np.float64] = np.asarray(means.fit(patches).cluster_centers_, dtype=np.float64)
         self.softness_ = float(self._distances(patches).min(1).clip(0).mean())
@@ -99,7 +106,7 @@ class BagOfWords(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         for start in range(0, len(images), step):
             block = slice(start, start + step)
             patches = layout.cut(images[block])
-            found, weight = self._assign(patches.reshape(-1, layout.area))
+            found, weight = self._assign(self._prepared(patches.reshape(-1, layout.area)))
             words[block] = found.reshape(len(patches), -1, k)
             if weight is not None:
                 weights[block] = weight.reshape(len(patches), -1, k)
@@ -139,6 +146,15 @@ class BagOfWords(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             places = random.random(patches.shape[:2]).argsort(1)[:, :each]
             taken.append(np.take_along_axis(patches, places[:, :, None], 1).reshape(-1, layout.area))
         return np.concatenate(taken)[:many]
+
+    def _prepared(self, patches: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Patches [n, values] as they are compared with words."""
+        if not self.normalise:
+            return patches
+        centred: NDArray[np.float64] = patches - patches.mean(1, keepdims=True)
+        deviations = np.sqrt(np.einsum("nd,nd->n", centred, centred) / centred.shape[1])
+        centred /= deviations[:, None] + self.contrast_
+        return centred
 
     def _distances(self, patches: NDArray[np.float64]) -> NDArray[np.float64]:
         """Squared distances [n, n_words] of patches to the words."""

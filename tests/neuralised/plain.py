@@ -22,7 +22,7 @@ def assignment(patch: np.ndarray, vocabulary: np.ndarray, nearest: int, softness
     distances = [float(((patch - word) ** 2).sum()) for word in vocabulary]
     order = sorted(range(len(vocabulary)), key=lambda w: distances[w])[:nearest]
     raw = (
-        {w: math.exp(-(distances[w] - distances[order[0]]) / softness) for w in order}
+        {w: math.exp(-(distances[w] - distances[order[0]]) / (softness or 1e-300)) for w in order}
         if nearest > 1
         else {order[0]: 1.0}
     )
@@ -37,6 +37,8 @@ def mapping(image: np.ndarray, bag: object) -> np.ndarray:
     _, height, width = image.shape
     m = np.zeros((sum(g * g for g in bag.grids) * n_words, len(found)))
     for place, (y, x, values) in enumerate(found):
+        if bag.normalise:
+            values = (values - values.mean()) / (values.std() + bag.contrast_)
         weights = assignment(values, bag.vocabulary_, bag.nearest, bag.softness_)
         first = 0
         for g in bag.grids:

@@ -43,6 +43,7 @@ def bags(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[int, ...], int]:
         "n_words": n_words,
         "grids": draw(st.sampled_from([(1,), (2,), (1, 2), (3, 1)])),
         "nearest": draw(st.integers(1, n_words)),
+        "normalise": draw(st.booleans()),
     }
     return options, shape, draw(st.integers(0, 99))
 
@@ -138,10 +139,34 @@ def test_words_are_centres_of_the_patches() -> None:
     kinds = np.array([[[0.0, 1.0], [1.0, 0.0]], [[1.0, 1.0], [0.0, 0.0]]])
     which = np.random.default_rng(0).integers(0, 2, (50, 3, 3))
     images = kinds[which].transpose(0, 1, 3, 2, 4).reshape(50, 6, 6)
-    bag = BagOfWords(size=2, stride=2, n_words=2, grids=(1,)).fit(images)
+    bag = BagOfWords(size=2, stride=2, n_words=2, grids=(1,), normalise=False).fit(images)
     assert np.allclose(sorted(bag.vocabulary_.tolist()), sorted(kinds.reshape(2, 4).tolist()))
     one = int(np.abs(bag.vocabulary_ - kinds[0].ravel()).sum(1).argmin())
     assert np.allclose(bag.transform(images)[:, one], (which == 0).reshape(50, -1).mean(1))
+
+
+def test_normalised_words_do_not_know_brightness_and_contrast() -> None:
+    images = pictures(20, (8, 8))
+    bag = BagOfWords(size=4, n_words=6).fit(images)
+    assert np.allclose(
+        bag.contrast_, np.sqrt(np.mean([p.var() for one in images for *_, p in plain.patches(one[None], 4, 2)])) / 3
+    )
+    other = BagOfWords(size=4, n_words=6).fit(7 * images + 3)
+    assert np.allclose(other.vocabulary_, bag.vocabulary_)
+    assert np.allclose(other.transform(7 * images + 3), bag.transform(images))
+    assert np.allclose(bag.transform(images + 100), bag.transform(images))
+    assert not np.allclose(
+        BagOfWords(size=4, n_words=6, normalise=False).fit(images).transform(images + 1), bag.transform(images)
+    )
+
+
+@pytest.mark.parametrize("size", [1, 6])
+def test_images_are_left_as_they_were(size: int) -> None:
+    """Also where patches are the pixels, or the images, themselves."""
+    images = pictures(9, (6, 6))
+    before = images.copy()
+    BagOfWords(size=size, stride=1, n_words=2).fit(images).transform(images)
+    assert np.array_equal(images, before)
 
 
 # As a transformer of scikit-learn
@@ -169,7 +194,8 @@ def test_scikit_learn_takes_it() -> None:
 
 def test_pipelines_and_searches_take_it(toy: lc.Dataset) -> None:
     images, labels = toy.train.raw.numpy(), toy.train.labels.numpy()
-    pipeline = make_pipeline(BagOfWords(size=2, n_words=6, grids=(3,)), SVC(kernel=Intersection(), C=10.0))
+    bag = BagOfWords(size=2, n_words=6, grids=(3,), normalise=False)
+    pipeline = make_pipeline(bag, SVC(kernel=Intersection(), C=10.0))
     search = GridSearchCV(pipeline, {"bagofwords__nearest": [1, 2], "svc__C": [10.0]}, cv=2, error_score="raise")
     assert search.fit(images, labels).score(toy.test.raw.numpy(), toy.test.labels.numpy()) > 0.9
 

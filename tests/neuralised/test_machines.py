@@ -316,7 +316,7 @@ def test_words_may_be_kept_in_any_order() -> None:
 @pytest.mark.parametrize("kernel", [Intersection(), AdditiveChi2(), ExpChi2(2.0)])
 def test_relevance_reaches_pixels(toy: lc.Dataset, kernel: Kernel) -> None:
     images, x = toy.train.raw.numpy(), toy.test.images.double()
-    bag = BagOfWords(size=2, n_words=6, grids=(3,), nearest=2).fit(images)
+    bag = BagOfWords(size=2, n_words=6, grids=(3,), normalise=False, nearest=2).fit(images)
     machine = fit_machine(bag.transform(images), toy.train.labels.numpy(), kernel, c=10.0)
     network = nn.Sequential(WordCounts(bag), machine)
     encoding = bag.encode(x)
@@ -334,7 +334,7 @@ def test_relevance_reaches_pixels(toy: lc.Dataset, kernel: Kernel) -> None:
 
 def test_words_are_ranked_as_inputs_are(toy: lc.Dataset) -> None:
     images = toy.train.raw.numpy()
-    bag = BagOfWords(size=2, n_words=6, grids=(3,)).fit(images)
+    bag = BagOfWords(size=2, n_words=6, grids=(3,), normalise=False).fit(images)
     rows = bag.transform(images)
     machine = fit_machine(rows, toy.train.labels.numpy(), Intersection(), c=10.0)
     ranking = lc.rank(machine, lc.Split(rows, toy.train.labels), criterion="lrp-0", start="logit")
