@@ -6,6 +6,7 @@ In all of them k_d(0, u_d) = 0: a word that an image lacks adds nothing.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -34,14 +35,40 @@ class Additive(Kernel):
             torch.sum(self.part(row[present, None], columns[present]), 0, out=result)
         return found
 
-    def shares(self, x: Float[Tensor, "n d"], u: Float[Tensor, "m d"], a: Float[Tensor, "n m"]) -> Float[Tensor, "n d"]:
-        """sum_i a_i k_d(x_d, u_id) for each feature d, with coefficients `a` of each row's own."""
-        columns = u.T.contiguous()
+    def terms(self, x: Float[Tensor, " n"], u: Float[Tensor, " m"], c: Float[Tensor, "k m"]) -> Float[Tensor, "n k"]:
+        """sum_j c_kj k_d(x_i, u_j) of one feature, for different x_i above 0 and different u_j, both rising."""
+        return self.part(x[:, None], u) @ c.T
+
+    def expansion(
+        self, x: Float[Tensor, "n d"], u: Float[Tensor, "m d"], c: Float[Tensor, "k m"]
+    ) -> Float[Tensor, "n k"]:
+        total = x.new_zeros(len(x), len(c))
+        for _, rows, terms in self._by_feature(x, u, c):
+            total.index_add_(0, rows, terms)
+        return total
+
+    def shares(
+        self, x: Float[Tensor, "n d"], u: Float[Tensor, "m d"], c: Float[Tensor, "k m"], share: Float[Tensor, "n k"]
+    ) -> Float[Tensor, "n d"]:
+        """sum_k share_ik sum_j c_kj k_d(x_id, u_jd) for each feature d."""
         found = torch.zeros_like(x)
-        for row, result, weights in zip(x, found, a, strict=True):
-            present = row.nonzero()[:, 0]
-            result[present] = self.part(row[present, None], columns[present]) @ weights
+        for d, rows, terms in self._by_feature(x, u, c):
+            found[rows, d] = (terms * share[rows]).sum(1)
         return found
+
+    def _by_feature(self, x: Tensor, u: Tensor, c: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Each feature, the rows of x that have it, and its terms in their outputs [rows, k].
+
+        A feature's terms are a function of its value alone, worked out once for each value that occurs (after Maji,
+        Berg and Malik 2008).
+        """
+        for d, (column, others) in enumerate(zip(x.T.contiguous(), u.T.contiguous(), strict=True)):
+            rows, known = column.nonzero()[:, 0], others.nonzero()[:, 0]
+            if len(rows) and len(known):
+                asked, place = column[rows].unique(return_inverse=True)
+                values, group = others[known].unique(return_inverse=True)
+                weights = c.new_zeros(len(c), len(values)).index_add_(1, group, c[:, known])
+                yield d, rows, self.terms(asked, values, weights)[place]
 
 
 @dataclass(frozen=True)
@@ -52,6 +79,12 @@ class Intersection(Additive):
 
     def part(self, x: Tensor, u: Tensor) -> Tensor:
         return torch.minimum(x, u)
+
+    def terms(self, x: Float[Tensor, " n"], u: Float[Tensor, " m"], c: Float[Tensor, "k m"]) -> Float[Tensor, "n k"]:
+        """Vectors below x_i count with their own value, those above with x_i."""
+        below = torch.searchsorted(u, x)
+        before = torch.nn.functional.pad(torch.stack([c, c * u]).cumsum(2), (1, 0))
+        return (before[1][:, below] + x * (before[0][:, -1:] - before[0][:, below])).T
 
 
 @dataclass(frozen=True)
@@ -78,5 +111,12 @@ class Linear(Additive):
     def matrix(self, x: Float[Tensor, "n d"], u: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
         return x @ u.T
 
-    def shares(self, x: Float[Tensor, "n d"], u: Float[Tensor, "m d"], a: Float[Tensor, "n m"]) -> Float[Tensor, "n d"]:
-        return x * (a @ u)
+    def expansion(
+        self, x: Float[Tensor, "n d"], u: Float[Tensor, "m d"], c: Float[Tensor, "k m"]
+    ) -> Float[Tensor, "n k"]:
+        return x @ (c @ u).T
+
+    def shares(
+        self, x: Float[Tensor, "n d"], u: Float[Tensor, "m d"], c: Float[Tensor, "k m"], share: Float[Tensor, "n k"]
+    ) -> Float[Tensor, "n d"]:
+        return x * (share @ (c @ u))

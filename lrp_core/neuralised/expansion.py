@@ -42,7 +42,7 @@ class Expansion(Operation):
         def back(r: Relevance) -> Sequence[Relevance]:
             share = r.over_values()
             if isinstance(self.kernel, Additive):
-                found = self.kernel.shares(x, self.vectors, share @ self.coefficients)
+                found = self.kernel.shares(x, self.vectors, self.coefficients, share)
                 found += (share @ self.bias)[:, None] / x.shape[1]
             else:
                 found = torch.zeros_like(x)
@@ -57,7 +57,7 @@ class Expansion(Operation):
         return False
 
     def _outputs(self, x: Tensor) -> Tensor:
-        return self.kernel.matrix(x, self.vectors) @ self.coefficients.T + self.bias
+        return self.kernel.expansion(x, self.vectors, self.coefficients) + self.bias
 
     @cached_property
     def _at_vectors(self) -> Float[Tensor, "m classes"]:

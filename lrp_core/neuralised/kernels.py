@@ -61,6 +61,12 @@ class Kernel(ABC):
     def matrix(self, x: Float[Tensor, "n d"], u: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
         """k(x_i, u_j)."""
 
+    def expansion(
+        self, x: Float[Tensor, "n d"], u: Float[Tensor, "m d"], c: Float[Tensor, "k m"]
+    ) -> Float[Tensor, "n k"]:
+        """sum_j c_kj k(x_i, u_j)."""
+        return self.matrix(x, u) @ c.T
+
     @abstractmethod
     def at_zero(self, u: Float[Tensor, "m d"]) -> Float[Tensor, " m"]:
         """By which factor k(x, u_j) grows with features that x lacks and u_j has."""

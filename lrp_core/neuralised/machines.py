@@ -38,7 +38,7 @@ class KernelSum(nn.Module):
         rows = self.kernel.checked(x, "inputs").to(self.vectors)
         if rows.shape[1] != self.vectors.shape[1]:
             raise InputError(f"this machine takes rows of {self.vectors.shape[1]} features, not of {rows.shape[1]}")
-        return self.kernel.matrix(rows, self.vectors) @ self.coefficients.T + self.bias
+        return self.kernel.expansion(rows, self.vectors, self.coefficients) + self.bias
 
 
 register(KernelSum, lambda layer: Expansion(layer.kernel, layer.vectors, layer.coefficients, layer.bias))

@@ -37,9 +37,8 @@ def mapping(image: np.ndarray, bag: object) -> np.ndarray:
     _, height, width = image.shape
     m = np.zeros((sum(g * g for g in bag.grids) * n_words, len(found)))
     for place, (y, x, values) in enumerate(found):
-        if bag.normalise:
-            values = (values - values.mean()) / (values.std() + bag.contrast_)
-        weights = assignment(values, bag.vocabulary_, bag.nearest, bag.softness_)
+        patch = (values - values.mean()) / (values.std() + bag.contrast_) if bag.normalise else values
+        weights = assignment(patch, bag.vocabulary_, bag.nearest, bag.softness_)
         first = 0
         for g in bag.grids:
             row = int((y + bag.size / 2) * g / height)
