@@ -1,4 +1,4 @@
-"""What people read of bags of words is true: the page, the docstring, and the refusal where scikit-learn is not there."""
+"""What people read of bags of words is true: the page, the docstring, and the refusal without scikit-learn."""
 
 from __future__ import annotations
 

@@ -272,6 +272,20 @@ def test_roots_are_roots(slope: float, place: float, seed: int) -> None:
     assert torch.allclose(root, torch.lerp(x, other, place), rtol=0, atol=1e-6)
 
 
+def test_a_curved_function_takes_few_steps_too() -> None:
+    """The rule of false position alone needs 100 steps and more where one end stays for good."""
+    calls = []
+
+    def function(rows: torch.Tensor) -> torch.Tensor:
+        calls.append(len(rows))
+        return rows[:, 0] ** 10 - 0.3**10
+
+    x, other = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+    root, _ = root_between(x, function(x), other, function)
+    assert abs(float(root) - 0.3) < 1e-4
+    assert len(calls) < 40
+
+
 def test_the_end_is_kept_where_there_is_no_root() -> None:
     x, other = torch.zeros(2, 3, dtype=torch.float64), torch.ones(2, 3, dtype=torch.float64)
     root, value = root_between(x, torch.ones(2, dtype=torch.float64), other, lambda rows: rows.sum(1) + 1)
@@ -330,6 +344,17 @@ def test_relevance_reaches_pixels(toy: lc.Dataset, kernel: Kernel) -> None:
         assert (pixels.sum((1, 2, 3)) - machine(words)[:, 1]).abs().max() < 1e-11
     few = lc.attribute(network, toy.test.images[:3], composite="lrp-0")
     assert few.dtype == torch.float32
+
+
+def test_any_network_may_read_counts(toy: lc.Dataset) -> None:
+    """A dense layer hands relevance on as a product with the counts."""
+    bag = BagOfWords(size=2, n_words=6, grids=(3,), normalise=False).fit(toy.train.raw.numpy())
+    layer = nn.Linear(54, 3).double()
+    encoding = bag.encode(toy.test.images.double())
+    counts = torch.from_numpy(encoding.counts)
+    pixels = lc.attribute(nn.Sequential(WordCounts(bag), layer), toy.test.images.double(), target=2, composite="lrp-0")
+    expected = encoding.to_pixels((counts * layer.weight[2]).detach().numpy())
+    assert np.abs(pixels.numpy() - expected).max() < 1e-12
 
 
 def test_words_are_ranked_as_inputs_are(toy: lc.Dataset) -> None:
