@@ -16,7 +16,7 @@ from sklearn.exceptions import NotFittedError, SkipTestWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
-from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils import estimator_checks
 
 import lrp_core as lc
 from lrp_core.errors import InputError
@@ -172,10 +172,27 @@ def test_images_are_left_as_they_were(size: int) -> None:
 # As a transformer of scikit-learn
 
 
+@pytest.mark.parametrize(
+    "check",
+    [
+        "no_attributes_set_in_init",
+        "get_params_invariance",
+        "set_params",
+        "parameters_default_constructible",
+        "estimator_repr",
+        "estimator_tags_renamed",
+        "valid_tag_types",
+        "mixin_order",
+    ],
+)
+def test_checks_of_scikit_learn_that_need_no_table_pass(check: str, unchecked: None) -> None:
+    getattr(estimator_checks, f"check_{check}")("BagOfWords", BagOfWords())
+
+
 def test_scikit_learn_takes_it() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SkipTestWarning)  # its checks on tables are not for images
-        check_estimator(BagOfWords())
+        estimator_checks.check_estimator(BagOfWords())
     bag = BagOfWords(size=3, stride=1, n_words=5, grids=(1, 2), nearest=2, n_patches=77, random_state=4)
     twin = clone(bag)
     assert twin is not bag
