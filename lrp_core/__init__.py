@@ -32,6 +32,7 @@ _HOMES = {
     "evaluate": "training",
     "Teacher": "training",
     "fit": "training",
+    "BagOfWords": "neuralised",
     "At": "lrp",
     "Composite": "lrp",
     "Explainer": "lrp",
@@ -78,6 +79,7 @@ _HOMES = {
 
 __all__ = [
     "At",
+    "BagOfWords",
     "Budget",
     "Composite",
     "Criterion",
@@ -151,6 +153,7 @@ if TYPE_CHECKING:
     from .loading import open_network
     from .lrp import At, Composite, Explainer, attribute, register
     from .models import Network, build_model, register_model
+    from .neuralised.bags import BagOfWords
     from .pruning import PixelMask, PrunedNetwork, build_pruned, prune_inputs
     from .ranking import (
         Criterion,
