@@ -37,6 +37,8 @@ _HOMES = {
     "Explainer": "lrp",
     "attribute": "lrp",
     "register": "lrp",
+    "neuralise": "neuralised",
+    "refit": "neuralised",
     "PixelMask": "pruning",
     "PrunedNetwork": "pruning",
     "build_pruned": "pruning",
@@ -115,6 +117,7 @@ __all__ = [
     "load_export",
     "measure_cost",
     "measure_speed",
+    "neuralise",
     "open_network",
     "perturbation_curves",
     "preset",
@@ -123,6 +126,7 @@ __all__ = [
     "rank",
     "read_data",
     "recommend",
+    "refit",
     "register",
     "register_criterion",
     "register_dataset",
@@ -151,6 +155,7 @@ if TYPE_CHECKING:
     from .loading import open_network
     from .lrp import At, Composite, Explainer, attribute, register
     from .models import Network, build_model, register_model
+    from .neuralised import neuralise, refit
     from .pruning import PixelMask, PrunedNetwork, build_pruned, prune_inputs
     from .ranking import (
         Criterion,

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import InputError
 from ..models import Network
+from ..neuralised.network import Neuralised
 from ..pruning import PrunedNetwork
 
 
@@ -34,7 +35,8 @@ class Cost:
     """A network's cost for one input.
 
     `macs` are those of its dense and convolutional layers, and of products of matrices wherever they stand; batch-norm,
-    which folds into them, activations and pooling count none. `bytes` is what the weights and buffers take,
+    which folds into them, activations and pooling count none. A distance of an estimator is a product of its prototype
+    with the input, one for each coordinate; the exponential function of a kernel counts none. `bytes` is what the weights and buffers take,
     `input_bytes` one input in float32.
     """
 
@@ -103,6 +105,8 @@ def _own_shape(model: nn.Module) -> Sequence[int]:
             return (len(model.mask),)
         case Network():
             return model.spec.shape
+        case Neuralised():
+            return model.shape
     raise InputError(
         f"give the shape of one input, measure_cost(network, shape): {type(model).__name__} does not say it"
     )
