@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import InputError
 from ..models import Network
-from ..neuralised.network import Neuralised
+from ..neuralised import Contest, Neuralised
 from ..pruning import PrunedNetwork
 
 
@@ -35,9 +35,9 @@ class Cost:
     """A network's cost for one input.
 
     `macs` are those of its dense and convolutional layers, and of products of matrices wherever they stand; batch-norm,
-    which folds into them, activations and pooling count none. A distance of an estimator is a product of its prototype
-    with the input, one for each coordinate; the exponential function of a kernel counts none. `bytes` is what the weights and buffers take,
-    `input_bytes` one input in float32.
+    which folds into them, activations and pooling count none. Of an estimator, a distance counts one for each
+    coordinate, and a kernel one for each prototype that takes part in a contest. `bytes` is what the weights and
+    buffers take, `input_bytes` one input in float32.
     """
 
     layers: tuple[LayerCost, ...]
@@ -91,7 +91,7 @@ def measure_cost(model: nn.Module, shape: Sequence[int] | None = None) -> Cost:
             LayerCost(
                 name=name.removeprefix("body.") or type(model).__name__,
                 kind=type(layer).__name__,
-                macs=macs.get(name, 0),
+                macs=macs.get(name, 0) + (layer.terms if isinstance(layer, Contest) else 0),
                 parameters=sum(p.numel() for p in own),
                 bytes=sum(t.numel() * t.element_size() for t in stored),
             )

@@ -80,7 +80,7 @@ def read_neighbours(estimator: Any, stiffness: float | None) -> Neuralised:
     order = np.argsort(labels, kind="stable")
     sizes = np.bincount(labels, minlength=n).tolist()
     weighted = estimator.weights == "distance"
-    contest = NeighbourVotes(len(rows), sizes, estimator.n_neighbors, weighted, finite(stiffness))
+    contest = NeighbourVotes(len(rows), sizes, int(estimator.n_neighbors), weighted, finite(stiffness))
     contest.filled(torch.from_numpy(order), rows.new_zeros(len(rows)))
     return Neuralised(
         [("distances", Distances.around(rows)), ("contest", contest)],

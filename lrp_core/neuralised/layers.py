@@ -96,6 +96,11 @@ class Contest(nn.Module):
         return self
 
     @property
+    def terms(self) -> int:
+        """How many kernels are added up for one input."""
+        return sum(self.pools)
+
+    @property
     def operation(self) -> SoftMinContest:
         return SoftMinContest(self.members, self.offsets, self.pools, self.way, self.stiffness)
 

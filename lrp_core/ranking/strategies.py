@@ -330,15 +330,16 @@ def rank(
     """Rank all inputs, or groups of them, by `criterion` under `strategy`, on `split` (never the test split).
 
     The same words give the same ranking here, on the command line and in a study. `model` is a trained network on all
-    inputs, several of them for "stability", or None for a criterion that looks at no network. `start` is "log-odds" by
-    default. Of an estimator (`neuralise`) it is "logit", as each output is a contest with the others already; one that
-    has learnt from no labels is asked about its own answers, clusters or a number. Criteria that explain
+    inputs, several of them for "stability", or None for a criterion that looks at no network. Criteria that explain
     images are aggregated by `statistic` (see `STATISTICS`) over all classes or for one `label` (one-shot), measured on
     `images` of the split (None: all; in elimination its own number in each step); the others take none of this. A
     strategy that chooses a set needs `keep`. Elimination ends with `fewest` inputs (None: with one), and orders these
     by their relevance then. `groups` are inputs that are ranked as one; of a data set, whose training
     split is then used, they are its own. `before` saves it the ranking that it starts from. `seed` orders ties, and
     draws what else is drawn. `on_batch(images done)` and `on_progress(what was done)` stop by raising.
+
+    `start` is "log-odds" unless it is said; of an estimator (`neuralise`) "logit", since each of its outputs is a
+    contest with the others already. One that has learnt from no labels is asked about its own answers.
 
     Raises `InputError` for an unknown name, or what this model or split cannot give.
 
