@@ -166,15 +166,14 @@ class NeighbourContest(SoftMinContest):
     def votes(self, d: Tensor) -> Tensor:
         """The share of the vote that each pool gets, [n, pools]."""
         least, places = d.topk(self.neighbours, 1, largest=False, sorted=False)
-        pools = torch.arange(len(self.sizes), device=d.device).repeat_interleave(
-            torch.tensor(self.sizes, device=d.device), output_size=sum(self.sizes)
-        )
-        voters = torch.empty_like(self.members).index_copy(0, self.members, pools)[places]
+        pools = torch.cat([self.members.new_full((size,), p) for p, size in enumerate(self.sizes)])
+        voters = torch.zeros_like(self.members).scatter(0, self.members, pools)[places]
         weights = torch.ones_like(least)
         if self.weighted:
             is_here = least <= 0
             weights = torch.where(is_here.any(1, keepdim=True), is_here.to(d.dtype), least.rsqrt())
-        votes = d.new_zeros(len(d), len(self.sizes)).scatter_add(1, voters, weights)
+        chosen = voters[:, :, None] == torch.arange(len(self.sizes), device=d.device)
+        votes = (chosen * weights[:, :, None]).sum(1)
         return votes / votes.sum(1, keepdim=True)
 
     def _lift(self, d: Tensor, z: Tensor) -> Tensor | None:

@@ -19,9 +19,9 @@ MAKERS: dict[str, Callable[[np.ndarray, np.ndarray], Any]] = {
     "k-means": lambda x, y: KMeans(5, n_init=1, random_state=0).fit(x),
     "k-means of two": lambda x, y: KMeans(2, n_init=1, random_state=0).fit(x),
     "mini-batches": lambda x, y: MiniBatchKMeans(4, n_init=1, random_state=0).fit(x),
-    "mini-batches without labels": lambda x, y: MiniBatchKMeans(
-        4, n_init=1, random_state=0, compute_labels=False
-    ).fit(x),
+    "mini-batches without labels": lambda x, y: MiniBatchKMeans(4, n_init=1, random_state=0, compute_labels=False).fit(
+        x
+    ),
     "one-class": lambda x, y: OneClassSVM(nu=0.3).fit(x),
     "one-class, narrow": lambda x, y: OneClassSVM(nu=0.05, gamma=20.0).fit(x),
     "density": lambda x, y: KernelDensity(bandwidth=0.2, leaf_size=len(x)).fit(x),

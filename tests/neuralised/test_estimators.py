@@ -158,7 +158,7 @@ class TestRelevance:
 
     @pytest.mark.parametrize("name", MAKERS)
     def test_follows_the_slopes_of_the_contest(self, name: str) -> None:
-        """R_d = sum_j c_j (x_d - u_jd)^2, with c_j = dz/dD_j by finite differences of the layers after the distances."""
+        """R_d = sum_j c_j (x_d - u_jd)^2, and c_j = dz/dD_j by finite differences of the layers behind."""
         net, x = lc.neuralise(fitted(name)), asked(5)
         u, after = net.get_submodule("distances").prototypes.numpy(), list(net.children())[2:]
         d, step = net.get_submodule("distances")(x), 1e-5

@@ -55,7 +55,9 @@ def dense_contest(contest: Contest, d: Tensor) -> np.ndarray:
     h, start = [], 0
     for size in contest.pools:
         part = slice(start, start + size)
-        h.append(dense_smin(padded[:, contest.members[part].numpy()] + contest.offsets[part].numpy(), contest.stiffness))
+        h.append(
+            dense_smin(padded[:, contest.members[part].numpy()] + contest.offsets[part].numpy(), contest.stiffness)
+        )
         start += size
     pools = np.stack(h, 1)
     return pools[:, 1::2] - pools[:, 0::2] if contest.way == "pairs" else dense_rivals(pools, contest.stiffness)
@@ -68,9 +70,15 @@ def close(a: Any, b: Any, scale: float = 1e-11) -> bool:
 
 class TestDistances:
     @given(
-        st.integers(1, 5), st.integers(1, 6), st.floats(-1e6, 1e6), st.sampled_from([1e-3, 1.0, 100.0]), st.integers(0, 99)
+        st.integers(1, 5),
+        st.integers(1, 6),
+        st.floats(-1e6, 1e6),
+        st.sampled_from([1e-3, 1.0, 100.0]),
+        st.integers(0, 99),
     )
-    def test_are_those_of_numpy_wherever_the_rows_lie(self, m: int, d: int, away: float, size: float, seed: int) -> None:
+    def test_are_those_of_numpy_wherever_the_rows_lie(
+        self, m: int, d: int, away: float, size: float, seed: int
+    ) -> None:
         random = np.random.default_rng(seed)
         x, u = away + size * random.normal(size=(4, d)), away + size * random.normal(size=(m, d))
         offset = random.random(m)
