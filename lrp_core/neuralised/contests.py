@@ -37,7 +37,10 @@ def others_of(h: Tensor, stiffness: float | None) -> Tensor:
     rest = torch.logsumexp(s.masked_fill(is_least, -torch.inf), -1, keepdim=True)
     # Without a value that is not the least one, at least half of the sum is left, so that this is well conditioned.
     share = (s - total).masked_fill(is_least, -torch.inf).exp()
-    return (torch.where(is_least, rest, total + torch.log1p(-share)) - math.log(h.shape[-1] - 1)) / -stiffness
+    # All that are equal to the least one get the same, to the last bit.
+    return (
+        torch.where(h == h.amin(-1, keepdim=True), rest, total + torch.log1p(-share)) - math.log(h.shape[-1] - 1)
+    ) / -stiffness
 
 
 def others_back(h: Tensor, factors: Tensor, stiffness: float | None) -> Tensor:

@@ -62,6 +62,15 @@ class TestAnswers:
         net = lc.neuralise(estimator, stiffness=stiffness)
         assert (predicted(net, torch.from_numpy(x)) == estimator.predict(x)).all()
 
+    @pytest.mark.parametrize("stiffness", [None, 0.1, math.inf])
+    def test_hold_where_centres_are_the_same(self, stiffness: float | None) -> None:
+        """The first of equals wins, as in the estimator."""
+        estimator = fitted("k-means")
+        estimator.cluster_centers_[[2, 4]] = estimator.cluster_centers_[1]
+        net, x = lc.neuralise(estimator, stiffness=stiffness), asked()
+        assert (predicted(net, x) == estimator.predict(x.numpy())).all()
+        assert bool(torch.isfinite(lc.attribute(net, x)).all())
+
     def test_are_places_among_the_names_of_classes(self) -> None:
         x, y = rows()
         named = np.array(["north", "east", "south", "west"])[y]

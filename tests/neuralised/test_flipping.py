@@ -8,18 +8,16 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 from sklearn.svm import SVC
-from torch import Tensor, nn
+from torch import Tensor
 
 import lrp_core as lc
+from benchmarks.flipping import unmoved
 from lrp_core.lrp import Explainer
 from lrp_core.seeds import generator
 
 from .estimators import predicted
 
 pytestmark = pytest.mark.slow
-
-PIXELS = 39
-"""5 % of 784."""
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +26,6 @@ def digits() -> tuple[Tensor, Tensor, Tensor]:
     data = lc.load_dataset("mnist")
     train, test = data.train.take(torch.arange(10_000)), data.test.take(torch.arange(1_000))
     return train.images.flatten(1).double(), train.labels, test.images.flatten(1).double()
-
-
-def unmoved(net: nn.Module, images: Tensor, score: Tensor, mean: Tensor) -> float:
-    """The share of images that keep their answer where the pixels of the highest score are those of the mean image."""
-    places = score.topk(PIXELS, 1).indices
-    return float((net(images.scatter(1, places, mean[places])).argmax(1) == net(images).argmax(1)).double().mean())
 
 
 @pytest.mark.parametrize("stiffness", [None, math.inf])
@@ -63,4 +55,4 @@ def test_ten_digits_by_one_machine(digits: tuple[Tensor, Tensor, Tensor]) -> Non
     lost = torch.stack([b.bias + b.entropy for b in explanation.balance]).sum(0)
     started = explanation.logits.amax(1)
     assert float((explanation.relevance.sum(1) + lost - started).abs().max()) < 1e-11
-    assert unmoved(net, images, lc.attribute(net, images), train.mean(0)) < 0.9
+    assert unmoved(net, images, lc.attribute(net, images), train.mean(0)) < 0.6
