@@ -1,4 +1,4 @@
-"""Whether relevance points at what decides: assignments of MNIST's digits to clusters, with some pixels averaged out."""
+"""Whether relevance points at what decides: MNIST's digits and their clusters, with some pixels averaged out."""
 
 from __future__ import annotations
 

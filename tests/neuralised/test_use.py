@@ -20,7 +20,7 @@ from lrp_core.errors import InputError
 from lrp_core.lrp import Explainer
 from lrp_core.pruning import load_network, save_network
 
-from ..support import check_sentence, frozen, unchanged
+from ..support import check_sentence, frozen, python, readme_blocks, unchanged
 from .estimators import FEATURES, MAKERS, ONE_OUTPUT, WITHOUT_LABELS, asked, fitted, rows
 
 
@@ -276,3 +276,11 @@ def test_a_narrow_one_class_machine_can_be_asked_about_both_answers() -> None:
     """Of one output, class 1 is the outlier and class 0 is not."""
     net, x = lc.neuralise(OneClassSVM(nu=0.2).fit(rows()[0])), asked(10)
     assert torch.equal(lc.attribute(net, x, target=1), -lc.attribute(net, x, target=0))
+
+
+@pytest.mark.slow
+def test_the_blocks_of_the_page_run(tmp_path: Path) -> None:
+    blocks = readme_blocks("python", "docs/beyond-networks.md")
+    assert any("lc.neuralise(" in block for block in blocks)
+    done = python("\n".join(blocks), cache=tmp_path / "cache")
+    assert done.returncode == 0, done.stderr
