@@ -132,7 +132,7 @@ class SoftMinContest(Operation):
         """The soft minimum of every pool."""
         if terms.shape[1] == len(self.sizes):
             return terms
-        return torch.stack([soft_min(pool, self.stiffness) for pool in torch.split(terms, self.sizes, 1)], 1)
+        return torch.stack([soft_min(pool, self.stiffness) for pool in torch.split(terms, list(self.sizes), 1)], 1)
 
     def _contest(self, h: Tensor) -> Tensor:
         return h[:, 1::2] - h[:, 0::2] if self.way == "pairs" else others_of(h, self.stiffness) - h
@@ -142,7 +142,7 @@ class SoftMinContest(Operation):
         of_pools = torch.stack([-r, r], 2).flatten(1) if self.way == "pairs" else others_back(h, r, self.stiffness) - r
         if terms.shape[1] == len(self.sizes):
             return of_pools
-        pools = enumerate(torch.split(terms, self.sizes, 1))
+        pools = enumerate(torch.split(terms, list(self.sizes), 1))
         return torch.cat([of_pools[:, p, None] * soft_min_weights(pool, self.stiffness) for p, pool in pools], 1)
 
     def _to_distances(self, d: Tensor, r: Tensor) -> Tensor:
