@@ -38,6 +38,8 @@ _HOMES = {
     "Explainer": "lrp",
     "attribute": "lrp",
     "register": "lrp",
+    "neuralise": "neuralised",
+    "refit": "neuralised",
     "PixelMask": "pruning",
     "PrunedNetwork": "pruning",
     "build_pruned": "pruning",
@@ -117,6 +119,7 @@ __all__ = [
     "load_export",
     "measure_cost",
     "measure_speed",
+    "neuralise",
     "open_network",
     "perturbation_curves",
     "preset",
@@ -125,6 +128,7 @@ __all__ = [
     "rank",
     "read_data",
     "recommend",
+    "refit",
     "register",
     "register_criterion",
     "register_dataset",
@@ -153,7 +157,7 @@ if TYPE_CHECKING:
     from .loading import open_network
     from .lrp import At, Composite, Explainer, attribute, register
     from .models import Network, build_model, register_model
-    from .neuralised.bags import BagOfWords
+    from .neuralised import BagOfWords, neuralise, refit
     from .pruning import PixelMask, PrunedNetwork, build_pruned, prune_inputs
     from .ranking import (
         Criterion,

@@ -125,7 +125,7 @@ def test_the_readme_is_short():
 
 MAIN = (
     *("attribute", "Explainer", "rank", "eliminate", "prune_inputs", "fit", "evaluate", "measure_cost", "run"),
-    *("export", "read_data", "conv_savings"),
+    *("export", "read_data", "conv_savings", "neuralise", "refit"),
 )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..models import Network
+from ..neuralised import Contest, Neuralised
 from ..pruning import PrunedNetwork
 
 
@@ -33,8 +34,9 @@ class Cost:
     """A network's cost for one input.
 
     `macs` are those of its dense and convolutional layers, and of products of matrices wherever they stand; batch-norm,
-    which folds into them, activations and pooling count none. `bytes` is what the weights and buffers take,
-    `input_bytes` one input in float32.
+    which folds into them, activations and pooling count none. Of an estimator, a distance counts one for each
+    coordinate, and a kernel one for each prototype that takes part in a contest. `bytes` is what the weights and
+    buffers take, `input_bytes` one input in float32.
     """
 
     layers: tuple[LayerCost, ...]
@@ -88,7 +90,7 @@ def measure_cost(model: nn.Module, shape: Sequence[int] | None = None) -> Cost:
             LayerCost(
                 name=name.removeprefix("body.") or type(model).__name__,
                 kind=type(layer).__name__,
-                macs=macs.get(name, 0),
+                macs=macs.get(name, 0) + (layer.terms if isinstance(layer, Contest) else 0),
                 parameters=sum(p.numel() for p in own),
                 bytes=sum(t.numel() * t.element_size() for t in stored),
             )
@@ -102,6 +104,8 @@ def _own_shape(model: nn.Module) -> Sequence[int]:
             return (len(model.mask),)
         case Network():
             return model.spec.shape
+        case Neuralised():
+            return model.shape
     raise InputError(
         f"give the shape of one input, measure_cost(network, shape): {type(model).__name__} does not say it"
     )

@@ -493,10 +493,11 @@ class Explainer:
         if isinstance(operation, Affine):
             where = absorbed(self._parts[i], values[step.sources[0] + 1], arrived)
             where = {name: _per_image(share, n) for name, share in where.items()}
-            return Balance(step.name, str(self.rules[i]), before, after, **where)
+            return Balance(step.name, str(self.rules[i]), before, after, **where, entropy=torch.zeros_like(before))
         size = torch.finfo(before.dtype).eps * _per_image(arrived.dense().abs(), n)
         if bool(((before - after).abs() > 1e3 * size).any()):
-            return _kept(step.name, type(operation).__name__, before, after)
+            entropy = operation.entropy([values[source + 1] for source in step.sources], arrived)
+            return _kept(step.name, type(operation).__name__, before, after, entropy)
         return None
 
     def _refuse_non_finite(self, i: int, arrived: Relevance, left: Sequence[Relevance]) -> None:
@@ -521,10 +522,11 @@ def _sums(images: int, arrived: Relevance, left: Sequence[Relevance]) -> tuple[T
     return _per_image(arrived.dense(), images), torch.stack([_per_image(r.dense(), images) for r in left]).sum(0)
 
 
-def _kept(layer: str, rule: str, arrived: Tensor, left: Tensor) -> Balance:
+def _kept(layer: str, rule: str, arrived: Tensor, left: Tensor, entropy: Tensor | None = None) -> Balance:
     """The balance of a step without weights, which keeps what does not leave."""
     nothing = torch.zeros_like(arrived)
-    return Balance(layer, rule, arrived, left, arrived - left, nothing, nothing)
+    entropy = nothing if entropy is None else entropy
+    return Balance(layer, rule, arrived, left, arrived - left - entropy, nothing, nothing, entropy)
 
 
 def _per_image(r: Tensor, images: int) -> Tensor:

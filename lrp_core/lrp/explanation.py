@@ -11,10 +11,10 @@ from torch import Tensor
 class Balance:
     """What became of the relevance that arrived at one layer, as sums over the layer, one for each image [n].
 
-    `arrived` at its outputs = `left` at its inputs + what was absorbed by its `bias` and by `epsilon`, up to
-    rounding. `box` is the part of `left` that z-box gave for the bounds of the box. A step other than a layer with
-    weights is listed where it keeps relevance: a number added, a frame or padding set around a map; that counts as
-    `bias`. So does what channels that were not chosen keep, with "channels" for a rule.
+    `arrived` at its outputs = `left` at its inputs + what was absorbed by its `bias`, by `epsilon` and by `entropy`, up
+    to rounding; the last is that of soft minima. `box` is the part of `left` that z-box gave for the bounds of the box.
+    A step other than a layer with weights is listed where it keeps relevance: a number added, a frame or padding set
+    around a map; that counts as `bias`. So does what channels that were not chosen keep, with "channels" for a rule.
     """
 
     layer: str
@@ -24,6 +24,7 @@ class Balance:
     bias: Tensor
     epsilon: Tensor
     box: Tensor
+    entropy: Tensor
 
     @property
     def absorbed(self) -> Tensor:

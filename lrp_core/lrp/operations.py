@@ -62,6 +62,10 @@ class Operation(ABC):
         """Whether relevance leaves as a product with the inputs' values, given whether it arrives as one."""
         return arriving
 
+    def entropy(self, inputs: Sequence[Tensor], arrived: Relevance) -> Tensor | None:
+        """Relevance that the entropy of soft minima absorbs, for each image [n]; None where there are none."""
+        return None
+
 
 @dataclass(frozen=True, eq=False)
 class Activation(Operation):

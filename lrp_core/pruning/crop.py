@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, UnsupportedLayer
+from ..neuralised.layers import ReadsInputs
 from .layers import Frame, Scatter
 from .mask import PixelMask, crop_mask
 from .sequences import Named, check_hooks, copy_of_sequence, is_torchs_own, named_layers, runs_as, steps_of
@@ -23,17 +24,22 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def slice_dense(network: nn.Module, mask: PixelMask, fill: float) -> nn.Sequential | None:
     """Keep the columns of the first layer that belong to kept pixels; removed ones become part of its bias.
 
-    None if `network` is no sequence that starts with a dense layer after nothing but views of all inputs in order.
+    So do the coordinates of prototypes, and removed ones become part of their distances' offsets. None if `network` is
+    no sequence that starts with such a layer after nothing but views of all inputs in order.
     """
     is_vector = len(mask.shape) == 1
     for name, layer in steps_of(network) or ():
-        if isinstance(layer, nn.Linear) and runs_as(layer, nn.Linear):
+        if isinstance(layer, ReadsInputs) or (isinstance(layer, nn.Linear) and runs_as(layer, nn.Linear)):
             if not is_vector or layer.in_features != mask.n_inputs:
                 return None
             check_hooks(name, layer)
             body = copy_of_sequence(network)
             removed = torch.full((mask.n_inputs,), fill, dtype=torch.float64)
-            body.set_submodule(name, take_columns(layer, mask.indices, removed, shifts=fill != 0))
+            if isinstance(layer, ReadsInputs):
+                small: nn.Module = layer.take_inputs(mask.indices, removed)
+            else:
+                small = take_columns(layer, mask.indices, removed, shifts=fill != 0)
+            body.set_submodule(name, small)
             return body
         if not isinstance(layer, nn.Identity | nn.Dropout | nn.AlphaDropout) and not _flattens_all(layer):
             return None

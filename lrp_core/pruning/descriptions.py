@@ -1,4 +1,7 @@
-"""Networks made of torch's own layers, as plain values for JSON, and back: only what is on a list is ever built."""
+"""Networks made of torch's own layers, and of those of estimators, as plain values for JSON, and back.
+
+Only what is on a list is ever built.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
+from ..neuralised.layers import Contest, Distances, NeighbourVotes, Votes
 from .sequences import is_sequence
 
 LAYERS: dict[str, type[nn.Module]] = {
@@ -24,6 +28,7 @@ LAYERS: dict[str, type[nn.Module]] = {
         *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
         *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d),
         *(nn.ZeroPad1d, nn.ZeroPad2d, nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReplicationPad2d),
+        *(Distances, Contest, NeighbourVotes, Votes),
     )
 }
 """The layers that a file may ask for, by name."""

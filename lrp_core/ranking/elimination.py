@@ -106,6 +106,8 @@ def eliminate(
     shape = split.shape
     if len(split) == 0:
         raise InputError("there are no images to eliminate inputs by: the split is empty")
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise InputError("elimination trains a network further, and this one has nothing to train: rank it one-shot")
     taken = shape_taken(network, shape)
     options = options or Elimination()
     random = torch.Generator().manual_seed(seed)

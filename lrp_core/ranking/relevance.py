@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from ..data import Grouping, Split
 from ..errors import InputError, check_choice
 from ..lrp import STARTS, Composite
-from ..training import Encode
+from ..neuralised.network import Neuralised
+from ..training import Encode, predict_logits
 from .criteria import Criterion, explaining_criterion
 from .gradients import Attribute
 from .ranking import Ranking
@@ -58,6 +59,20 @@ def measure_relevance(
     if statistics is None:
         raise InputError("there are no images to measure relevance on: the split is empty")
     return statistics
+
+
+def default_start(model: nn.Module) -> str:
+    """Where relevance starts unless it is said: of an estimator every output is a contest with the others already."""
+    return "logit" if isinstance(model, Neuralised) else "log-odds"
+
+
+def answered(model: nn.Module, split: Split) -> Split:
+    """The rows with what the model answers in place of labels, if it has learnt from none: clusters, or a number."""
+    if not isinstance(model, Neuralised) or model.supervised or not len(split):
+        return split
+    outputs = predict_logits(model, split.raw)
+    labels = outputs.argmax(1) if outputs.shape[1] > 1 else outputs[:, 0].float()
+    return Split.checked(split.raw, labels, split.indices)
 
 
 def n_classes_of(model: nn.Module, split: Split) -> int:

@@ -27,7 +27,7 @@ from .elimination import Elimination, eliminate
 from .exchange import Exchange, exchange
 from .ranking import Ranking, check_keep
 from .refinement import Refinement, refine
-from .relevance import check_options, measure_relevance, ranking_from
+from .relevance import answered, check_options, default_start, measure_relevance, ranking_from
 
 SEED_STEP = 1_000_003
 """Between the seeds of a strategy's networks: far enough that two seeds that a person names have none in common."""
@@ -109,6 +109,7 @@ class OneShot:
             return Ranking.from_scores(criterion.name, scores, shape, seed=how.seed, grouping=how.grouping)
         if network is None:
             raise InputError(f"criterion {criterion.name!r} explains a network: give one")
+        split = answered(network, split)
         check_options(split, how.statistic, how.start, how.label)
         if how.images is not None and how.images != len(split):
             split = split.sample(how.images, seed=how.seed)
@@ -315,7 +316,7 @@ def rank(
     criterion: str | Composite | Criterion = "lrp-0",
     strategy: str | Strategy = "one-shot",
     statistic: str = "mean-square",
-    start: str = "log-odds",
+    start: str | None = None,
     label: int | None = None,
     images: int | None = None,
     keep: int | None = None,
@@ -336,6 +337,9 @@ def rank(
     by their relevance then. `groups` are inputs that are ranked as one; of a data set, whose training
     split is then used, they are its own. `before` saves it the ranking that it starts from. `seed` orders ties, and
     draws what else is drawn. `on_batch(images done)` and `on_progress(what was done)` stop by raising.
+
+    `start` is "log-odds" unless it is said; of an estimator (`neuralise`) "logit", since each of its outputs is a
+    contest with the others already. One that has learnt from no labels is asked about its own answers.
 
     Raises `InputError` for an unknown name, or what this model or split cannot give.
 
@@ -370,6 +374,8 @@ def rank(
         raise InputError(f"strategy {plan.name!r} ranks by all classes: leave label {label} out")
     if images is not None and not 1 <= images <= len(split):
         raise InputError(f"relevance can be measured on 1 to {len(split):,} images of this split, not {images}")
+    if start is None:
+        start = default_start(networks[0]) if networks else "log-odds"
     tell = on_progress or _tell_nobody
     request = How(how, statistic, start, label, images, keep, grouping, seed, tell, on_batch, fewest)
     return plan.rank(networks, split, request, before)
