@@ -314,9 +314,9 @@ def test_one_seed_has_no_interval_and_says_so(ledger: Ledger) -> None:
 
 
 def test_an_unfinished_study_says_how_far_it_is(ledger: Ledger) -> None:
-    opened = finished(ledger, toy_dataset(), "unfinished", stop=3, seeds=(5, 6), keeps=(7, 19))
+    opened = finished(ledger, toy_dataset(), "unfinished", stop=1, seeds=(5, 6), keeps=(7, 19))
     content = content_of(opened)
-    assert content.so_far == "3 of 20 networks are measured; the study was cancelled"
+    assert content.so_far == "1 of 20 networks are measured; the study was cancelled"
     page = Page(written(opened))
     assert "So far:" in page.text("strong")
     assert "Nothing can be recommended yet" in page.text("p")
