@@ -318,10 +318,10 @@ class Explorer {
 
   /** The inputs that are read, those that go last the strongest. */
   paintMask(pen, image, accent) {
-    const { order } = this.data;
+    const { n, order } = this.data;
     for (let i = 0; i < order.length; i++) {
       for (let c = 0; c < 3; c++) image.data[4 * i + c] = accent[c];
-      const strength = 0.15 + 0.85 * (1 - order[i] / order.length) ** 2;
+      const strength = 0.15 + 0.85 * (1 - order[i] / n) ** 2;
       image.data[4 * i + 3] = 255 * (this.shown[i] * strength + (1 - this.shown[i]) * 0.03);
     }
     pen.putImageData(image, 0, 0);
